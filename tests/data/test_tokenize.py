@@ -94,8 +94,15 @@ def checked(coding, rows):
     """Every text that teaches something of the rows keeps the promises."""
     parts = [part for row in rows for part in apart(row, coding.renderer)]
     stops = stop_ids(coding.renderer, coding.tokenizer)
-    for found, part in zip(coding.encode(parts), parts, strict=True):
+    by_offsets = Encoder(coding.renderer, coding.tokenizer)
+    by_offsets._codec.spells = False
+    for found, part, same in zip(
+        coding.encode(parts), parts, by_offsets.encode(parts), strict=True
+    ):
         check(found, part, coding, stops)
+        assert found.ids.tolist() == same.ids.tolist()
+        assert found.trained.tolist() == same.trained.tolist()
+        assert found.notes == same.notes
 
 
 @pytest.mark.parametrize("name", [*names(), None])

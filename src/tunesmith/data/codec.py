@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tokenizers
@@ -24,7 +24,7 @@ _OPEN, _CLOSE = "\U000fa5e7", "\U000fa5e8"
 """Characters of a private plane that frame the private names."""
 
 
-_NO_IDS = np.zeros(0, np.int32)
+_KEPT = 4096  # texts of templates
 
 
 class Codec:
@@ -35,6 +35,11 @@ class Codec:
         control_text: what the template writes. An added token in it steers the model, and
             so does every special token of the tokenizer. Tokens of thoughts and tool calls
             stay tokens in an answer's words.
+
+    Attributes:
+        backend: without post-processor, truncation and padding.
+        controls: the tokens that steer the model, and their ids.
+        spells: whether equal ids stand for equal text, whatever follows it.
     """
 
     def __init__(self, tokenizer: Tokenizer, control_text: str) -> None:
@@ -51,25 +56,23 @@ class Codec:
         self._is_added = np.zeros(size, dtype=bool)
         self._is_added[[number for number, _ in self._added]] = True
         self._known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self._expected: dict[tuple[str, ...], bytes] = {}
+        self.spells = _spells(self.backend, [token for _, token in self._added])
 
-    def control_ids(self, ids: np.ndarray) -> np.ndarray:
-        """Those of the ids that steer the model, in order."""
-        return ids[self._is_control[ids]]
+    def controls_in(self, ids: np.ndarray) -> np.ndarray:
+        """Where the ids stand that steer the model, (C,) int."""
+        return self._is_control[ids].nonzero()[0]
 
-    def steers_as_written(self, ids: np.ndarray, spans: Sequence[Span]) -> bool:
-        """Whether the control ids are those of the template's own spans, in order."""
-        key = tuple([span.text for span in spans if span.control])
-        if key not in self._expected:
-            parts = [self.known(text)[1] for text in key]
-            self._expected[key] = np.concatenate([_NO_IDS, *parts]).tobytes()
-        return self.control_ids(ids).tobytes() == self._expected[key]
+    def steers_as_written(self, ids: np.ndarray, control: bytes) -> bool:
+        """Whether the control ids are these, in order; bytes of int32."""
+        return ids[self._is_control[ids]].tobytes() == control
 
     def known(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """Ids of a text of the template, and its control ids; remembered."""
         if text not in self._known:
+            if len(self._known) == _KEPT:
+                self._known.clear()
             ids = np.array(self.backend.encode(text, add_special_tokens=False).ids, np.int32)
-            self._known[text] = ids, self.control_ids(ids)
+            self._known[text] = ids, ids[self._is_control[ids]]
         return self._known[text]
 
     def tail(self, text: str) -> np.ndarray:
@@ -294,6 +297,29 @@ def _steers(token: AddedToken, control_text: str, backend: tokenizers.Tokenizer)
         return True
     words = token.content.strip()  # Gemma adds line breaks as tokens
     return bool(words) and words in control_text and "tool" not in words
+
+
+def _spells(backend: tokenizers.Tokenizer, added: list[AddedToken]) -> bool:
+    """Whether ids are the bytes or characters of the text, one after the other.
+
+    So it is for byte-level BPE, and for BPE that falls back to bytes and writes ` ` as `▁`.
+    """
+    model, state = backend.model, json.loads(_without_vocabulary(backend))
+    if not isinstance(model, tokenizers.models.BPE) or any(t.lstrip or t.rstrip for t in added):
+        return False
+    normal = _parts(state["normalizer"], "normalizers")
+    split = [part["type"] for part in _parts(state["pre_tokenizer"], "pretokenizers")]
+    if "ByteLevel" in split:
+        return all(part["type"] == "NFC" for part in normal)
+    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    return model.byte_fallback and normal == [spaces] and set(split) <= {"Split"}
+
+
+def _parts(part: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
+    """A normalizer or pre-tokenizer of tokenizer.json as the list of its parts."""
+    if part is None:
+        return []
+    return part[key] if part["type"] == "Sequence" else [part]
 
 
 def _bare(

@@ -12,7 +12,8 @@ Not here: what a row of a file means (`formats`), what happens to a row that is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
@@ -21,11 +22,14 @@ import tokenizers
 
 from tunesmith import templates
 from tunesmith.data.codec import Codec, Piece, in_pieces
+from tunesmith.data.frame import Frame
 from tunesmith.errors import DataError, Error, TemplateError
 from tunesmith.templates import ANSWERING, Renderer
 from tunesmith.types import Conversation, Message, Span, Tokenizer
 
 Note = Literal["special_text", "split"]
+_BLOCK = 512  # conversations per call of the tokenizer: keeps its threads busy
+_KEPT = 4096  # frames
 _NO_IDS = np.zeros(0, np.int32)
 _NONE_TRAINED = np.zeros(0, bool)
 
@@ -49,7 +53,19 @@ class _Row(NamedTuple):
     ids: np.ndarray
     answers: list[tuple[int, int]]
     """First token and end of each answer."""
-    notes: tuple[Note, ...]
+    notes: tuple[Note, ...] = ()
+
+
+class _Laid(NamedTuple):
+    """A conversation as text."""
+
+    frame: Frame
+    texts: list[str]
+    """Of each span."""
+    text: str
+
+
+_Block = list[_Laid | TemplateError]
 
 
 class Encoder:
@@ -63,6 +79,7 @@ class Encoder:
     def __init__(self, renderer: Renderer, tokenizer: Tokenizer) -> None:
         self.renderer, self.tokenizer = renderer, tokenizer
         self._codec = Codec(tokenizer, renderer.control_text())
+        self._frames: dict[object, Frame] = {}
 
     def encode(
         self,
@@ -72,82 +89,135 @@ class Encoder:
         mask_history: bool = False,
     ) -> list[Encoded]:
         """See the function `encode`."""
-        rendered = [self._spans(c) for c in conversations]
-        texts = ["".join(s.text for s in spans) for spans in rendered if isinstance(spans, list)]
-        encoded = self._codec.backend.encode_batch(texts, add_special_tokens=False)
-        ready = iter(zip(texts, encoded, strict=True))
-        out = []
-        for conversation, spans in zip(conversations, rendered, strict=True):
-            if isinstance(spans, TemplateError):
-                out.append(_skip("not_expressible", spans))
-                continue
-            try:
-                row = self._row(spans, *next(ready))
-            except TemplateError as error:
-                out.append(_skip("not_expressible", error))
-                continue
-            learned = self._learned(conversation, spans, mask_history=mask_history)
-            out.append(_example(row, learned, train_on_prompt=train_on_prompt))
+        blocks = [conversations[i : i + _BLOCK] for i in range(0, len(conversations), _BLOCK)]
+        laid = ([self._lay_or_refuse(c) for c in block] for block in blocks)
+        out: list[Encoded] = []
+        for block, (found, encodings) in zip(blocks, self._ahead(laid), strict=True):
+            ready = iter(encodings)
+            for conversation, one in zip(block, found, strict=True):
+                if isinstance(one, TemplateError):
+                    out.append(_skip("not_expressible", one))
+                    continue
+                try:
+                    row = self._row(one, next(ready))
+                except TemplateError as error:
+                    out.append(_skip("not_expressible", error))
+                    continue
+                learned = self._learned(conversation, one.frame, mask_history=mask_history)
+                out.append(_example(row, learned, train_on_prompt=train_on_prompt))
         return out
 
     def prompt(self, conversation: Conversation) -> list[int]:
         """See the function `encode_prompt`."""
         spans = self.renderer.render(conversation, add_generation_prompt=True)
-        return self._measure(spans).ids.tolist()
+        texts = [span.text for span in spans]
+        return self._measure(_Laid(self._frame(spans), texts, "".join(texts))).ids.tolist()
 
-    def _spans(self, conversation: Conversation) -> list[Span] | TemplateError:
-        """Spans in which every answer counts as learned: borders do not depend on masks."""
+    def _ahead(self, laid: Iterable[_Block]) -> Iterator[tuple[_Block, list[tokenizers.Encoding]]]:
+        """Texts with their encodings; the tokenizer works while the next texts are made."""
+
+        def encoded(block: _Block) -> list[tokenizers.Encoding]:
+            rows = [one for one in block if isinstance(one, _Laid)]
+            backend = self._codec.backend
+            anchored = all([row.frame.anchors is not None for row in rows])
+            batch = backend.encode_batch_fast if anchored else backend.encode_batch
+            return batch([row.text for row in rows], add_special_tokens=False)
+
+        with ThreadPoolExecutor(1) as pool:
+            before: tuple[_Block, Future[list[tokenizers.Encoding]]] | None = None
+            for block in laid:
+                ahead = block, pool.submit(encoded, block)
+                if before is not None:
+                    yield before[0], before[1].result()
+                before = ahead
+            if before is not None:
+                yield before[0], before[1].result()
+
+    def _lay_or_refuse(self, conversation: Conversation) -> _Laid | TemplateError:
         try:
-            return self.renderer.render(_unmasked(conversation))
+            return self._lay(_unmasked(conversation))
         except TemplateError as error:
             return error
 
+    def _lay(self, conversation: Conversation) -> _Laid:
+        """Text in which every answer counts as learned: borders do not depend on masks."""
+        shape = self.renderer.shape(conversation)
+        frame = None if shape is None else self._frames.get(shape.key)
+        if shape is None or frame is None:
+            spans = self.renderer.render(conversation)
+            texts = [span.text for span in spans]
+            frame = self._frame(spans)
+            if shape is not None:
+                assert [texts[i] for i in frame.slots] == shape.words, "the words, nothing else"
+                self._remember(shape.key, frame)
+        else:
+            texts = frame.texts(shape.words)
+        return _Laid(frame, texts, "".join(texts))
+
+    def _frame(self, spans: Sequence[Span]) -> Frame:
+        key = tuple([(span.text if span.control else None, span.trained) for span in spans])
+        return self._frames.get(key) or self._remember(key, Frame(spans, self._codec))
+
+    def _remember(self, key: object, frame: Frame) -> Frame:
+        if len(self._frames) == _KEPT:
+            self._frames.clear()
+        self._frames[key] = frame
+        return frame
+
     def _learned(
-        self, conversation: Conversation, spans: list[Span], *, mask_history: bool
+        self, conversation: Conversation, frame: Frame, *, mask_history: bool
     ) -> list[bool] | None:
-        """For each answer of the spans whether it is learned; `None`: all are."""
+        """For each answer of the frame whether it is learned; `None`: all are."""
         masked = _masked(conversation, mask_history=mask_history)
         if masked is None:
             return None
-        flags = [span.trained for span in self.renderer.render(masked)]
-        assert len(flags) == len(spans), "masks do not change the text"
-        return [flags[first] for first, _ in _answers(spans)]
+        flags = self._lay(masked).frame.trained
+        assert len(flags) == len(frame.trained), "masks do not change the text"
+        return [flags[first] for first, _ in frame.answers]
 
-    def _measure(self, spans: list[Span]) -> _Row:
-        text = "".join(span.text for span in spans)
-        encoding = self._codec.backend.encode(text, add_special_tokens=False)
-        return self._row(spans, text, encoding)
+    def _row(self, laid: _Laid, encoding: tokenizers.Encoding) -> _Row:
+        """Ids of a text from its encoding, which has offsets only where they are needed."""
+        frame, codec = laid.frame, self._codec
+        if frame.anchors is None:
+            return self._measure(laid, encoding)
+        ids = np.array(encoding.ids, dtype=np.int32)
+        controls = codec.controls_in(ids)
+        if ids[controls].tobytes() == frame.control:
+            places = [(s.place(ids, controls), e.place(ids, controls)) for s, e in frame.anchors]
+            found = [(s, e) for s, e in places if s is not None and e is not None]
+            if len(found) == len(places):
+                return _Row(ids, found)
+        return self._measure(laid)
 
-    def _row(self, spans: list[Span], text: str, encoding: tokenizers.Encoding) -> _Row:
-        """Ids of rendered spans from the encoding of their joined text."""
-        codec = self._codec
-        coder, lengths = codec.plain(text), [len(span.text) for span in spans]
+    def _measure(self, laid: _Laid, encoding: tokenizers.Encoding | None = None) -> _Row:
+        """Ids of a text; the answers are found by offsets, or it is cut at their borders."""
+        frame, codec = laid.frame, self._codec
+        coder, lengths = codec.plain(laid.text), [len(text) for text in laid.texts]
+        encoding = encoding or coder.encoding()
         ids = coder.ids(encoding)
         notes: tuple[Note, ...] = ()
         cuts: set[int] = set()
-        if not codec.steers_as_written(ids, spans):
+        if not codec.steers_as_written(ids, frame.control):
+            spans = frame.spans(laid.texts)
             coder, lengths = codec.private(spans)
             notes = ("special_text",)
             encoding = coder.encoding()
             ids = coder.ids(encoding)
-            if not codec.steers_as_written(ids, spans):
+            if not codec.steers_as_written(ids, frame.control):
                 cuts = codec.inside_control_words(spans, lengths)
-        answers = _answers(spans)
-        borders = _borders(answers, lengths)
-        before = [spans[first - 1] if first else None for first, _ in answers]
-        tails = [codec.tail(s.text) if s and s.control else _NO_IDS for s in before]
+        borders = _borders(frame.answers, lengths)
         total = len(coder.text)
         places = [(_place(encoding, s, total), _place(encoding, e, total)) for s, e in borders]
         whole = Piece(0, total, ids)
-        for (start, end), (first, last), tail in zip(borders, places, tails, strict=True):
+        for (start, end), (first, last), tail in zip(borders, places, frame.tails, strict=True):
             if first is None or not coder.stands(whole, start, first, tail):
                 cuts.add(start)
             if last is None:
                 cuts.add(end)
         if not cuts:
             return _Row(ids, [(first or 0, last or 0) for first, last in places], notes)
-        ids, found = in_pieces(coder, borders, tails, cuts)
-        if not codec.steers_as_written(ids, spans):
+        ids, found = in_pieces(coder, borders, frame.tails, cuts)
+        if not codec.steers_as_written(ids, frame.control):
             need = "words that the tokenizer does not read as control tokens"
             raise TemplateError("text of a turn", got="a control token", need=need)
         at_border = cuts & {at for border in borders for at in border}
@@ -222,7 +292,7 @@ def encoder(renderer: Renderer, tokenizer: Tokenizer) -> Encoder:
 
 
 def _unmasked(conversation: Conversation) -> Conversation:
-    if all(m.trained is None for m in conversation.messages):
+    if all([m.trained is None for m in conversation.messages]):
         return conversation
     messages = [
         m._replace(trained=None) if m.role in ANSWERING else m for m in conversation.messages
@@ -232,6 +302,8 @@ def _unmasked(conversation: Conversation) -> Conversation:
 
 def _masked(conversation: Conversation, *, mask_history: bool) -> Conversation | None:
     """With `trained` decided for every answer; `None` if all are learned."""
+    if not mask_history and all([m.trained is None for m in conversation.messages]):
+        return None
     last = len(conversation.messages) - 1
 
     def decided(number: int, message: Message) -> Message:
@@ -243,21 +315,6 @@ def _masked(conversation: Conversation, *, mask_history: bool) -> Conversation |
     if all(m.trained for m in messages if m.role in ANSWERING):
         return None
     return conversation._replace(messages=messages)
-
-
-def _answers(spans: Sequence[Span]) -> list[tuple[int, int]]:
-    """First span and end of each run of learned spans."""
-    out: list[tuple[int, int]] = []
-    first = None
-    for number, span in enumerate(spans):
-        if span.trained and first is None:
-            first = number
-        elif not span.trained and first is not None:
-            out.append((first, number))
-            first = None
-    if first is not None:
-        out.append((first, len(spans)))
-    return out
 
 
 def _borders(answers: list[tuple[int, int]], lengths: list[int]) -> list[tuple[int, int]]:
@@ -278,12 +335,11 @@ def _place(encoding: tokenizers.Encoding, position: int, total: int) -> int | No
 
 
 def _example(row: _Row, learned: list[bool] | None, *, train_on_prompt: bool) -> Encoded:
-    trained = np.full(len(row.ids), train_on_prompt)
-    for number, (start, end) in enumerate(row.answers):
-        if learned is None or learned[number]:
-            trained[start:end] = True
-    if len(trained):
-        trained[0] = False
+    trained = np.zeros(len(row.ids), bool)
+    answers = [(0, len(row.ids))] if train_on_prompt else row.answers
+    for number, (start, end) in enumerate(answers):
+        if learned is None or learned[number] or train_on_prompt:
+            trained[max(start, 1) : end] = True
     if not trained.any():
         return _skip("nothing_trained", DataError("trained", need="an answer that is learned"))
     return Encoded(row.ids, trained, row.notes)

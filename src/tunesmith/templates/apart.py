@@ -28,7 +28,7 @@ def apart(renderer: Renderer, conversation: Conversation) -> list[Conversation]:
     """
     messages = conversation.messages
     answers = [i for i, m in enumerate(messages) if m.role in ANSWERING]
-    if len(answers) == 1:
+    if len(answers) == 1 or all(renderer.reads_as_given(conversation)):
         return [conversation]
     wanted = {i for i in answers if messages[i].trained is not False}
     parts: list[Conversation] = []

@@ -12,6 +12,7 @@ from tunesmith.templates import registry
 from tunesmith.templates.format import read
 from tunesmith.templates.jinja import OwnJinja
 from tunesmith.templates.render import Template
+from tunesmith.templates.shape import Shape
 from tunesmith.types import Conversation, Span, Tokenizer
 
 _MARK = re.compile(r"<[^\s<>]+>|\[/?[A-Z_]+\]")
@@ -40,6 +41,10 @@ class Renderer(Protocol):
         self, conversation: Conversation, *, add_generation_prompt: bool = False
     ) -> list[Span]:
         """The conversation as text in pieces."""
+        ...
+
+    def shape(self, conversation: Conversation) -> Shape | None:
+        """What decides every span but for the words; `None`: the words decide too."""
         ...
 
     def reads_as_given(self, conversation: Conversation) -> list[bool]:

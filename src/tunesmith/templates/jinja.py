@@ -149,6 +149,9 @@ class OwnJinja:
         check_order(self.name, conversation, add_generation_prompt=add_generation_prompt)
         return self._rendered(conversation, add_generation_prompt)[0]
 
+    def shape(self, conversation: Conversation) -> None:
+        """Nothing: a template from elsewhere may ask the words anything."""
+
     def reads_as_given(self, conversation: Conversation) -> list[bool]:
         """For each answer, whether the text up to its end is the one it was given in."""
         check_order(self.name, conversation, add_generation_prompt=False)

@@ -18,8 +18,9 @@ from tunesmith.templates import calls, tools, write_jinja
 from tunesmith.templates.format import Format, Later, Piece, Round, Special, Text, Turn
 from tunesmith.templates.order import ANSWERING, check_order
 from tunesmith.templates.page import Page
+from tunesmith.templates.shape import Shape
 from tunesmith.templates.spans import joined
-from tunesmith.templates.thoughts import Form, History, after_thought, as_given
+from tunesmith.templates.thoughts import Form, History, after_thought, as_given, has_thought
 from tunesmith.types import Conversation, Message, Span, Tokenizer
 
 
@@ -123,6 +124,18 @@ class Template:
         check_order(self.name, conversation, add_generation_prompt=add_generation_prompt)
         return self._page(conversation, self._forms(conversation.messages)).out
 
+    def shape(self, conversation: Conversation) -> Shape | None:
+        """What decides every span but for the words; `None`: the words decide too."""
+        messages, marks = conversation.messages, self.format.thinking
+        if conversation.tools or any([m.calls for m in messages]):
+            return None
+        if marks is not None and any([has_thought(m.content, marks) for m in messages]):
+            return None
+        system = conversation.system or self.system
+        turns = tuple([(m.role, m.trained, not m.content) for m in messages])
+        words = [m.content for m in messages if m.content]
+        return Shape((not system, turns), [system, *words] if system else words)
+
     def render_as_given(self, conversation: Conversation) -> list[Span]:
         """Every answer as it was when it was given; what no prompt shows, all in one text."""
         return self._page_as_given(conversation).out
@@ -150,6 +163,8 @@ class Template:
 
     def reads_as_given(self, conversation: Conversation) -> list[bool]:
         """For each answer, whether the text up to its end is the one it was given in."""
+        if self.format.thinking is None:
+            return [True] * (len(conversation.messages) // 2)
         forms = self._forms(conversation.messages)
         return [same for _, same in forms[1::2]]
 

@@ -1,0 +1,138 @@
+"""What rendered conversations of one shape share: the template's own text around the words.
+
+Most rows of a dataset have one of a few shapes. What follows from the template's text alone
+(which control tokens to expect, where the answers lie between them) is worked out once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tunesmith.data.codec import Codec
+from tunesmith.types import Span
+
+
+class Anchor(NamedTuple):
+    """A place in the ids that is known from the control tokens around it."""
+
+    control: int
+    """Which of the text's control tokens."""
+    tail: bytes
+    """The ids between it and the place, as int32."""
+    length: int
+    """Their number; -1: the place is before the control token."""
+
+    def place(self, ids: np.ndarray, controls: np.ndarray) -> int | None:
+        """The place in a text's ids; `None` if other ids stand before it.
+
+        Args:
+            ids: (L,) int32.
+            controls: where the control tokens stand, (C,) int.
+        """
+        first = int(controls[self.control]) + 1
+        place = first + self.length
+        return place if self.length <= 0 or ids[first:place].tobytes() == self.tail else None
+
+
+class Frame:
+    """Spans of a conversation but for its words.
+
+    Args:
+        spans: of any conversation of the shape.
+        codec: reads the template's text.
+
+    Attributes:
+        trained: for each span whether it is learned.
+        answers: first span and end of each run of learned spans.
+        slots: the spans that hold words.
+        control: bytes of the control ids that the template writes, in order.
+        tails: for each answer, ids that the text before it ends with; see `Codec.tail`.
+        anchors: start and end of each answer; `None` where only offsets can tell.
+    """
+
+    def __init__(self, spans: Sequence[Span], codec: Codec) -> None:
+        self._spans = tuple(spans)
+        self.trained = [span.trained for span in spans]
+        self.slots = [number for number, span in enumerate(spans) if not span.control]
+        self.answers = _answers(self.trained)
+        written = [codec.known(span.text)[1] if span.control else _NONE for span in spans]
+        self.control = np.concatenate([_NONE, *written]).tobytes()
+        before = [spans[first - 1] if first else None for first, _ in self.answers]
+        self.tails = [codec.tail(s.text) if s and s.control else _NONE for s in before]
+        self.anchors = self._anchors(codec, written) if codec.spells else None
+
+    def texts(self, words: Sequence[str]) -> list[str]:
+        """The text of each span.
+
+        Args:
+            words: of the spans that hold words, in order.
+        """
+        texts = [span.text for span in self._spans]
+        for number, said in zip(self.slots, words, strict=True):
+            texts[number] = said
+        return texts
+
+    def spans(self, texts: Sequence[str]) -> list[Span]:
+        """The spans with these texts."""
+        return [s._replace(text=text) for s, text in zip(self._spans, texts, strict=True)]
+
+    def _anchors(
+        self, codec: Codec, written: list[np.ndarray]
+    ) -> list[tuple[Anchor, Anchor]] | None:
+        counts = [0, *np.cumsum([len(ids) for ids in written]).tolist()]
+        found = [
+            (self._after(first, counts, codec, whole=False), self._end(end, counts, codec))
+            for first, end in self.answers
+        ]
+        anchors = [(start, end) for start, end in found if start is not None and end is not None]
+        return anchors if len(anchors) == len(found) else None
+
+    def _end(self, end: int, counts: list[int], codec: Codec) -> Anchor | None:
+        """The end of an answer: behind a control token, or before one."""
+        known = self._after(end, counts, codec, whole=True)
+        if known is not None or end == len(self._spans):
+            return known
+        following = self._spans[end]
+        ids, control = codec.known(following.text)
+        begins = following.control and len(control) and ids[0] == control[0]
+        return Anchor(counts[end], b"", -1) if begins else None
+
+    def _after(self, at: int, counts: list[int], codec: Codec, *, whole: bool) -> Anchor | None:
+        """The place before a span, told from the template's text that ends there.
+
+        Args:
+            at: number of the span.
+            counts: control ids before each span.
+            codec: reads the template's text.
+            whole: only where the text ends with a control token.
+        """
+        if at == 0 or not self._spans[at - 1].control:
+            return None
+        ids, control = codec.known(self._spans[at - 1].text)
+        if not len(control):
+            return None
+        tail = ids[int(np.flatnonzero(ids == control[-1])[-1]) + 1 :]
+        if whole and len(tail):
+            return None
+        return Anchor(counts[at] - 1, tail.tobytes(), len(tail))
+
+
+_NONE = np.zeros(0, np.int32)
+
+
+def _answers(trained: Sequence[bool]) -> list[tuple[int, int]]:
+    """First span and end of each run of learned spans."""
+    out: list[tuple[int, int]] = []
+    first = None
+    for number, learned in enumerate(trained):
+        if learned and first is None:
+            first = number
+        elif not learned and first is not None:
+            out.append((first, number))
+            first = None
+    if first is not None:
+        out.append((first, len(trained)))
+    return out

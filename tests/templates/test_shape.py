@@ -1,0 +1,53 @@
+"""Conversations of one shape differ in nothing but their words, under every template."""
+
+import random
+
+import pytest
+
+from template_cases import bound, turns
+from tunesmith.errors import TemplateError
+from tunesmith.templates import names
+from tunesmith.types import Call, Conversation, Message
+
+TEXTS = ["hi", "", " a\n", "{{idx}}", "<think>", "thought\n</think>\n\nb", "\n"]
+
+
+def conversations(seed):
+    chance = random.Random(seed)
+    for _ in range(150):
+        said = turns(*chance.choices(TEXTS, k=chance.choice([2, 4, 6])))
+        said = tuple(
+            m._replace(trained=chance.choice([None, True, False])) if m.role == "assistant" else m
+            for m in said
+        )
+        yield Conversation(said, chance.choice([None, None, "", "S", " s "]))
+
+
+@pytest.mark.parametrize("name", names())
+def test_equal_keys_give_equal_spans_but_for_the_words(name):
+    template = bound(name)
+    known = {}
+    for row in conversations(name):
+        shape = template.shape(row)
+        if shape is None:
+            continue
+        try:
+            spans = template.render(row)
+        except TemplateError:
+            continue
+        assert [span.text for span in spans if not span.control] == shape.words
+        frame = [(span.control and span.text, *span[1:]) for span in spans]
+        assert known.setdefault(shape.key, frame) == frame
+    assert known
+
+
+def test_where_the_words_decide_there_is_no_shape():
+    asked, told = turns("q", "a")
+    called = Message("function", "", calls=(Call("f", "{}"),))
+    thought = Message("assistant", "<think>\nx\n</think>\n\na")
+    qwen = bound("qwen3")
+    assert qwen.shape(Conversation((asked, told))) is not None
+    assert qwen.shape(Conversation((asked, thought))) is None
+    assert qwen.shape(Conversation((asked, called))) is None
+    assert qwen.shape(Conversation((asked, told), tools="[]")) is None
+    assert bound("qwen").shape(Conversation((asked, thought))) is not None
