@@ -21,7 +21,7 @@ from typing import NamedTuple
 import own_jinjas
 from template_cases import bound, turns
 from tunesmith.templates import OwnJinja, go_source, ollama, registry
-from tunesmith.templates.format import Format, Roles, Thinking, Turn
+from tunesmith.templates.format import Format, Later, Roles, Thinking, Turn
 from tunesmith.templates.parse import parse
 from tunesmith.templates.render import Template
 from tunesmith.types import Call, Conversation, Message
@@ -120,7 +120,19 @@ def cases(name: str) -> list[Case]:
 def all_cases() -> list[Case]:
     """Of the shipped templates, and of the Jinjas that are recorded."""
     found = [case for name in registry.names() for case in cases(name)]
-    return found + [case for name in own_jinjas.RECORD for case in own_cases(name)]
+    found += [case for name in own_jinjas.RECORD for case in own_cases(name)]
+    return found + rare_cases()
+
+
+def rare_cases() -> list[Case]:
+    """Of a template whose questions but the first open with more, with a system turn always."""
+    roles = Roles(
+        system=Turn(open=("S: ",), stop=("\n",)),
+        user=Turn(open=(Later(later='{{"\n'), "Q: ")),
+        assistant=Turn(open=("\nA: ",), stop=("\x03",)),
+    )
+    template = Template(Format(name="later", roles=roles, system_always=True))
+    return [Case(title, template, talk) for title, talk in _talks(template).items()]
 
 
 @cache

@@ -14,6 +14,7 @@ from go_templates import (
     own_cases,
     pieces,
     plain_cases,
+    rare_cases,
     read_modelfile,
     refused,
     table,
@@ -45,6 +46,11 @@ def test_go_renders_the_text_of_the_template(name):
     for case in cases(name):
         rendered = table()["ours"].get(key_of(case.job()), STALE)
         assert rendered == case.expected(), case.name
+
+
+def test_go_renders_what_only_later_questions_open_with_and_a_system_turn_around_nothing():
+    for case in rare_cases():
+        assert table()["ours"].get(key_of(case.job()), STALE) == case.expected(), case.name
 
 
 @pytest.mark.parametrize("name", RECORD)

@@ -29,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.templates import go_source as go
-from tunesmith.templates.format import Round, Text, Thinking
+from tunesmith.templates.format import Later, Round, Text, Thinking
 from tunesmith.types import Call
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class _Writer:
         self.inside = template.format.system_style == "inside_first_user"
         self.observation = self.roles.observation or self.roles.user
         self.describe = template.tool_syntax.GO_DESCRIBE
-        self.counts = any(isinstance(piece, Round) for piece in template._all_pieces())
+        self.counts = any(isinstance(p, Round | Later) for p in template._all_pieces())
         self.thinks = self.marks is not None and template.enable_thinking is True
 
     def parts(self) -> list[str]:
@@ -199,7 +199,9 @@ class _Writer:
         said = "{{ $system }}"
         if self.describe is not None:
             said += go.when("$.Tools", self._tools(self.describe))
-        return go.when(shown, self._text(turn.open), said, self._text((*turn.stop, *turn.after)))
+        whole = self._text(turn.open) + said + self._text((*turn.stop, *turn.after))
+        always = self.format.system_always and not self.inside
+        return whole if always else go.when(shown, whole)
 
     def _tools(self, describe: str) -> str:
         """The description of the tools and what stands around it."""
@@ -299,6 +301,9 @@ class _Writer:
             if isinstance(piece, Round):
                 start = go.quoted("." * piece.round)
                 out += go.text(plain) + f'{{{{ len (printf "%s%s" {start} $round) }}}}'
+                plain = ""
+            elif isinstance(piece, Later):
+                out += go.text(plain) + go.when("$round", go.text(piece.later))
                 plain = ""
             else:
                 plain += self.template.text((piece,))
