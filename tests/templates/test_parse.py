@@ -141,6 +141,20 @@ def test_tools_that_are_not_proven_are_refused_and_never_become_other_text(name,
     assert "no words for them" in caught.value.need
 
 
+def test_the_date_of_the_day_is_named_as_what_stays_that_of_today():
+    dated = (
+        "<|im_start|>system\n{{ strftime_now('%d %b') }}<|im_end|>\n"
+        "{% for m in messages %}"
+        "<|im_start|>{{ m.role + '\\n' + m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    plain = dated.replace("strftime_now('%d %b')", "'7 March'")
+    for source, expected in ((dated, 1), (plain, 0)):
+        parsed = parse(OwnJinja(source, load_tiny()))
+        assert parsed.format is not None
+        assert sum(why.startswith("date: ") for why in parsed.lost) == expected
+
+
 def test_a_list_of_no_tools_is_no_tool():
     _, template, _ = read_back("smollm2")
     none = Conversation(CALLED[:1], None, "[]")
