@@ -18,9 +18,11 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import own_jinjas
 from template_cases import bound, turns
-from tunesmith.templates import go_source, ollama, registry
-from tunesmith.templates.format import Format, Roles, Thinking, Turn
+from tunesmith.templates import OwnJinja, go_source, ollama, registry
+from tunesmith.templates.format import Format, Later, Roles, Thinking, Turn
+from tunesmith.templates.parse import parse
 from tunesmith.templates.render import Template
 from tunesmith.types import Call, Conversation, Message
 
@@ -74,7 +76,7 @@ class Case(NamedTuple):
     template: Template
     conversation: Conversation
     think: bool | None = None
-    expected_by: Template | None = None
+    expected_by: Template | OwnJinja | None = None
     """Renders the expected text; `None`: `template`."""
     left: str = "\n"
     """What the server leaves of the line break that ends a thought."""
@@ -84,8 +86,10 @@ class Case(NamedTuple):
         return self.conversation.messages[-1].role in ("user", "observation")
 
     def expected(self) -> str:
-        template = self.expected_by or self.template
-        spans = template.render(self.conversation, add_generation_prompt=self.prompting)
+        by = self.expected_by or self.template
+        if isinstance(by, OwnJinja):
+            return by.text(self.conversation, prompting=self.prompting)
+        spans = by.render(self.conversation, add_generation_prompt=self.prompting)
         return "".join(span.text for span in spans)
 
     def job(self) -> dict:
@@ -108,6 +112,64 @@ class Case(NamedTuple):
 def cases(name: str) -> list[Case]:
     """Every shape of conversation that the template, and its Modelfile, can express."""
     template = bound(name, today=DAY)
+    found = [Case(title, template, talk) for title, talk in _talks(template).items()]
+    marks = template.format.thinking
+    return found if marks is None else found + _with_thoughts(name, template, marks)
+
+
+def all_cases() -> list[Case]:
+    """Of the shipped templates, and of the Jinjas that are recorded."""
+    found = [case for name in registry.names() for case in cases(name)]
+    found += [case for name in own_jinjas.RECORD for case in own_cases(name)]
+    return found + rare_cases()
+
+
+def rare_cases() -> list[Case]:
+    """Of a template whose questions but the first open with more, with a system turn always."""
+    roles = Roles(
+        system=Turn(open=("S: ",), stop=("\n",)),
+        user=Turn(open=(Later(later='{{"\n'), "Q: ")),
+        assistant=Turn(open=("\nA: ",), stop=("\x03",)),
+    )
+    template = Template(Format(name="later", roles=roles, system_always=True))
+    return [Case(title, template, talk) for title, talk in _talks(template).items()]
+
+
+@cache
+def own_cases(name: str) -> list[Case]:
+    """Of a recorded model, what its own Jinja says, under the template that is read from it."""
+    own = own_jinjas.own(name)
+    parsed = parse(own)
+    assert parsed.format is not None
+    template = Template(parsed.format, bos=own.bos, eos=own.eos, today=DAY)
+    found = [
+        Case(title, template, talk, expected_by=own)
+        for title, talk in _talks(template).items()
+        if title not in ("three prompts", "odd words", "no system text")  # of white space, empty
+    ]
+    marks = template.format.thinking
+    if marks is None:
+        return [case for case in found if case.prompting or _ends(own, case.conversation)]
+    asked, thought = Message("user", "a"), f"{marks.open}hm{marks.close}"
+    calls = Message("function", thought + "Look.", calls=(NOW,))
+    chain = Conversation((asked, calls, Message("observation", "r")), None, json.dumps(TOOLS))
+    talks = {
+        "an earlier thought": Conversation((asked, Message("assistant", thought + "b"), asked)),
+        "a thought in the last answer": Conversation((asked, Message("assistant", thought + "b"))),
+        "a thought before a call": chain,
+        "an earlier thought before a call": chain._replace(
+            messages=(*chain.messages, Message("assistant", "b"), asked)
+        ),
+    }
+    return found + [Case(title, template, talk, None, own) for title, talk in talks.items()]
+
+
+def _ends(own: OwnJinja, talk: Conversation) -> bool:
+    """Whether a text ends with its last answer, not with the header of another."""
+    return own.text(talk, prompting=False) != own.text(talk, prompting=True)
+
+
+def _talks(template: Template) -> dict[str, Conversation]:
     talks = {
         "one prompt": Conversation(turns("How are you?")),
         "one turn": Conversation(turns("How are you?", "Fine.")),
@@ -115,17 +177,16 @@ def cases(name: str) -> list[Case]:
         "three prompts": Conversation(turns("a", "b", " c\n", "\td", "")),
         "no system text": Conversation(turns("a"), system=""),
         "odd words": Conversation(turns(*ODD, "你好 👩‍👩‍👧 \u200d", "é\u3000")),
-        "a tool's result": Conversation(
-            (Message("user", "a"), Message("assistant", "b"), Message("observation", '{"c": 1}'))
-        ),
     }
+    if template.tool_name:
+        talks["a tool's result"] = Conversation(
+            (Message("user", "a"), Message("assistant", "b"), Message("observation", '{"c": 1}'))
+        )
     if template.format.roles.system is not None:
         talks["system text"] = Conversation(turns("a", "b", "c"), system='Be "brief" {{x}} <&>')
     if template.tool_syntax.GO_DESCRIBE is not None and template.format.roles.system is not None:
         talks |= _with_tools()
-    found = [Case(title, template, talk) for title, talk in talks.items()]
-    marks = template.format.thinking
-    return found if marks is None else found + _with_thoughts(name, template, marks)
+    return talks
 
 
 def _with_tools() -> dict[str, Conversation]:
@@ -180,7 +241,8 @@ def _source(template: Template) -> str:
 def _message(message: Message, marks: Thinking | None, left: str) -> dict:
     role = {"observation": "tool", "function": "assistant"}.get(message.role, message.role)
     content, thinking = message.content, ""
-    if marks is not None and message.role == "assistant" and content.startswith(marks.open):
+    answering = message.role in ("assistant", "function")
+    if marks is not None and answering and content.startswith(marks.open):
         thought, content = content.removeprefix(marks.open).split(marks.close, 1)
         thinking = thought + left * marks.close.startswith("\n")
     calls = [
@@ -262,11 +324,15 @@ def pieces() -> list[tuple[str, dict]]:
     return found
 
 
-def refused() -> dict:
-    """A system text under a template that has no place for one."""
+def refused() -> list[dict]:
+    """A system text and a tool's result under a template that has no place for them."""
     roles = Roles(system=None, user=Turn(), assistant=Turn())
-    template = Template(Format(name="bare", roles=roles))
-    return Case("refused", template, Conversation(turns("a"), system="S")).job()
+    template = Template(Format(name="bare", roles=roles, tool_format=None))
+    talks = (
+        Conversation(turns("a"), system="S"),
+        Conversation((Message("observation", "1"),)),
+    )
+    return [Case("refused", template, talk).job() for talk in talks]
 
 
 def key_of(job: dict) -> str:
@@ -301,8 +367,8 @@ def table() -> dict:
 
 def write_table() -> None:
     """Render every case with Go and write the table."""
-    jobs = [case.job() for name in registry.names() for case in cases(name)]
-    jobs += [refused(), *(job for _, job in pieces())]
+    jobs = [case.job() for case in all_cases()]
+    jobs += [*refused(), *(job for _, job in pieces())]
     others = upstream_jobs()
     texts = by_go([*jobs, *others.values()])
     ours = dict(sorted(zip(map(key_of, jobs), texts[: len(jobs)], strict=True)))

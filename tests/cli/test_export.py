@@ -99,14 +99,36 @@ def test_an_export_brings_a_modelfile_with_stops_context_and_sampling(tmp_path, 
 
 def test_the_models_own_jinja_becomes_a_modelfile_where_its_strings_can_be_read(tmp_path, capsys):
     own = bound("chatml").jinja()
-    path = tiny_run(tmp_path, max_steps=1, template=None, model={"template": own})
+    path = tiny_run(
+        tmp_path, max_steps=1, template=None, default_system="Be kind.", model={"template": own}
+    )
     assert main(["train", str(path)]) == 0
     capsys.readouterr()
     assert main(["export", str(path)]) == 0
     assert "ollama create NAME -f Modelfile" in capsys.readouterr().out
     text = (tmp_path / "out" / "export" / "Modelfile").read_text()
     assert "<|im_start|>user" in text
+    assert "Be kind." in dict(read_modelfile(text))["TEMPLATE"], "the run's system text is served"
     assert "<|im_end|>" in dict(read_modelfile(text))["PARAMETER stop"]
+
+
+def test_tools_of_a_jinja_that_are_not_proven_are_not_in_the_modelfile_and_one_note_says_so(
+    tmp_path, capsys
+):
+    plain = (
+        "{% for m in messages %}"
+        "<|im_start|>{{ m.role + '\\n' + m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    path = tiny_run(tmp_path, max_steps=1, template=None, model={"template": plain})
+    assert main(["train", str(path)]) == 0
+    capsys.readouterr()
+    assert main(["export", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert said.count("note: Modelfile, not as in the model's own Jinja: tools:") == 1
+    read = dict(read_modelfile((tmp_path / "out" / "export" / "Modelfile").read_text()))
+    assert "<|im_start|>user" in read["TEMPLATE"]
+    assert ".Tools" not in read["TEMPLATE"]
 
 
 def test_under_a_jinja_that_cannot_be_read_one_note_says_why_there_is_no_modelfile(

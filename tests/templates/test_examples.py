@@ -1,11 +1,12 @@
 """The conversations that templates are shown and compared on."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from template_cases import bound
-from tunesmith.templates.examples import PLAIN, PROBES, SHOWN, TOOLS, with_thoughts
+from tunesmith.templates.examples import PLAIN, PROBES, SHOWN, TOOLS, shown, with_thoughts
 from tunesmith.templates.order import PROMPTING
 
 
@@ -17,6 +18,18 @@ def test_every_template_can_lay_every_one_out(name):
         asking = conversation.messages[-1].role in PROMPTING
         text = "".join(s.text for s in template.render(conversation, add_generation_prompt=asking))
         assert conversation.messages[0].content in text
+
+
+def test_a_template_is_shown_without_what_it_cannot_express():
+    format = bound("chatml").format
+    no_tools = format.model_copy(update={"tool_format": None})
+    roles = format.roles.model_copy(update={"system": None})
+    no_system = format.model_copy(update={"roles": roles})
+    assert shown(format) == SHOWN
+    assert (shown(no_tools).system, shown(no_tools).tools) == (SHOWN.system, None)
+    assert (shown(no_system).system, shown(no_system).tools) == (None, None)
+    for one in (format, no_tools, no_system):
+        assert replace(bound("chatml"), format=one).render(shown(one))
 
 
 def test_tools_are_json_and_the_plain_ones_have_none():

@@ -3,6 +3,7 @@
 import datetime
 import json
 import lzma
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -238,3 +239,53 @@ def test_the_first_stop_word_replaces_eos_where_the_file_says_so():
     tiny = load_tiny()._replace(eos="<|endoftext|>")
     assert registry.get("qwen").bind(tiny).eos == "<|im_end|>"
     assert registry.get("smollm2").bind(tiny).stop_words == ("<|endoftext|>", "<|im_end|>")
+
+
+TOOL = json.dumps([{"name": "f", "description": "d", "parameters": {"type": "object"}}])
+
+
+def changed(name, **fields):
+    template = bound(name)
+    return replace(template, format=template.format.model_copy(update=fields))
+
+
+def text_with(template, words="", *, system=None, tools=None):
+    messages = (Message("user", "q"), Message("function", words, calls=(Call("f", "{}"),)))
+    return "".join(span.text for span in template.render(Conversation(messages, system, tools)))
+
+
+def test_tools_lose_their_first_line_breaks_where_nothing_stands_before_them():
+    kept = changed("qwen", default_system=None)
+    trimmed = changed("qwen", default_system=None, trim_tools=True)
+    assert "system\n\n\n# Tools" in text_with(kept, tools=TOOL)
+    assert "system\n# Tools" in text_with(trimmed, tools=TOOL)
+    for template in (kept, trimmed):
+        assert "system\nS\n\n# Tools" in text_with(template, system="S", tools=TOOL)
+    first = Turn(open=("\n",))
+    assert "system\n# Tools" in text_with(
+        changed("qwen", default_system=None, trim_tools=True, tools=first), tools=TOOL
+    )
+
+
+@pytest.mark.parametrize(
+    ("between", "words", "written"),
+    [
+        (None, "Look.", "Look.<|assistant|>f\n{}"),
+        (None, "Look.\n", "Look.\nf\n{}"),
+        ("", "Look.", "Look.f\n{}"),
+        ("\n", "Look.", "Look.\nf\n{}"),
+        ("\n", "Look.\n", "Look.\n\nf\n{}"),
+        ("\n", "", "<|assistant|>f\n{}"),
+    ],
+)
+def test_words_are_parted_from_calls_as_the_format_says(between, words, written):
+    template = changed("glm4", between=between)
+    assert text_with(template, words).removesuffix(template.eos).endswith(written)
+
+
+@pytest.mark.parametrize(
+    ("words", "between"), [("<think>\nHm\n</think>\n\n", ""), ("<think>a</think>Look.", "\n")]
+)
+def test_a_thought_alone_is_not_parted_from_calls(words, between):
+    text = text_with(changed("qwen3", between="\n"), words)
+    assert f"{words}{between}<tool_call>" in text

@@ -4,7 +4,7 @@ import pytest
 
 from template_cases import turns
 from tunesmith.templates.format import Thinking
-from tunesmith.templates.thoughts import Form, History, as_given, without_thought
+from tunesmith.templates.thoughts import Form, History, after_thought, as_given, without_thought
 from tunesmith.types import Call, Message
 
 MARKS = Thinking(open="<think>\n", close="\n</think>\n\n")
@@ -41,6 +41,22 @@ def test_only_a_whole_thought_is_left_out(words, left):
 def test_an_answer_as_it_is_given(thinking, words, form):
     assert as_given(words, MARKS, enable_thinking=thinking) == form
     assert as_given(words, None, enable_thinking=thinking) == Form(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (SAID, "yes"),
+        ("<think>hm</think>yes", "yes"),
+        ("<think>\nhm\n</think>\n\n", ""),
+        ("<think>a</think>b</think>\nyes\n", "yes\n"),
+        ("yes", "yes"),
+        ("\nyes", "yes"),
+        ("", ""),
+    ],
+)
+def test_what_stands_behind_the_last_closing_mark_is_what_was_said(words, said):
+    assert after_thought(words, MARKS) == said
 
 
 def history(policy, *, preserve=False, chain=False):

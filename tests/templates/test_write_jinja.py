@@ -1,5 +1,7 @@
 """The Jinja that is written out renders, in transformers, what the template renders."""
 
+import json
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -10,7 +12,7 @@ from tunesmith.errors import TemplateError
 from tunesmith.templates import registry
 from tunesmith.templates.format import Format, Roles, Turn
 from tunesmith.templates.render import Template
-from tunesmith.types import Conversation
+from tunesmith.types import Call, Conversation, Message
 
 WORDS = [
     ("hi", "there"),
@@ -61,3 +63,22 @@ def test_signs_in_the_templates_own_text_are_written_out_safely():
     conversation = Conversation(turns("a", "b"))
     expected = "".join(span.text for span in template.render(conversation))
     assert theirs(template.jinja(), conversation, False) == expected
+
+
+@pytest.mark.parametrize(("trim", "between"), [*product((False, True), (None, "", "\n"))])
+@pytest.mark.parametrize("name", ["qwen", "qwen3", "glm4"])
+def test_what_stands_before_tools_and_calls_is_written_too(name, trim, between):
+    fields = {"trim_tools": trim, "between": between, "default_system": None}
+    template = bound(name)
+    template = replace(template, format=template.format.model_copy(update=fields))
+    call = {"name": "f", "arguments": {}}
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    words = ("", "Look.", "Look.\n", "<think>\nHm\n</think>\n\n", "<think>a</think>Look.")
+    for said, system in product(words, (None, "S")):
+        answer = Message("function", said, calls=(Call("f", "{}"),))
+        talk = Conversation((*turns("q"), answer), system, json.dumps(tools))
+        messages = [{"role": "system", "content": "S"}] * bool(system)
+        messages += [{"role": "user", "content": "q"}]
+        messages += [{"role": "assistant", "content": said, "tool_calls": [call]}]
+        texts, _ = render_jinja_template([messages], tools=tools, chat_template=template.jinja())
+        assert texts[0] == "".join(span.text for span in template.render(talk))

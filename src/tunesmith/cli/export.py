@@ -118,7 +118,8 @@ def _modelfile(asked: Run, found: Any) -> tuple[str | None, tuple[str, ...]]:
             why = f"the model's own Jinja cannot be written as one ({parsed.lost[0]})"
             hint = "template: NAME in the run file can"
             return None, (f"no Modelfile for Ollama: {why}; {hint}",)
-        template = Template(parsed.format).bind(found.tokenizer)
+        said = template.default_system
+        template = Template(parsed.format).bind(found.tokenizer, default_system=said)
         lost = tuple(f"Modelfile, not as in the model's own Jinja: {what}" for what in parsed.lost)
     config = read_config(found.directory, trust_remote_code=asked.model.trust_remote_code)
     context = getattr(config.get_text_config(), "max_position_embeddings", None)

@@ -62,7 +62,7 @@ def _list(arguments: argparse.Namespace) -> int:
         thinking = "yes" if row["thinking"] else "-"
         system = f'; "{_short(row["default_system"])}"' if row["default_system"] else ""
         models = ", ".join(row["models"]) or "-"
-        print(f"{row['name']:<{width}}  {row['tools']:<9} {thinking:<8}  {models}{system}")
+        print(f"{row['name']:<{width}}  {row['tools'] or '-':<9} {thinking:<8}  {models}{system}")
     return 0
 
 
@@ -71,12 +71,12 @@ def _show(arguments: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from tunesmith.templates.choose import unbound
-    from tunesmith.templates.examples import SHOWN
+    from tunesmith.templates.examples import shown
 
     template = unbound(arguments.name)
     words = template.format.stop_words
     eos = words[0] if template.format.replace_eos and words else "<eos>"
-    spans = replace(template, bos="<bos>", eos=eos).render(SHOWN)
+    spans = replace(template, bos="<bos>", eos=eos).render(shown(template.format))
     if arguments.json:
         print(json.dumps([span._asdict() for span in spans], ensure_ascii=False))
         return 0
@@ -85,10 +85,10 @@ def _show(arguments: argparse.Namespace) -> int:
         from rich.text import Text
 
         styles = {(True, True): "bold green", (True, False): "green", (False, True): "cyan dim"}
-        shown = Text()
+        page = Text()
         for span in spans:
-            shown.append(span.text, style=styles.get((span.trained, span.control), ""))
-        Console(highlight=False).print(shown, soft_wrap=True)
+            page.append(span.text, style=styles.get((span.trained, span.control), ""))
+        Console(highlight=False).print(page, soft_wrap=True)
         print("\ncyan: the template's own · plain: context · green: learned")
         return 0
     print("".join(f"⟦{s.text}⟧" if s.trained else s.text for s in spans).replace("⟧⟦", ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tunesmith.templates.format import Format
 from tunesmith.types import Call, Conversation, Message
 
 TOOLS = (
@@ -22,7 +23,7 @@ _CHAIN = (
     Message("assistant", "21 °C."),
 )
 SHOWN = Conversation((*_TURNS[:2], *_CHAIN), "Be brief.", TOOLS)
-"""What `template show` shows."""
+"""What `template show` shows, as far as a template can express it."""
 PLAIN = {
     "one turn": Conversation(_TURNS[:2]),
     "two turns": Conversation(_TURNS),
@@ -36,6 +37,13 @@ PROBES = {
     "a call and its result": Conversation(_CHAIN, tools=TOOLS),
 }
 """The same with tools."""
+
+
+def shown(format: Format) -> Conversation:
+    """`SHOWN` without what a template cannot express: tools stand with the system text."""
+    if format.roles.system is None:
+        return Conversation(_TURNS)
+    return SHOWN if format.tool_format else Conversation(_TURNS, SHOWN.system)
 
 
 def with_thoughts(opened: str, closed: str) -> dict[str, Conversation]:

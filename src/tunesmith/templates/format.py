@@ -126,8 +126,9 @@ class Format(Part):
     """Where the system text stands: before the first turn, or inside the first user turn."""
     system_always: bool = False
     """The system turn stands there even around no text."""
-    tool_format: str = "default"
-    """How tools are described and called: a module of `templates.tools`."""
+    tool_format: str | None = "default"
+    """How tools are described and called: a module of `templates.tools`. A null one is a
+    template that cannot express tools, calls and results."""
     tools: Turn = Turn()
     """What stands around the tools' description; both follow the system text."""
     trim_tools: bool = False

@@ -181,14 +181,14 @@ class OwnJinja:
                 return self._spans(pieces, tidied, messages, shape), same
         return self._traced(text, system, messages, add_generation_prompt)
 
-    def text(self, conversation: Conversation, *, prompting: bool) -> str:
-        """The template's text of a conversation, whatever it holds."""
+    def text(self, conversation: Conversation, *, prompting: bool, **facts: object) -> str:
+        """The template's text of a conversation, whatever it holds; `facts` go before its own."""
         system = conversation.system
         turns = [{"role": "system", "content": system}] if system is not None else []
         turns += [jinja_tools.as_openai(message) for message in conversation.messages]
         tools = jinja_tools.openai_tools(conversation.tools, f"{self.where}: tools")
         return self._render(
-            messages=turns, tools=tools, add_generation_prompt=prompting, **self._facts
+            messages=turns, tools=tools, add_generation_prompt=prompting, **self._facts | facts
         )
 
     def _text(self, system: str | None, messages: Sequence[Message], prompting: bool) -> str:

@@ -11,6 +11,9 @@ What Ollama (github.com/ollama/ollama, read at 0.13) does, as far as it is relie
 - A template that names `.Tools` makes a model one that can call tools; one that names
   `.Thinking` makes it one that thinks: the server cuts the thought off an answer by the text
   around `.Thinking`, and hands it back in that field.
+- Calls in an answer are sought by the first text behind the first condition on `.ToolCalls`, up
+  to a brace; if that is nothing, by a brace. Where it is a brace or a bracket, the answer has to
+  begin with it. Behind it, the name of a tool and an object in JSON are a call.
 - Of a tool it keeps the type, name, description and parameters (type, required, properties with
   type, description, enum and items); arguments and properties come sorted by name, numbers as
   Go prints them (1.0 is 1). Tools and calls that are written so in the data read the same.
@@ -26,7 +29,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.templates import go_source as go
-from tunesmith.templates.format import Round, Text, Thinking
+from tunesmith.templates.format import Later, Round, Text, Thinking
+from tunesmith.types import Call
 
 if TYPE_CHECKING:
     from tunesmith.templates.format import Turn
@@ -40,6 +44,7 @@ _SAMPLING = {
     "repetition_penalty": "repeat_penalty",
 }
 """Keys of a generation config -> parameters of a Modelfile."""
+_CALL = Call("some_tool", "{}")
 _BEGINS = (
     "The template writes the begin token: of a GGUF file that was made elsewhere, "
     "tokenizer.ggml.add_bos_token has to be false."
@@ -96,9 +101,13 @@ def modelfile(
 def notes(template: Template, stops: Sequence[str] = ()) -> tuple[str, ...]:
     """What the Modelfile cannot do, one line each."""
     out = []
-    if template.tool_syntax.GO_DESCRIBE is None:
-        name = template.tool_format or template.format.tool_format
+    name = template.tool_name
+    if name is None:
+        out.append("without tools: the template cannot express them")
+    elif template.tool_syntax.GO_DESCRIBE is None:
         out.append(f"without tools: Go templates cannot write the tool format {name}")
+    elif found := _found_by_ollama(template):
+        out.append(f"calls: {name} begins them without a mark, so Ollama finds {found}")
     marks = template.format.thinking
     if marks is not None and not (template.preserve_thinking or marks.history == "keep"):
         cut = "Go templates cannot cut an earlier thought out of the content of a message"
@@ -107,12 +116,30 @@ def notes(template: Template, stops: Sequence[str] = ()) -> tuple[str, ...]:
     return tuple(out)
 
 
+def _found_by_ollama(template: Template) -> str:
+    """Which calls Ollama finds in answers, where it is not all of them."""
+    calling = template.format.roles.function
+    lead = template.text(calling.lead) if calling else ""
+    one = lead + "".join(span.text for span in template.tool_syntax.write((_CALL,)))
+    mark = one.partition(_CALL.name)[0].partition("{")[0].strip()
+    if mark not in ("", "["):
+        return ""
+    if mark:
+        return "them only where they are the whole answer"
+    if one.startswith(_CALL.name):
+        return "none that begins an answer: it stays text"
+    return "one call that is the whole answer, and no other"
+
+
 def _can_stand(stop: str) -> bool:
     return '"""' not in stop and all(sign.isprintable() or sign in "\n\t" for sign in stop)
 
 
 def _in_quotes(stop: str) -> str:
     return f'"""{stop}"""' if '"' in stop else f'"{stop}"'
+
+
+_NO_TOOLS = "{{ $system.this_template_cannot_express_the_result_of_a_tool }}"
 
 
 class _Writer:
@@ -124,14 +151,14 @@ class _Writer:
         self.inside = template.format.system_style == "inside_first_user"
         self.observation = self.roles.observation or self.roles.user
         self.describe = template.tool_syntax.GO_DESCRIBE
-        self.counts = any(isinstance(piece, Round) for piece in template._all_pieces())
+        self.counts = any(isinstance(p, Round | Later) for p in template._all_pieces())
         self.thinks = self.marks is not None and template.enable_thinking is True
 
     def parts(self) -> list[str]:
         """What is said once, the turns, and what ends a prompt."""
-        turns = go.when('eq .Role "user"', self._asking(self.roles.user)) + go.when(
-            'eq .Role "tool"', self._asking(self.observation)
-        )
+        result = self._asking(self.observation) if self.template.tool_name else _NO_TOOLS
+        turns = go.when('eq .Role "user"', self._asking(self.roles.user))
+        turns += go.when('eq .Role "tool"', result)
         turns += go.when('eq .Role "assistant"', self._answer())
         eos = go.text(self.template.eos) if self.format.efficient_eos else ""
         return [
@@ -171,10 +198,21 @@ class _Writer:
             return go.when(shown, "{{ $system.this_template_cannot_express_a_system_text }}")
         said = "{{ $system }}"
         if self.describe is not None:
-            around = self.format.tools
-            closed = self._text((*around.stop, *around.after))
-            said += go.when("$.Tools", self._text(around.open), self.describe, closed)
-        return go.when(shown, self._text(turn.open), said, self._text((*turn.stop, *turn.after)))
+            said += go.when("$.Tools", self._tools(self.describe))
+        whole = self._text(turn.open) + said + self._text((*turn.stop, *turn.after))
+        always = self.format.system_always and not self.inside
+        return whole if always else go.when(shown, whole)
+
+    def _tools(self, describe: str) -> str:
+        """The description of the tools and what stands around it."""
+        around = self.format.tools
+        closed = self._text((*around.stop, *around.after))
+        whole = self._text(around.open) + describe + closed
+        rest = whole.lstrip("\n")  # line breaks are plain text in Go source too
+        breaks = whole.removesuffix(rest)
+        if not self.format.trim_tools or not breaks:
+            return whole
+        return go.when("$system", breaks) + rest
 
     def _asking(self, turn: Turn) -> str:
         out = self._text(turn.open)
@@ -215,17 +253,23 @@ class _Writer:
         lead, closed = self._text(turn.lead), self._text((*turn.stop, *turn.after))
         if self.describe is None:
             return before + lead + said + closed
+        # by way of `$message`: the first condition on `.ToolCalls` is where Ollama seeks the mark
+        opened = "" if calling is None else self._text(calling.lead)
+        parting = go.text(self.format.between or "")
+        if parting and opened:
+            opened += go.when(".Content", parting)
+        elif parting:
+            said += go.when("and .Content $message.ToolCalls", parting)
         if calling is None:
             return before + lead + said + self._calls("") + closed
         ended = self._text((*calling.stop, *calling.after))
-        called = self._calls(self._text(calling.lead)) + ended
-        # by way of `$message`: the first condition on `.ToolCalls` is where Ollama seeks the mark
+        called = self._calls(opened) + ended
         plain = go.when("not $message.ToolCalls", lead) if lead else ""
         return before + plain + said + go.when(".ToolCalls", called, otherwise=closed)
 
     def _calls(self, before: str) -> str:
         syntax = self.template.tool_syntax
-        if syntax.BETWEEN:
+        if syntax.BETWEEN and self.format.between is None:
             parted = go.when(go.ends_in(".Content", "\n", ">"), otherwise=go.text(syntax.BETWEEN))
             before += go.when(".Content", parted)
         return go.when(".ToolCalls", before, syntax.GO_WRITE or "")
@@ -257,6 +301,9 @@ class _Writer:
             if isinstance(piece, Round):
                 start = go.quoted("." * piece.round)
                 out += go.text(plain) + f'{{{{ len (printf "%s%s" {start} $round) }}}}'
+                plain = ""
+            elif isinstance(piece, Later):
+                out += go.text(plain) + go.when("$round", go.text(piece.later))
                 plain = ""
             else:
                 plain += self.template.text((piece,))

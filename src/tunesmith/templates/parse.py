@@ -46,9 +46,10 @@ def parse(own: OwnJinja) -> Parsed:
         own: the Jinja, with nothing asked of it.
 
     Returns:
-        A format that is equal on conversations of one to six turns. What it is not equal on
-        (system text, thoughts, tools, white space around words) is named in `lost`. The
-        format then refuses a system text, and describes tools in words.
+        A format that is equal on conversations of one to six turns (a header that the Jinja
+        writes behind a last answer as if it were a prompt is none of it). What it is not equal on
+        (system text, thoughts, tools, white space around words, the date) is named in `lost`.
+        The format then refuses a system text, and tools.
     """
     try:
         fields = _plain(own)
@@ -74,6 +75,8 @@ def parse(own: OwnJinja) -> Parsed:
     why = _difference(own, fields, _rows(_LOOSE))
     if why:
         lost.append(f"white space around words: {why}")
+    if _is_dated(own):
+        lost.append("date: the Jinja writes that of every day, here it stays that of today")
     return Parsed(_format(fields), tuple(lost))
 
 
@@ -103,6 +106,7 @@ def _plain(own: OwnJinja) -> dict[str, Any]:
         "prefix": first.removesuffix(_at_first(opening)),
         "stop_words": [word],
         "efficient_eos": once,
+        "tool_format": None,
         "roles": {
             "system": None,
             "user": {"open": opening, "stop": close},
@@ -215,9 +219,11 @@ def _systems(
 
 def _with_tools(own: OwnJinja, fields: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
     """The tool format that describes and calls as the Jinja does; the reason where none does."""
+    if not parse_tools.shown(own):
+        return dict(fields), "the Jinja leaves their definitions out; they are refused"
     if fields["roles"]["system"] is None:
-        return dict(fields), "there is no system text to stand with"
-    why = "no tool format describes them as the Jinja does"
+        return dict(fields), "there is no system text to stand with; they are refused"
+    why = "no tool format describes them as the Jinja does; they are refused"
     thought = "Hm.".join(_marks(fields)) if fields.get("thinking") else None
     opened = _at_first(fields["roles"]["user"]["open"])
     for guess in parse_tools.guesses(own, fields, opened):
@@ -270,8 +276,9 @@ def _difference(
 ) -> str:
     """Where the two texts of a probe part first; "" where they never do."""
     template = Template(_format(fields), bos=own.bos, eos=own.eos)
+    header = fields["roles"]["assistant"]["open"]
     for conversation, prompting in rows:
-        theirs = told(own, conversation, prompting=prompting)
+        theirs = _told(own, conversation, header, prompting=prompting)
         try:
             spans = template.render(conversation, add_generation_prompt=prompting)
             ours = "".join(span.text for span in spans)
@@ -288,6 +295,22 @@ def _difference(
             end = at + _AROUND
             return f"{ours[start:end]!r}, where the Jinja has {theirs[start:end]!r}"
     return ""
+
+
+def _told(own: OwnJinja, conversation: Conversation, header: str, *, prompting: bool) -> str | None:
+    """The Jinja's text; behind a last answer without the header that a prompt ends with."""
+    text = told(own, conversation, prompting=prompting)
+    if prompting or text is None:
+        return text
+    asked_or_not = text == told(own, conversation, prompting=True)
+    return text.removesuffix(header) if asked_or_not else text
+
+
+def _is_dated(own: OwnJinja) -> bool:
+    """Whether the text of a conversation is another one on another day."""
+    asked = Conversation(_turns(["Q"]))
+    another = own.text(asked, prompting=True, strftime_now=lambda _: "another day")
+    return another != own.text(asked, prompting=True)
 
 
 def _format(fields: Mapping[str, Any]) -> Format:

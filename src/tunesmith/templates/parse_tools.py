@@ -100,6 +100,12 @@ def guesses(own: OwnJinja, fields: Mapping[str, Any], opening: str) -> Iterator[
                 yield {**guess, "trim_tools": trim, "between": between}
 
 
+def shown(own: OwnJinja) -> bool:
+    """Whether the Jinja says anything of the tools that are defined."""
+    text = told(own, _row(None, "Q"), prompting=True)
+    return text is None or _ONE[0].name in text
+
+
 def probes(thought: str | None) -> list[tuple[Conversation, bool]]:
     """Conversations with tools, perhaps with a thought; whether to end them with a prompt."""
     ends = [

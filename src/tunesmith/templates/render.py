@@ -21,6 +21,7 @@ from tunesmith.templates.page import Page
 from tunesmith.templates.shape import Shape
 from tunesmith.templates.spans import joined
 from tunesmith.templates.thoughts import Form, History, after_thought, as_given, has_thought
+from tunesmith.templates.tools import refusal
 from tunesmith.types import Conversation, Message, Span, Tokenizer
 
 
@@ -70,10 +71,15 @@ class Template:
         text = self.format.default_system if self.default_system is None else self.default_system
         return text or ""
 
+    @property
+    def tool_name(self) -> str | None:
+        """Name of its tool format; `None`: it cannot express tools."""
+        return self.tool_format or self.format.tool_format
+
     @cached_property
     def tool_syntax(self) -> tools.ToolFormat:
         """How tools are described and called."""
-        return tools.get(self.tool_format or self.format.tool_format)
+        return tools.get(self.tool_name)
 
     def bind(self, tokenizer: Tokenizer, **asked: Any) -> Template:
         """The same template with this tokenizer's begin and end tokens.
@@ -228,7 +234,8 @@ class Template:
                 form, as_was_given = forms[number]
                 self._answer(page, message, form, header, trained=as_was_given)
                 continue
-            turn = layout.user if message.role == "user" else layout.observation
+            asked = message.role == "user"
+            turn = layout.user if asked else layout.need_result(self.name, number)
             page.own(self._opening(turn, number // 2))
             if system and message.role != "user":
                 where = f"template: {self.name}: messages[{number}].role"
@@ -332,7 +339,7 @@ class Template:
             system=strings(roles.system) if roles.system else None,
             user=strings(roles.user),
             assistant=strings(roles.assistant),
-            observation=strings(roles.observation or roles.user),
+            observation=strings(roles.observation or roles.user) if self.tool_name else None,
             function=strings(roles.assistant)
             if roles.function is None
             else replace(strings(roles.function), lead="", between=self.text(roles.function.lead)),
@@ -361,7 +368,7 @@ class _Layout:
     system: _Strings | None
     user: _Strings
     assistant: _Strings
-    observation: _Strings
+    observation: _Strings | None
     function: _Strings
     tools: _Strings
 
@@ -375,3 +382,15 @@ class _Layout:
             need = "no system text: this template cannot express one"
             raise TemplateError(f"template: {name}: system", got="a system text", need=need)
         return self.system
+
+    def need_result(self, name: str, number: int) -> _Strings:
+        """The turn of a tool's result.
+
+        Raises:
+            TemplateError: the template has none.
+        """
+        if self.observation is None:
+            where = f"template: {name}: messages[{number}].role"
+            need, hint = refusal.NEED, refusal.HINT
+            raise TemplateError(where, got="observation", need=need, hint=hint)
+        return self.observation

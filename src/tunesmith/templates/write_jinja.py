@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tunesmith.templates.format import Later, Round, Special, Text, Thinking, Token
 from tunesmith.templates.jinja_source import each, literal, put, when
+from tunesmith.templates.tools import refusal
 
 if TYPE_CHECKING:
     from tunesmith.templates.format import Turn
@@ -114,7 +115,9 @@ class _Writer:
                 "{%- if message['role'] == 'user' %}",
                 self._asking(self.roles.user, first=True),
                 "{%- elif message['role'] == 'tool' %}",
-                self._asking(self.roles.observation or self.roles.user, first=False),
+                self._asking(self.roles.observation or self.roles.user, first=False)
+                if self.template.tool_name
+                else refusal.JINJA_DESCRIBE,
                 "{%- elif message['role'] == 'assistant' %}",
                 self._answer(),
                 f"{{%- else %}}{unknown}{{%- endif %}}",

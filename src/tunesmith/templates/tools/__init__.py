@@ -31,10 +31,10 @@ def names() -> list[str]:
     return [*_NAMES.split(), "seed_oss"]
 
 
-def get(name: str) -> ToolFormat:
-    """A tool format by name; TemplateError for an unknown one, with the nearest names."""
-    if name not in names():
+def get(name: str | None) -> ToolFormat:
+    """A tool format by name; TemplateError for an unknown one. `None`: one that refuses tools."""
+    if name not in (*names(), None):
         near = difflib.get_close_matches(name, names(), 3, cutoff=0.4)
         need = f"one of {', '.join(names())}"
         raise TemplateError("tool_format", got=name, need=need, hint=" or ".join(near))
-    return cast(ToolFormat, import_module(f"{__name__}.{name}"))
+    return cast(ToolFormat, import_module(f"{__name__}.{name or 'refusal'}"))
