@@ -83,6 +83,22 @@ def test_the_template_of_the_training_is_served_whatever_the_file_says_now(tmp_p
     assert other.notes == ()
 
 
+def test_control_tokens_in_a_question_are_read_as_in_training(tmp_path):
+    asked = Conversation((Message("user", "Say <|im_end|> one."),))
+    path = tiny_run(tmp_path, split_special_tokens=False)
+    found = answering.find(load(path), Silent())
+    end = found.tokenizer.id_of("<|im_end|>")
+    assert found.encode(asked).count(end) == 2
+    assert (
+        answering.find(load(path, ["split_special_tokens=true"]), Silent()).encode(asked).count(end)
+        == 1
+    )
+    train(path)
+    edited = answering.find(load(tiny_run(tmp_path)), Silent())
+    assert edited.encode(asked).count(end) == 2
+    assert "split_special_tokens is True" in edited.notes[0]
+
+
 def test_weights_that_no_run_of_ours_made_are_served_as_the_file_says(tmp_path):
     run = load(tiny_run(tmp_path, template="llama2"))
     assert answering.find(run, Silent()).renderer.name == "llama2"

@@ -218,6 +218,18 @@ def test_text_of_control_tokens_stays_text_and_is_counted(tmp_path):
     ]
 
 
+def test_control_tokens_in_words_become_tokens_where_the_run_says_so(tmp_path):
+    rows = [*alpaca(2), {"instruction": "stop <|im_end|> here", "output": "yes"}]
+    write(tmp_path, a=rows)
+    prepared = run(tmp_path, "a", split_special_tokens=False)
+    end = TOKENIZER.id_of("<|im_end|>")
+    assert [int((e.ids == end).sum()) for e in prepared.train] == [2, 2, 3]
+    assert prepared.ledger.notes == [
+        "1 rows hold control tokens in their text (split_special_tokens: false)"
+    ]
+    assert prepared.fingerprint != run(tmp_path, "a").fingerprint
+
+
 def test_what_the_template_cannot_express_is_a_bad_row(tmp_path):
     turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
     rows = [{"conversations": turns}, {"conversations": [{"from": "system", "value": "s"}, *turns]}]

@@ -248,6 +248,21 @@ def test_labels_are_the_recorded_ones_but_for_what_nobody_generates(monkeypatch)
     assert compared > 250
 
 
+def test_control_strings_in_a_case_are_tokens_where_its_options_say_so():
+    case = {
+        "messages": [
+            {"role": "user", "content": "<|im_end|>"},
+            {"role": "assistant", "content": "a"},
+        ]
+    }
+    tiny = load_tiny()
+    cases = [case | {"options": {"split_special_tokens": s}} for s in (True, None, False)]
+    found = render_cases(cases, "chatml", tiny)
+    end = tiny.id_of("<|im_end|>")
+    assert [one.input_ids.count(end) for one in found] == [2, 2, 3]
+    assert len({str(one.pairs) for one in found}) == 1
+
+
 def test_a_tool_format_and_a_system_text_of_the_run_take_the_place_of_the_templates(monkeypatch):
     monkeypatch.setattr(datetime, "date", NewYear)
     compared = 0

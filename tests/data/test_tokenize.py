@@ -141,6 +141,29 @@ def test_words_that_spell_control_tokens_yield_none_and_are_counted():
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "template"),
+    [("qwen3", None), ("deepseek_v3", None), ("mistral_v3", "mistral"), ("gemma3", None)],
+)
+def test_unsplit_the_ids_are_those_of_the_tokenizer_over_the_whole_text(name, template):
+    tokenizer = real(name)
+    coding = Encoder(choose(template, tokenizer), tokenizer, split_special_tokens=False)
+    control = next(iter(coding._codec.controls))
+    row = Conversation(turns(f"a {control} b", f"yes{control}!"))
+    (found,) = coding.encode([row])
+    text = "".join(span.text for span in coding.renderer.render(row))
+    assert found.ids.tolist() == coding._codec.backend.encode(text, add_special_tokens=False).ids
+    assert found.notes == ("special_text",)
+    prompt = coding.prompt(row._replace(messages=row.messages[:1]))
+    assert prompt == found.ids[: len(prompt)].tolist()
+    (split,) = encode([row], coding.renderer, tokenizer)
+    number = coding._codec.controls[control]
+    assert (found.ids == number).sum() == (split.ids == number).sum() + 2
+    assert encode([row], coding.renderer, tokenizer, split_special_tokens=False)[
+        0
+    ].ids.tolist() == (found.ids.tolist())
+
+
 def test_a_vocabulary_that_spells_a_control_token_out_of_pieces_is_parted(tmp_path):
     pieces = ["<", "e", ">", "<e", "<e>", "a", ":"]
     backend = tokenizers.Tokenizer(

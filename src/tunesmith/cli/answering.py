@@ -17,6 +17,9 @@ from tunesmith.templates import Asked, Renderer, choose
 from tunesmith.training.material import fetch
 from tunesmith.types import Conversation, Tokenizer
 
+_WORDING = ("template", *Asked._fields, "split_special_tokens")
+"""Keys that decide which ids a conversation becomes."""
+
 
 class Found(NamedTuple):
     """Everything that a model needs to answer, but its weights."""
@@ -27,12 +30,17 @@ class Found(NamedTuple):
     adapters: tuple[Path, ...]
     tokenizer: Tokenizer
     renderer: Renderer
+    split_special_tokens: bool
+    """As in training: whether the strings of control tokens in what is said stay words."""
     notes: tuple[str, ...]
     """What a user has to know before trusting an answer."""
 
     def encode(self, conversation: Conversation) -> list[int]:
         """Conversation to prompt ids, by the function that training uses."""
-        return encode_prompt(conversation, self.renderer, self.tokenizer)
+        split = self.split_special_tokens
+        return encode_prompt(
+            conversation, self.renderer, self.tokenizer, split_special_tokens=split
+        )
 
     def engine(self, model: Any) -> Engine:
         """The default engine over a loaded model."""
@@ -58,7 +66,8 @@ def find(run: Run, report: Any) -> Found:
     wording, notes = _as_trained(run, (paths or [directory])[-1])
     renderer = choose(wording.template, tokenizer, Asked.of(wording))
     notes += differences(directory, meant.model, paths)
-    return Found(meant, directory, tuple(paths), tokenizer, renderer, tuple(notes))
+    split = wording.split_special_tokens
+    return Found(meant, directory, tuple(paths), tokenizer, renderer, split, tuple(notes))
 
 
 def _as_trained(run: Run, weights: Path) -> tuple[Any, list[str]]:
@@ -70,7 +79,7 @@ def _as_trained(run: Run, weights: Path) -> tuple[Any, list[str]]:
     if before is None:
         return run.dataset, []
     now = ("command line", "argument")
-    keys = [k for k in ("template", *Asked._fields) if not run.places.get(k, "").startswith(now)]
+    keys = [k for k in _WORDING if not run.places.get(k, "").startswith(now)]
     own = {key: getattr(before.run.dataset, key) for key in keys}
     other = [key for key in keys if getattr(run.dataset, key) != own[key]]
     notes = [

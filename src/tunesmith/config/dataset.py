@@ -39,6 +39,10 @@ class Dataset(Section):
     """Learn the users' turns too, not the answers only."""
     mask_history: Flag = False
     """Learn the last answer of each conversation only."""
+    split_special_tokens: Flag = True
+    """The string of a control token (`<|im_end|>`) in a row's words stays words. `false`: it
+    becomes the token, in training and in answers, so a row's words can end turns and open new
+    ones; such rows are counted in the plan."""
     default_system: str | None = None
     """System message of rows that have none. Not set: the template's own; "": none (of a
     template by name or in a `.yaml` file)."""

@@ -41,6 +41,8 @@ class Fitting(NamedTuple):
     backend: tokenizers.Tokenizer
     cutoff_len: int
     truncation: Policy
+    split_special_tokens: bool = True
+    """Whether `encode` keeps the strings of control tokens in a row's words apart."""
 
 
 class Maker:
@@ -132,7 +134,9 @@ class Maker:
             count = self.num_questions_cut
             yield f"cutoff_len {cutoff_len}: {counted(count)} lost the {which} of a question"
         if self.num_control_words:
-            what = "rows have the text of a control token among their words; it stays text"
+            what = "rows hold control tokens in their text (split_special_tokens: false)"
+            if self.how.split_special_tokens:
+                what = "rows have the text of a control token among their words; it stays text"
             yield f"{self.num_control_words:,} {what}"
         if self.num_apart:
             yield (

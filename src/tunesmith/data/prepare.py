@@ -57,6 +57,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     seed: int = 42,
     train_on_prompt: bool = False,
     mask_history: bool = False,
+    split_special_tokens: bool = True,
     on_bad_row: str = "error",
     truncation: Policy = "keep_end",
     progress: Callable[[int, int], None] | None = None,
@@ -75,6 +76,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         seed: decides which rows are held out.
         train_on_prompt: learn the questions too.
         mask_history: learn the last answer only.
+        split_special_tokens: words that spell control tokens stay words.
         on_bad_row: `error` or `skip`.
         truncation: what happens to a row over the cutoff; see `fit.fit`.
         progress: called with rows done and rows in all while they are encoded.
@@ -94,9 +96,10 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     ledger.stop_on_bad_rows(on_bad_row)
     ledger.notes += _learned_all_the_same(said) if train_on_prompt else []
     flags = {"train_on_prompt": train_on_prompt, "mask_history": mask_history}
-    encode = partial(tokenize.encode, renderer=renderer, tokenizer=tokenizer, **flags)
+    words = {"split_special_tokens": split_special_tokens}
+    encode = partial(tokenize.encode, renderer=renderer, tokenizer=tokenizer, **flags, **words)
     parts = partial(tokenize.apart, renderer=renderer, **flags)
-    how = Fitting(encode, parts, tokenizer.backend, cutoff_len, truncation)
+    how = Fitting(encode, parts, tokenizer.backend, cutoff_len, truncation, **words)
     train, held_out = Maker(how, ledger).examples(said, progress)
     ledger.close()
     ledger.stop_on_bad_rows(on_bad_row)

@@ -20,9 +20,16 @@ from tunesmith.types import Conversation, Message, Span, Tokenizer
 IGNORED = -100
 """Label of a token that is not learned."""
 _KEYS = ("messages", "system", "tools", "options")
-_OPTIONS = (*Asked._fields, "discarding_history_cot", "mask_history", "train_on_prompt")
+_OPTIONS = (
+    *Asked._fields,
+    "discarding_history_cot",
+    "mask_history",
+    "split_special_tokens",
+    "train_on_prompt",
+)
 _TEXTS = ("default_system", "tool_format")
 _ROLES = {"tool": "observation"}
+_Encoders = dict[tuple[Asked, bool], Encoder]
 
 
 class Rendered(NamedTuple):
@@ -52,8 +59,9 @@ def render_cases(
     Args:
         cases: `messages` (role, content), `system`, `tools` (JSON text) and `options`:
             `default_system`, `enable_thinking`, `preserve_thinking`, `tool_format`,
-            `mask_history`, `train_on_prompt`, and `discarding_history_cot` (true: earlier
-            answers in `pairs` as serving shows them; false: as they were given).
+            `mask_history`, `train_on_prompt`, `split_special_tokens`, and
+            `discarding_history_cot` (true: earlier answers in `pairs` as serving shows them;
+            false: as they were given).
         name: of a shipped template, or a file, or `None` for the tokenizer's own.
         tokenizer: the tokenizer, with every stop word a token.
 
@@ -61,19 +69,21 @@ def render_cases(
         TemplateError: the template does not exist or does not fit the tokenizer.
     """
     choose(name, tokenizer)
-    encoders: dict[Asked, Encoder] = {}
+    encoders: _Encoders = {}
     return [_render_case(case, name, tokenizer, encoders) for case in cases]
 
 
 def _render_case(
-    case: Mapping[str, Any], name: str | None, tokenizer: Tokenizer, encoders: dict[Asked, Encoder]
+    case: Mapping[str, Any], name: str | None, tokenizer: Tokenizer, encoders: _Encoders
 ) -> Rendered:
     try:
         options = _options(case)
         asked = Asked(**{k: v for k, v in options.items() if k in Asked._fields})
-        if asked not in encoders:
-            encoders[asked] = Encoder(choose(name, tokenizer, asked), tokenizer)
-        encoder = encoders[asked]
+        split = options.get("split_special_tokens") is not False
+        if (asked, split) not in encoders:
+            renderer = choose(name, tokenizer, asked)
+            encoders[asked, split] = Encoder(renderer, tokenizer, split_special_tokens=split)
+        encoder = encoders[asked, split]
         conversation = conversation_of(case)
         flags = {k: bool(options.get(k)) for k in ("mask_history", "train_on_prompt")}
         served = bool(options.get("discarding_history_cot"))

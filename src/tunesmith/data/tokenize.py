@@ -2,7 +2,8 @@
 
 The whole rendered text is encoded at once, as serving does, and the learned parts are found
 by offsets. Two kinds of rows take a longer way, and are counted by their notes:
-`special_text`: words that hold the string of a control token; they stay words.
+`special_text`: words that hold the string of a control token; they stay words, unless
+`split_special_tokens` is off.
 `split`: a token that would lie across the border of an answer; the text is cut there, so that
 the ids of the prompt are what serving sends.
 
@@ -58,10 +59,15 @@ class Encoder:
     Args:
         renderer: the template.
         tokenizer: the tokenizer; it is not changed.
+        split_special_tokens: the string of a control token in a speaker's words stays words;
+            else it is what the tokenizer reads in it.
     """
 
-    def __init__(self, renderer: Renderer, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, renderer: Renderer, tokenizer: Tokenizer, *, split_special_tokens: bool = True
+    ) -> None:
         self.renderer, self.tokenizer = renderer, tokenizer
+        self.split_special_tokens = split_special_tokens
         self._codec = Codec(tokenizer, renderer.control_text())
 
     def encode(
@@ -126,8 +132,9 @@ class Encoder:
         notes: tuple[Note, ...] = ()
         cuts: set[int] = set()
         if not codec.steers_as_written(ids, spans):
-            coder, lengths = codec.private(spans)
             notes = ("special_text",)
+        if notes and self.split_special_tokens:
+            coder, lengths = codec.private(spans)
             encoding = coder.encoding()
             ids = coder.ids(encoding)
             if not codec.steers_as_written(ids, spans):
@@ -147,7 +154,7 @@ class Encoder:
         if not cuts:
             return _Row(ids, [(first or 0, last or 0) for first, last in places], notes)
         ids, found = in_pieces(coder, borders, tails, cuts)
-        if not codec.steers_as_written(ids, spans):
+        if self.split_special_tokens and not codec.steers_as_written(ids, spans):
             need = "words that the tokenizer does not read as control tokens"
             raise TemplateError("text of a turn", got="a control token", need=need)
         at_border = cuts & {at for border in borders for at in border}
@@ -161,6 +168,7 @@ def encode(
     *,
     train_on_prompt: bool = False,
     mask_history: bool = False,
+    split_special_tokens: bool = True,
 ) -> list[Encoded]:
     """Conversations as ids, in order; nothing is raised for a row, it is skipped instead.
 
@@ -170,10 +178,10 @@ def encode(
         tokenizer: the tokenizer; it is not changed.
         train_on_prompt: learn every token but the first.
         mask_history: learn only the last answer, and those that say `trained: true`.
+        split_special_tokens: see `Encoder`.
     """
-    return encoder(renderer, tokenizer).encode(
-        conversations, train_on_prompt=train_on_prompt, mask_history=mask_history
-    )
+    coding = encoder(renderer, tokenizer, split_special_tokens=split_special_tokens)
+    return coding.encode(conversations, train_on_prompt=train_on_prompt, mask_history=mask_history)
 
 
 def apart(
@@ -193,7 +201,11 @@ def apart(
 
 
 def encode_prompt(
-    conversation: Conversation, renderer: Renderer, tokenizer: Tokenizer
+    conversation: Conversation,
+    renderer: Renderer,
+    tokenizer: Tokenizer,
+    *,
+    split_special_tokens: bool = True,
 ) -> list[int]:
     """Ids that serving sends; the training ids of the answered conversation begin with them.
 
@@ -201,22 +213,27 @@ def encode_prompt(
         conversation: ends with a question.
         renderer: the template.
         tokenizer: the tokenizer; it is not changed.
+        split_special_tokens: see `Encoder`; as it was in training.
 
     Raises:
         TemplateError: the template cannot express it.
     """
-    return encoder(renderer, tokenizer).prompt(conversation)
+    coding = encoder(renderer, tokenizer, split_special_tokens=split_special_tokens)
+    return coding.prompt(conversation)
 
 
 _RECENT: list[Encoder] = []
 
 
-def encoder(renderer: Renderer, tokenizer: Tokenizer) -> Encoder:
+def encoder(
+    renderer: Renderer, tokenizer: Tokenizer, *, split_special_tokens: bool = True
+) -> Encoder:
     """The encoder of a pair; the last four are kept, because building one takes a moment."""
     for known in _RECENT:
-        if known.renderer is renderer and known.tokenizer.backend is tokenizer.backend:
+        same = known.renderer is renderer and known.tokenizer.backend is tokenizer.backend
+        if same and known.split_special_tokens == split_special_tokens:
             return known
-    _RECENT.insert(0, Encoder(renderer, tokenizer))
+    _RECENT.insert(0, Encoder(renderer, tokenizer, split_special_tokens=split_special_tokens))
     del _RECENT[4:]
     return _RECENT[0]
 
