@@ -43,8 +43,8 @@ def write(directory, **datasets):
 
 
 def run(directory, *names, **options):
-    options = {"cutoff_len": 2048, "renderer": CHATML, **options}
-    return prepare(dataset=names, dataset_dir=directory, tokenizer=TOKENIZER, **options)
+    options = {"cutoff_len": 2048, "renderer": CHATML, "tokenizer": TOKENIZER, **options}
+    return prepare(dataset=names, dataset_dir=directory, **options)
 
 
 def text_of(example):
@@ -228,6 +228,41 @@ def test_control_tokens_in_words_become_tokens_where_the_run_says_so(tmp_path):
         "1 rows hold control tokens in their text (split_special_tokens: false)"
     ]
     assert prepared.fingerprint != run(tmp_path, "a").fingerprint
+
+
+def test_thinking_and_call_tokens_in_answers_stay_single_and_are_counted(tmp_path):
+    tiny = load_tiny()
+    tiny.backend.add_tokens(["<think>", "</think>", "<tool_call>"])
+    rows = [
+        *alpaca(2),
+        {"instruction": "<think> asked", "output": "<think>\nhm\n</think>\n\nyes"},
+        {"instruction": "q", "output": "<tool_call> is what starts a call"},
+    ]
+    write(tmp_path, a=rows)
+    note = (
+        "the answers of 2 rows hold 3 of the tokenizer's thinking or tool-call tokens;"
+        " each stays one token"
+    )
+    plain = run(tmp_path, "a", tokenizer=tiny, renderer=choose("chatml", tiny))
+    assert plain.ledger.notes == [note]
+    thinking = run(tmp_path, "a", tokenizer=tiny, renderer=choose("qwen3", tiny))
+    assert thinking.ledger.notes == [note]  # not those of the empty thoughts it writes itself
+    think = tiny.id_of("<think>")
+    assert [int((e.ids == think).sum()) for e in thinking.train] == [1, 1, 2, 1]
+    write(tmp_path, a=alpaca(2))
+    assert run(tmp_path, "a", tokenizer=tiny, renderer=choose("qwen3", tiny)).ledger.notes == []
+
+
+def test_a_thought_that_is_learned_in_a_text_of_its_own_is_counted_once(tmp_path):
+    tiny = load_tiny()
+    tiny.backend.add_tokens(["<think>", "</think>"])
+    thought = "<think>\nhm\n</think>\n\n"
+    turns = [("human", "a"), ("gpt", f"{thought}b"), ("human", "c"), ("gpt", f"{thought}d")]
+    rows = [{"conversations": [{"from": who, "value": said} for who, said in turns]}]
+    write(tmp_path, a=(rows, {"formatting": "sharegpt"}))
+    found = run(tmp_path, "a", tokenizer=tiny, renderer=choose("qwen3", tiny))
+    assert len(found.train) == 2
+    assert found.ledger.notes[0].startswith("the answers of 1 row hold 4 of the tokenizer's")
 
 
 def test_what_the_template_cannot_express_is_a_bad_row(tmp_path):

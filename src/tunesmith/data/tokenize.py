@@ -44,6 +44,8 @@ class Encoded(NamedTuple):
     """Reason for the ledger: not_expressible, nothing_trained."""
     error: Error | None = None
     """What exactly is wrong with a skipped row."""
+    own_tokens: int = 0
+    """The tokenizer's tokens of thoughts and tool calls in the words of learned answers."""
 
 
 class _Row(NamedTuple):
@@ -93,7 +95,8 @@ class Encoder:
                 out.append(_skip("not_expressible", error))
                 continue
             learned = self._learned(conversation, spans, mask_history=mask_history)
-            out.append(_example(row, learned, train_on_prompt=train_on_prompt))
+            example = _example(row, learned, train_on_prompt=train_on_prompt)
+            out.append(example._replace(own_tokens=self._own_tokens(row, spans, learned)))
         return out
 
     def prompt(self, conversation: Conversation) -> list[int]:
@@ -118,6 +121,18 @@ class Encoder:
         flags = [span.trained for span in self.renderer.render(masked)]
         assert len(flags) == len(spans), "masks do not change the text"
         return [flags[first] for first, _ in _answers(spans)]
+
+    def _own_tokens(self, row: _Row, spans: list[Span], learned: list[bool] | None) -> int:
+        """Those in the words of learned answers; the template's own are none of them."""
+        codec, count = self._codec, 0
+        if not codec.own_tokens(row.ids):
+            return 0
+        answers = zip(row.answers, _answers(spans), strict=True)
+        for number, ((start, end), (first, last)) in enumerate(answers):
+            if learned is None or learned[number]:
+                written = [codec.known(s.text)[0] for s in spans[first:last] if s.control]
+                count += codec.own_tokens(row.ids[start:end]) - sum(map(codec.own_tokens, written))
+        return count
 
     def _measure(self, spans: list[Span]) -> _Row:
         text = "".join(span.text for span in spans)
