@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunesmith.cli.target import Served, served, trained
 from tunesmith.config.run import Run
 from tunesmith.data.tokenize import encode_prompt
-from tunesmith.infer.hf import Engine
+from tunesmith.errors import TemplateError
+from tunesmith.infer.hf import Answer, Engine
 from tunesmith.infer.sampling import Sampling, read_generation_config, resolve
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_rows import last_id, tokenizer_directory
 from tunesmith.models.lineage import differences
-from tunesmith.templates import Asked, Renderer, choose
+from tunesmith.templates import Asked, OwnJinja, Renderer, Template, choose
+from tunesmith.templates.parse import parse
 from tunesmith.training.material import fetch
-from tunesmith.types import Conversation, Tokenizer
+from tunesmith.types import Call, Conversation, Message, Tokenizer
+
+if TYPE_CHECKING:
+    from tunesmith.infer.chat import Read
 
 _WORDING = ("template", *Asked._fields, "split_special_tokens")
 """Keys that decide which ids a conversation becomes."""
@@ -41,6 +46,26 @@ class Found(NamedTuple):
         return encode_prompt(
             conversation, self.renderer, self.tokenizer, split_special_tokens=split
         )
+
+    def read(self, engine: Engine, tools: str | None) -> Read:
+        """How its answers are read: as messages of rows, with their calls where there are tools.
+
+        Raises:
+            TemplateError: the tools are no JSON, or the template cannot say which there are;
+                calls of a Jinja template in a syntax that is not known.
+        """
+        template = self.renderer if isinstance(self.renderer, Template) else None
+        if tools is None:
+            said = template.said if template else str
+            return lambda answer: (said(answer.text), ())
+        self.encode(Conversation((Message("user", "a"),), None, tools))
+        template = template or _parsed(self)
+
+        def found(answer: Answer) -> tuple[str, tuple[Call, ...]]:
+            said = template.read(engine.whole(answer))
+            return said if said[1] else (template.said(answer.text), ())
+
+        return found
 
     def engine(self, model: Any) -> Engine:
         """The default engine over a loaded model."""
@@ -68,6 +93,19 @@ def find(run: Run, report: Any) -> Found:
     notes += differences(directory, meant.model, paths)
     split = wording.split_special_tokens
     return Found(meant, directory, tuple(paths), tokenizer, renderer, split, tuple(notes))
+
+
+def _parsed(found: Found) -> Template:
+    """The template file that writes tools as the model's own Jinja does."""
+    assert isinstance(found.renderer, OwnJinja), "there are two kinds"
+    parsed = parse(found.renderer)
+    lost = [what for what in parsed.lost if what.startswith(("tools", "turns"))]
+    if parsed.format is None or lost:
+        raise TemplateError(
+            f"template: {found.renderer.name}: tools", got=lost[0],
+            need="a syntax of calls that can be read back", hint="template=NAME",
+        )  # fmt: skip
+    return Template(parsed.format).bind(found.tokenizer)
 
 
 def _as_trained(run: Run, weights: Path) -> tuple[Any, list[str]]:

@@ -20,7 +20,7 @@ from tunesmith.templates.order import ANSWERING, check_order
 from tunesmith.templates.page import Page
 from tunesmith.templates.spans import joined
 from tunesmith.templates.thoughts import Form, History, after_thought, as_given
-from tunesmith.types import Conversation, Message, Span, Tokenizer
+from tunesmith.types import Call, Conversation, Message, Span, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,31 @@ class Template:
             (text[before:start], text[start:end])
             for before, (start, end) in zip(ends, page.answers, strict=False)
         ]
+
+    def said(self, text: str) -> str:
+        """An answer as its message holds it, of what a model gave up to a stop word.
+
+        Without what the template puts into every answer: a lead, the mark of no thought, an
+        end that is no stop word.
+        """
+        return self._inside(text, self._layout.assistant)
+
+    def read(self, text: str) -> tuple[str, tuple[Call, ...]]:
+        """Words and calls of an answer: what `render` writes for a message, undone.
+
+        Args:
+            text: what a model gave, control tokens included, up to a stop word.
+        """
+        turn = self._layout.function
+        words, calls = self.tool_syntax.read(self._inside(text, turn))
+        return (words.removesuffix(turn.between), calls) if calls else (self.said(text), ())
+
+    def _inside(self, text: str, turn: _Strings) -> str:
+        marks, stop = self.format.thinking, turn.stop
+        for word in self.stop_words:
+            stop = stop.partition(word)[0]
+        nothing = "" if marks is None else marks.none
+        return text.removesuffix(stop).removeprefix(nothing).removeprefix(turn.lead)
 
     def reads_as_given(self, conversation: Conversation) -> list[bool]:
         """For each answer, whether the text up to its end is the one it was given in."""
