@@ -8,7 +8,7 @@ import pytest
 from tiny_tokenizer import load_tiny
 from tunesmith.data.prepare import prepare
 from tunesmith.errors import ConfigError, DataError
-from tunesmith.templates.choose import choose
+from tunesmith.templates import Asked, choose
 
 DEMO = Path(__file__).parents[3] / "shared" / "data"
 TOKENIZER = load_tiny()
@@ -263,6 +263,30 @@ def test_a_thought_that_is_learned_in_a_text_of_its_own_is_counted_once(tmp_path
     found = run(tmp_path, "a", tokenizer=tiny, renderer=choose("qwen3", tiny))
     assert len(found.train) == 2
     assert found.ledger.notes[0].startswith("the answers of 1 row hold 4 of the tokenizer's")
+
+
+@pytest.mark.parametrize(("thinking", "count"), [(True, 0), (None, 2), (False, 1)])
+def test_rows_that_think_though_nothing_asks_for_it_are_counted(tmp_path, thinking, count):
+    said = ("<think>\nhm\n</think>\n\nyes", "</think> 4", "no")
+    write(tmp_path, a=[{"instruction": "q", "output": answer} for answer in said])
+    renderer = choose("qwen3", TOKENIZER, Asked(enable_thinking=thinking))
+    notes = run(tmp_path, "a", renderer=renderer).ledger.notes
+    value = {None: "null", False: "false"}.get(thinking)
+    rows = {1: "1 row", 2: "2 rows"}.get(count)
+    assert [note.partition(": their")[0] for note in notes if "enable_thinking" in note] == (
+        [f"{rows} with thoughts under enable_thinking: {value}"] if count else []
+    )
+
+
+def test_thoughts_that_are_not_learned_are_not_counted(tmp_path):
+    thought = "<think>\nhm\n</think>\n\nyes"
+    turns = [("human", "a"), ("gpt", thought), ("human", "c"), ("gpt", "d")]
+    rows = [{"conversations": [{"from": who, "value": said} for who, said in turns]}]
+    write(tmp_path, a=(rows, {"formatting": "sharegpt"}))
+    renderer = choose("qwen3", TOKENIZER, Asked(enable_thinking=None))
+    assert "enable_thinking" in str(run(tmp_path, "a", renderer=renderer).ledger.notes)
+    masked = run(tmp_path, "a", renderer=renderer, mask_history=True)
+    assert "enable_thinking" not in str(masked.ledger.notes)
 
 
 def test_what_the_template_cannot_express_is_a_bad_row(tmp_path):

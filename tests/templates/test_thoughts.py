@@ -4,7 +4,7 @@ import pytest
 
 from template_cases import turns
 from tunesmith.templates.format import Thinking
-from tunesmith.templates.thoughts import Form, History, as_given, without_thought
+from tunesmith.templates.thoughts import Form, History, as_given, unsilenced, without_thought
 from tunesmith.types import Call, Message
 
 MARKS = Thinking(open="<think>\n", close="\n</think>\n\n")
@@ -41,6 +41,24 @@ def test_only_a_whole_thought_is_left_out(words, left):
 def test_an_answer_as_it_is_given(thinking, words, form):
     assert as_given(words, MARKS, enable_thinking=thinking) == form
     assert as_given(words, None, enable_thinking=thinking) == Form(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "thinking", "alone"),
+    [
+        ("yes", None, False),
+        ("yes", False, False),
+        (SAID, True, False),
+        (SAID, None, True),
+        (SAID, False, False),
+        ("</think> 4", False, True),
+    ],
+)
+def test_an_answer_with_a_thought_that_nothing_asked_for_is_given_as_if_it_had(
+    words, thinking, alone
+):
+    assert unsilenced(words, MARKS, enable_thinking=thinking) == alone
+    assert not unsilenced(words, None, enable_thinking=thinking)
 
 
 def history(policy, *, preserve=False, chain=False):

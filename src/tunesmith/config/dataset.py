@@ -51,8 +51,9 @@ class Dataset(Section):
     template's. Only for templates by name or in a `.yaml` file."""
     enable_thinking: Flag | None = True
     """Of a template that marks thoughts. `true`: an answer without a thought learns to think
-    nothing. `null`: its prompt says so, and it is not learned. `false`: thoughts are taken out
-    of the answers, and every prompt says so."""
+    nothing. `null`: its prompt says so, and it is not learned, while an answer with a thought is
+    learned under the prompt of `true`; so a model learns both, and `enable_thinking` of serving
+    chooses. `false`: thoughts are taken out of the answers, and every prompt says so."""
     preserve_thinking: Flag = False
     """Earlier answers keep their thoughts, whatever the template does with them."""
     packing: Flag | None = None
