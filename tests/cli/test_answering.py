@@ -5,12 +5,26 @@ import json
 import pytest
 import torch
 
+from template_cases import single_tokens
 from tiny_run import tiny_run, train
+from tiny_tokenizer import load_tiny
 from tunesmith.cli import answering
 from tunesmith.config.load import load
+from tunesmith.data.tokenize import encode
+from tunesmith.errors import TemplateError
+from tunesmith.infer.chat import Chat
+from tunesmith.infer.hf import Answer, Engine
+from tunesmith.infer.sampling import GREEDY
+from tunesmith.infer.stream import TextStream
 from tunesmith.models import adapters
+from tunesmith.templates import choose, names
 from tunesmith.training.report import Silent
-from tunesmith.types import Conversation, Message
+from tunesmith.types import Call, Conversation, Message
+
+JINJA = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
 
 @pytest.mark.parametrize("keys", [{}, {"template": "qwen"}, {"default_system": "Be brief."}])
@@ -81,6 +95,97 @@ def test_the_template_of_the_training_is_served_whatever_the_file_says_now(tmp_p
     other = answering.find(load(edited, ["template=alpaca", "default_system=null"]), Silent())
     assert other.encode(asked) != as_trained
     assert other.notes == ()
+
+
+def test_control_tokens_in_a_question_are_read_as_in_training(tmp_path):
+    asked = Conversation((Message("user", "Say <|im_end|> one."),))
+    path = tiny_run(tmp_path, split_special_tokens=False)
+    found = answering.find(load(path), Silent())
+    end = found.tokenizer.id_of("<|im_end|>")
+    assert found.encode(asked).count(end) == 2
+    assert (
+        answering.find(load(path, ["split_special_tokens=true"]), Silent()).encode(asked).count(end)
+        == 1
+    )
+    train(path)
+    edited = answering.find(load(tiny_run(tmp_path)), Silent())
+    assert edited.encode(asked).count(end) == 2
+    assert "split_special_tokens is True" in edited.notes[0]
+
+
+CALLS = (Call("weather", '{"city": "Paris"}'), Call("time", '{"zone": 2}'))
+SAID = (
+    Message("user", "How is it there?"),
+    Message("function", "Let me look.", calls=CALLS[:1]),
+    Message("observation", '{"degrees": 21}'),
+    Message("assistant", "Warm."),
+    Message("user", "And the time?"),
+    Message("function", "", calls=CALLS[1:]),
+    Message("observation", "12:00"),
+    Message("assistant", "Noon."),
+)
+TOOLS = json.dumps([{"name": call.name, "description": "d"} for call in CALLS])
+
+
+class Learned(Engine):
+    """Gives the answers of training, and refuses a prompt that training has not shown."""
+
+    def __init__(self, found, conversation):
+        super().__init__(
+            None, found.tokenizer, encode=found.encode, stop_words=found.renderer.stop_words
+        )
+        ends = range(2, len(conversation.messages) + 1, 2)
+        texts = [conversation._replace(messages=conversation.messages[:end]) for end in ends]
+        self.rows = encode(texts, found.renderer, found.tokenizer, mask_history=True)
+
+    def complete(self, prompt_ids, sampling, on_text=None):
+        row = self.rows.pop(0)
+        begin = int(row.trained.argmax())
+        assert prompt_ids == row.ids[:begin].tolist()
+        stream, ids = TextStream(self.tokenizer.backend, self.stop_texts), []
+        for token_id in row.ids[begin:][row.trained[begin:]].tolist():
+            ids.append(token_id)
+            if token_id in self.stop_ids or stream.push(token_id).stopped:
+                break
+        stream.finish()
+        return Answer(stream.text, ids, prompt_ids, "stop", 1.0)
+
+
+def ready(name, tokenizer):
+    renderer = choose(name, tokenizer)
+    return answering.Found(None, None, (), tokenizer, renderer, True, ())  # type: ignore[arg-type]
+
+
+def talk(found):
+    """The conversation held as a user holds it; what the chat then remembers."""
+    engine = Learned(found, Conversation(SAID, tools=TOOLS))
+    chat = Chat(engine, GREEDY, tools=TOOLS, read=found.read(engine, TOOLS))
+    for message in SAID[::2]:
+        chat.take(f"/tool {message.content}" if message.role == "observation" else message.content)
+    return chat.messages
+
+
+@pytest.mark.parametrize("name", names())
+def test_with_tools_the_chat_sends_the_prompts_of_training_and_reads_its_calls(name):
+    tiny = load_tiny(bos="<|endoftext|>")
+    tiny.backend.add_special_tokens(single_tokens(name))
+    tiny.backend.add_tokens(["<tool_call>", "</tool_call>"])
+    assert talk(ready(name, tiny)) == SAID
+
+
+def test_calls_are_read_under_the_models_own_jinja_too():
+    tiny = load_tiny()
+    own = load_tiny(choose("qwen", tiny).jinja())
+    assert talk(ready(None, own)) == SAID
+    plain = ready(None, load_tiny(JINJA))
+    with pytest.raises(TemplateError, match="tools"):
+        plain.read(Learned(plain, Conversation(())), TOOLS)
+
+
+def test_marks_of_calls_that_are_special_tokens_are_read():
+    tiny = load_tiny()
+    tiny.backend.add_special_tokens(["[TOOL_CALLS]", "<|tool_call>", "<tool_call|>", '<|"|>'])
+    assert talk(ready("gemma4", tiny)) == SAID
 
 
 def test_weights_that_no_run_of_ours_made_are_served_as_the_file_says(tmp_path):

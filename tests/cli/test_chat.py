@@ -43,6 +43,18 @@ def test_a_model_directory_is_enough(tmp_path, monkeypatch, capsys):
     assert "Assistant: " in found.out
 
 
+def test_tools_come_from_a_file(tmp_path, monkeypatch, capsys):
+    path, tools = tiny_run(tmp_path), tmp_path / "tools.json"
+    tools.write_text(json.dumps([{"name": "weather", "description": "of a city"}]))
+    found = chat(monkeypatch, capsys, path, "hello\n", "--json", "--tools", str(tools))
+    assert json.loads(found.out)["calls"] == []
+    tools.write_text("[{]")
+    assert main(["chat", str(path), "--tools", str(tools)]) == 2
+    assert "need  a JSON list of tool definitions" in capsys.readouterr().err
+    assert main(["chat", str(path), "--tools", str(tmp_path / "none.json")]) == 2
+    assert "none.json" in capsys.readouterr().err
+
+
 def _until(fd, word, seen=b""):
     while word not in seen:
         seen += os.read(fd, 4096)

@@ -55,6 +55,26 @@ def test_cases_are_rendered_line_by_line(capsys, tmp_path):
     assert [json.loads(line) for line in written.read_text().splitlines()] == [first, second]
 
 
+def test_the_date_that_tools_print_is_the_recorded_one_unless_told(capsys, tmp_path):
+    model = tiny_model(tmp_path, name="model")
+    cases = tmp_path / "cases.jsonl"
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    case = {"messages": turns, "tools": '[{"name": "f"}]'}
+    told = case | {"options": {"today": "2026-11-02"}}
+    cases.write_text("".join(json.dumps(one) + "\n" for one in (case, told)))
+    flags = ("--tokenizer", model, "--input", cases)
+
+    def days(*more):
+        lines = out(capsys, "render", "llama3", *flags, *more).out.splitlines()
+        prompts = [json.loads(line)["pairs"][0]["prompt"] for line in lines]
+        return [p.partition("Today Date: ")[2][:11] for p in prompts]
+
+    assert days() == ["01 Jan 2025", "02 Nov 2026"]
+    assert days("--today", "2025-12-31") == ["31 Dec 2025", "02 Nov 2026"]
+    found = out(capsys, "render", "llama3", *flags, "--today", "tomorrow", code=2)
+    assert "YYYY-MM-DD" in found.err
+
+
 def test_what_is_missing_or_broken_is_said(capsys, tmp_path):
     assert "--tokenizer" in out(capsys, "render", "chatml", code=2).err
     assert "name of a template" in out(capsys, "show", code=2).err

@@ -8,7 +8,7 @@ import pytest
 from tiny_tokenizer import load_tiny
 from tunesmith.data.prepare import prepare
 from tunesmith.errors import ConfigError, DataError
-from tunesmith.templates.choose import choose
+from tunesmith.templates import Asked, choose
 
 DEMO = Path(__file__).parents[3] / "shared" / "data"
 TOKENIZER = load_tiny()
@@ -43,8 +43,8 @@ def write(directory, **datasets):
 
 
 def run(directory, *names, **options):
-    options = {"cutoff_len": 2048, "renderer": CHATML, **options}
-    return prepare(dataset=names, dataset_dir=directory, tokenizer=TOKENIZER, **options)
+    options = {"cutoff_len": 2048, "renderer": CHATML, "tokenizer": TOKENIZER, **options}
+    return prepare(dataset=names, dataset_dir=directory, **options)
 
 
 def text_of(example):
@@ -216,6 +216,77 @@ def test_text_of_control_tokens_stays_text_and_is_counted(tmp_path):
     assert prepared.ledger.notes == [
         "1 rows have the text of a control token among their words; it stays text"
     ]
+
+
+def test_control_tokens_in_words_become_tokens_where_the_run_says_so(tmp_path):
+    rows = [*alpaca(2), {"instruction": "stop <|im_end|> here", "output": "yes"}]
+    write(tmp_path, a=rows)
+    prepared = run(tmp_path, "a", split_special_tokens=False)
+    end = TOKENIZER.id_of("<|im_end|>")
+    assert [int((e.ids == end).sum()) for e in prepared.train] == [2, 2, 3]
+    assert prepared.ledger.notes == [
+        "1 rows hold control tokens in their text (split_special_tokens: false)"
+    ]
+    assert prepared.fingerprint != run(tmp_path, "a").fingerprint
+
+
+def test_thinking_and_call_tokens_in_answers_stay_single_and_are_counted(tmp_path):
+    tiny = load_tiny()
+    tiny.backend.add_tokens(["<think>", "</think>", "<tool_call>"])
+    rows = [
+        *alpaca(2),
+        {"instruction": "<think> asked", "output": "<think>\nhm\n</think>\n\nyes"},
+        {"instruction": "q", "output": "<tool_call> is what starts a call"},
+    ]
+    write(tmp_path, a=rows)
+    note = (
+        "the answers of 2 rows hold 3 of the tokenizer's thinking or tool-call tokens;"
+        " each stays one token"
+    )
+    plain = run(tmp_path, "a", tokenizer=tiny, renderer=choose("chatml", tiny))
+    assert plain.ledger.notes == [note]
+    thinking = run(tmp_path, "a", tokenizer=tiny, renderer=choose("qwen3", tiny))
+    assert thinking.ledger.notes == [note]  # not those of the empty thoughts it writes itself
+    think = tiny.id_of("<think>")
+    assert [int((e.ids == think).sum()) for e in thinking.train] == [1, 1, 2, 1]
+    write(tmp_path, a=alpaca(2))
+    assert run(tmp_path, "a", tokenizer=tiny, renderer=choose("qwen3", tiny)).ledger.notes == []
+
+
+def test_a_thought_that_is_learned_in_a_text_of_its_own_is_counted_once(tmp_path):
+    tiny = load_tiny()
+    tiny.backend.add_tokens(["<think>", "</think>"])
+    thought = "<think>\nhm\n</think>\n\n"
+    turns = [("human", "a"), ("gpt", f"{thought}b"), ("human", "c"), ("gpt", f"{thought}d")]
+    rows = [{"conversations": [{"from": who, "value": said} for who, said in turns]}]
+    write(tmp_path, a=(rows, {"formatting": "sharegpt"}))
+    found = run(tmp_path, "a", tokenizer=tiny, renderer=choose("qwen3", tiny))
+    assert len(found.train) == 2
+    assert found.ledger.notes[0].startswith("the answers of 1 row hold 4 of the tokenizer's")
+
+
+@pytest.mark.parametrize(("thinking", "count"), [(True, 0), (None, 2), (False, 1)])
+def test_rows_that_think_though_nothing_asks_for_it_are_counted(tmp_path, thinking, count):
+    said = ("<think>\nhm\n</think>\n\nyes", "</think> 4", "no")
+    write(tmp_path, a=[{"instruction": "q", "output": answer} for answer in said])
+    renderer = choose("qwen3", TOKENIZER, Asked(enable_thinking=thinking))
+    notes = run(tmp_path, "a", renderer=renderer).ledger.notes
+    value = {None: "null", False: "false"}.get(thinking)
+    rows = {1: "1 row", 2: "2 rows"}.get(count)
+    assert [note.partition(": their")[0] for note in notes if "enable_thinking" in note] == (
+        [f"{rows} with thoughts under enable_thinking: {value}"] if count else []
+    )
+
+
+def test_thoughts_that_are_not_learned_are_not_counted(tmp_path):
+    thought = "<think>\nhm\n</think>\n\nyes"
+    turns = [("human", "a"), ("gpt", thought), ("human", "c"), ("gpt", "d")]
+    rows = [{"conversations": [{"from": who, "value": said} for who, said in turns]}]
+    write(tmp_path, a=(rows, {"formatting": "sharegpt"}))
+    renderer = choose("qwen3", TOKENIZER, Asked(enable_thinking=None))
+    assert "enable_thinking" in str(run(tmp_path, "a", renderer=renderer).ledger.notes)
+    masked = run(tmp_path, "a", renderer=renderer, mask_history=True)
+    assert "enable_thinking" not in str(masked.ledger.notes)
 
 
 def test_what_the_template_cannot_express_is_a_bad_row(tmp_path):

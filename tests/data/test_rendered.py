@@ -156,17 +156,12 @@ def listed(name, case):
     return any(name in e["templates"] and case in e["cases"] for e in DEVIATIONS)
 
 
-class NewYear(datetime.date):
-    """The clock of the record, which llama3's tools show."""
-
-    @classmethod
-    def today(cls):
-        return cls(2025, 1, 1)
+NEW_YEAR = datetime.date(2025, 1, 1)
+"""The day of the record, which llama3's tools show."""
 
 
-def test_ids_are_the_recorded_ones_but_where_pieces_and_the_whole_text_differ(monkeypatch):
+def test_ids_are_the_recorded_ones_but_where_pieces_and_the_whole_text_differ():
     """Upstream encodes turn by turn; here the whole text is encoded, as serving does."""
-    monkeypatch.setattr(datetime, "date", NewYear)
     rows = recorded("token_ids.jsonl")
     groups = {}
     for row in rows:
@@ -177,7 +172,9 @@ def test_ids_are_the_recorded_ones_but_where_pieces_and_the_whole_text_differ(mo
             continue
         tokenizer = fitted(name, folder)
         cases = [{k: m[k] for k in ("messages", "system", "tools")} for m in members]
-        for row, found in zip(members, render_cases(cases, name, tokenizer), strict=True):
+        for row, found in zip(
+            members, render_cases(cases, name, tokenizer, today=NEW_YEAR), strict=True
+        ):
             if listed(name, row["case"]) or row["case"] == "special_strings":
                 continue  # words that spell control tokens stay words here
             assert (found.error is None) == (row["error"] is None), (name, folder, row["case"])
@@ -219,9 +216,8 @@ def test_every_template_stops_at_the_recorded_ids():
     assert len(rows) > 100
 
 
-def test_labels_are_the_recorded_ones_but_for_what_nobody_generates(monkeypatch):
+def test_labels_are_the_recorded_ones_but_for_what_nobody_generates():
     """Where one text teaches the conversation; what follows an end is context, as is id 0."""
-    monkeypatch.setattr(datetime, "date", NewYear)
     aligned = {row["id"]: row["aligned"] for row in recorded("rows.jsonl")}
     compared = 0
     for row in recorded("labels_sft.jsonl"):
@@ -234,7 +230,9 @@ def test_labels_are_the_recorded_ones_but_for_what_nobody_generates(monkeypatch)
         if thinks or name in CUT_ELSEWHERE.get(row["tokenizer"], ()):
             continue
         case = {"messages": messages, "system": said["system"], "tools": said["tools"]}
-        (found,) = render_cases([case | {"options": row["options"]}], name, tokenizer)
+        (found,) = render_cases(
+            [case | {"options": row["options"]}], name, tokenizer, today=NEW_YEAR
+        )
         ours, labels, theirs = found.input_ids, found.labels, row["labels"]
         if registry.format(name).efficient_eos:
             ours, labels = ours[:-1], labels[:-1]
@@ -248,12 +246,39 @@ def test_labels_are_the_recorded_ones_but_for_what_nobody_generates(monkeypatch)
     assert compared > 250
 
 
-def test_a_tool_format_and_a_system_text_of_the_run_take_the_place_of_the_templates(monkeypatch):
-    monkeypatch.setattr(datetime, "date", NewYear)
+def test_control_strings_in_a_case_are_tokens_where_its_options_say_so():
+    case = {
+        "messages": [
+            {"role": "user", "content": "<|im_end|>"},
+            {"role": "assistant", "content": "a"},
+        ]
+    }
+    tiny = load_tiny()
+    cases = [case | {"options": {"split_special_tokens": s}} for s in (True, None, False)]
+    found = render_cases(cases, "chatml", tiny)
+    end = tiny.id_of("<|im_end|>")
+    assert [one.input_ids.count(end) for one in found] == [2, 2, 3]
+    assert len({str(one.pairs) for one in found}) == 1
+
+
+def test_the_day_of_a_case_must_be_one_and_a_jinja_template_takes_none():
+    def error(day, name):
+        (found,) = render_cases([{"messages": TWO, "options": {"today": day}}], name, own)
+        return found.error
+
+    own = load_tiny(choose("chatml", load_tiny()).jinja())
+    assert error("2025-02-03", "chatml") is None
+    assert "YYYY-MM-DD" in error("2025-02-30", "chatml")
+    assert "own clock" in error("2025-02-03", None)
+    assert "text or null" in error(True, "chatml")
+
+
+def test_a_tool_format_and_a_system_text_of_the_run_take_the_place_of_the_templates():
     compared = 0
     for row in recorded("overrides.jsonl"):
         case = {key: row[key] for key in ("messages", "tools", "options")}
-        (found,) = render_cases([case], row["template"], fitted(row["template"], "neutral"))
+        tokenizer = fitted(row["template"], "neutral")
+        (found,) = render_cases([case], row["template"], tokenizer, today=NEW_YEAR)
         if row["error"] or found.error:
             continue
         assert found.pairs[0]["prompt"] == as_upstream(row["pairs"][0]["prompt"]), row["template"]

@@ -13,7 +13,7 @@ from real_tokenizers import NAMES, real
 from template_cases import single_tokens, turns
 from tiny_tokenizer import load_tiny
 from tunesmith.data.tokenize import Encoder, apart, encode, encode_prompt, encoder
-from tunesmith.templates import choose, names, stop_ids
+from tunesmith.templates import Asked, choose, names, registry, stop_ids, unsilenced
 from tunesmith.types import Conversation, Message
 
 WORDS = [
@@ -146,6 +146,71 @@ def test_words_that_spell_control_tokens_yield_none_and_are_counted():
         tiny.backend.decode(found.ids[found.trained].tolist(), skip_special_tokens=False)
         == "a <|im_end|> b<|im_end|>"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "template"),
+    [("qwen3", None), ("deepseek_v3", None), ("mistral_v3", "mistral"), ("gemma3", None)],
+)
+def test_unsplit_the_ids_are_those_of_the_tokenizer_over_the_whole_text(name, template):
+    tokenizer = real(name)
+    coding = Encoder(choose(template, tokenizer), tokenizer, split_special_tokens=False)
+    control = next(iter(coding._codec.controls))
+    row = Conversation(turns(f"a {control} b", f"yes{control}!"))
+    (found,) = coding.encode([row])
+    text = "".join(span.text for span in coding.renderer.render(row))
+    assert found.ids.tolist() == coding._codec.backend.encode(text, add_special_tokens=False).ids
+    assert found.notes == ("special_text",)
+    prompt = coding.prompt(row._replace(messages=row.messages[:1]))
+    assert prompt == found.ids[: len(prompt)].tolist()
+    (split,) = encode([row], coding.renderer, tokenizer)
+    number = coding._codec.controls[control]
+    assert (found.ids == number).sum() == (split.ids == number).sum() + 2
+    assert encode([row], coding.renderer, tokenizer, split_special_tokens=False)[
+        0
+    ].ids.tolist() == (found.ids.tolist())
+
+
+def encoders(name, tokenizer, thinking):
+    """The encoder of a run, and the one that serves what thinks in it."""
+    return [
+        Encoder(choose(name, tokenizer, Asked(enable_thinking=asked)), tokenizer)
+        for asked in (thinking, True)
+    ]
+
+
+@pytest.mark.parametrize("thinking", [True, False, None])
+@pytest.mark.parametrize("name", [n for n in names() if registry.format(n).thinking])
+def test_every_thought_or_none_is_learned_under_the_prompt_that_serving_sends(name, thinking):
+    tiny = load_tiny(bos="<|endoftext|>")
+    tiny.backend.add_special_tokens(single_tokens(name))
+    marks = registry.format(name).thinking
+    assert marks is not None
+    thought, half = f"{marks.open}hm{marks.close}yes", f"{marks.close.strip()} 4"
+    coding, thinks = encoders(name, tiny, thinking)
+    said = [("a",), (thought,), (half,), ("a", thought), (thought, "a"), (thought, half, thought)]
+    for answers in said:
+        row = Conversation(turns(*(text for answer in answers for text in ("q", answer))), "S")
+        parts = apart(row, coding.renderer)
+        taught = []
+        for part, found in zip(parts, coding.encode(parts), strict=True):
+            starts = np.flatnonzero(np.diff(found.trained.astype(int)) == 1) + 1
+            learned = [i for i in range(1, len(part.messages), 2) if learns(part, i)]
+            for number, start in zip(learned, starts, strict=True):
+                words = part.messages[number].content
+                unasked = unsilenced(words, marks, enable_thinking=thinking)
+                assert unasked == (
+                    (thinking is None and words != "a") or (not thinking and words == half)
+                )
+                asked = part._replace(messages=part.messages[:number])
+                served = (thinks if unasked else coding).prompt(asked)
+                assert found.ids[:start].tolist() == served
+            taught += learned
+        assert sorted(taught) == [*range(1, len(row.messages), 2)]
+
+
+def learns(part, number):
+    return part.messages[number].trained is not False
 
 
 def test_a_vocabulary_that_spells_a_control_token_out_of_pieces_is_parted(tmp_path):

@@ -8,6 +8,7 @@ from tunesmith.errors import ModelError
 from tunesmith.infer.chat import HELP, Chat, chat_loop
 from tunesmith.infer.hf import Answer
 from tunesmith.infer.sampling import GREEDY
+from tunesmith.types import Call
 
 
 class Echo:
@@ -63,6 +64,25 @@ def test_leaving_reads_no_further_line(word):
     engine, _ = _hold(lines)
     assert len(engine.seen) == 1
     assert next(lines) == "two"
+
+
+def calling(answer):
+    """Reads `call NAME` as a call."""
+    _, _, said = answer.text.partition(":")
+    head, _, name = said.partition(" ")
+    return ("", (Call(name, "{}"),)) if head == "call" else (answer.text, ())
+
+
+def test_a_called_tool_is_shown_and_answered_with_what_it_gave():
+    engine, out = _hold(
+        ["call weather", "/tool 21 degrees", "thanks", "/tool again"], tools="[]", read=calling
+    )
+    assert "(calls weather with {})\n(/tool TEXT says what came of it)\n" in out
+    roles = [m.role for m in engine.seen[-1].messages]
+    assert roles == ["user", "function", "observation", "assistant", "user"]
+    assert engine.seen[1].messages[2].content == "21 degrees"
+    assert {conversation.tools for conversation in engine.seen} == {"[]"}
+    assert "(refused: /tool: got again" in out  # the last answer called nothing
 
 
 def test_an_unknown_command_is_said_and_not_sent_to_the_model():

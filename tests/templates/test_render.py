@@ -195,6 +195,27 @@ def test_tools_that_define_nothing_are_refused_not_dropped():
         bound("qwen").render(Conversation(turns("a", "b"), tools="[{}]"))
 
 
+ARGUMENTS = ('{"city": "Kraków", "days": 3, "odd": [1.5, null, {"a": "b"}]}', '{"id": "5"}')
+DEFINED = json.dumps([{"name": name, "description": "d"} for name in ("weather", "time")])
+
+
+@pytest.mark.parametrize("words", ["", "Let me look.", "two\nlines\n"])
+@pytest.mark.parametrize("name", registry.names())
+def test_words_and_calls_read_back_from_an_answer_are_those_that_were_written(name, words):
+    template = bound(name)
+    calls = (Call("weather", ARGUMENTS[0]), Call("time", ARGUMENTS[1]))
+    for message in (
+        Message("function", words, calls=calls[:1]),
+        Message("function", words, calls=calls),
+        Message("assistant", words),
+    ):
+        asked = Conversation((Message("user", "q"), message), tools=DEFINED)
+        text = "".join(span.text for span in template.render(asked) if span.trained)
+        end = min([text.find(w) for w in template.stop_words if w in text], default=len(text))
+        assert template.read(text[:end]) == (words, message.calls)
+        assert message.calls or template.said(text[:end]) == words
+
+
 def test_a_chain_of_calls_keeps_its_thoughts_until_the_next_question():
     call = Message("function", "<think>\nx\n</think>\n\n", calls=(Call("f", "{}"),))
     chain = (

@@ -4,7 +4,14 @@ import pytest
 
 from template_cases import turns
 from tunesmith.templates.format import Thinking
-from tunesmith.templates.thoughts import Form, History, after_thought, as_given, without_thought
+from tunesmith.templates.thoughts import (
+    Form,
+    History,
+    after_thought,
+    as_given,
+    unsilenced,
+    without_thought,
+)
 from tunesmith.types import Call, Message
 
 MARKS = Thinking(open="<think>\n", close="\n</think>\n\n")
@@ -57,6 +64,24 @@ def test_an_answer_as_it_is_given(thinking, words, form):
 )
 def test_what_stands_behind_the_last_closing_mark_is_what_was_said(words, said):
     assert after_thought(words, MARKS) == said
+
+
+@pytest.mark.parametrize(
+    ("words", "thinking", "alone"),
+    [
+        ("yes", None, False),
+        ("yes", False, False),
+        (SAID, True, False),
+        (SAID, None, True),
+        (SAID, False, False),
+        ("</think> 4", False, True),
+    ],
+)
+def test_an_answer_with_a_thought_that_nothing_asked_for_is_given_as_if_it_had(
+    words, thinking, alone
+):
+    assert unsilenced(words, MARKS, enable_thinking=thinking) == alone
+    assert not unsilenced(words, None, enable_thinking=thinking)
 
 
 def history(policy, *, preserve=False, chain=False):

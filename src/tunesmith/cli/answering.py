@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunesmith.cli.target import Served, served, trained
 from tunesmith.config.run import Run
 from tunesmith.data.tokenize import encode_prompt
-from tunesmith.infer.hf import Engine
+from tunesmith.errors import TemplateError
+from tunesmith.infer.hf import Answer, Engine
 from tunesmith.infer.sampling import Sampling, read_generation_config, resolve
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_rows import last_id, tokenizer_directory
 from tunesmith.models.lineage import differences
-from tunesmith.templates import Asked, Renderer, choose
+from tunesmith.templates import Asked, OwnJinja, Renderer, Template, choose
+from tunesmith.templates.parse import parse
 from tunesmith.training.material import fetch
-from tunesmith.types import Conversation, Tokenizer
+from tunesmith.types import Call, Conversation, Message, Tokenizer
+
+if TYPE_CHECKING:
+    from tunesmith.infer.chat import Read
+
+_WORDING = ("template", *Asked._fields, "split_special_tokens")
+"""Keys that decide which ids a conversation becomes."""
 
 
 class Found(NamedTuple):
@@ -27,12 +35,37 @@ class Found(NamedTuple):
     adapters: tuple[Path, ...]
     tokenizer: Tokenizer
     renderer: Renderer
+    split_special_tokens: bool
+    """As in training: whether the strings of control tokens in what is said stay words."""
     notes: tuple[str, ...]
     """What a user has to know before trusting an answer."""
 
     def encode(self, conversation: Conversation) -> list[int]:
         """Conversation to prompt ids, by the function that training uses."""
-        return encode_prompt(conversation, self.renderer, self.tokenizer)
+        split = self.split_special_tokens
+        return encode_prompt(
+            conversation, self.renderer, self.tokenizer, split_special_tokens=split
+        )
+
+    def read(self, engine: Engine, tools: str | None) -> Read:
+        """How its answers are read: as messages of rows, with their calls where there are tools.
+
+        Raises:
+            TemplateError: the tools are no JSON, or the template cannot say which there are;
+                calls of a Jinja template in a syntax that is not known.
+        """
+        template = self.renderer if isinstance(self.renderer, Template) else None
+        if tools is None:
+            said = template.said if template else str
+            return lambda answer: (said(answer.text), ())
+        self.encode(Conversation((Message("user", "a"),), None, tools))
+        template = template or _parsed(self)
+
+        def found(answer: Answer) -> tuple[str, tuple[Call, ...]]:
+            said = template.read(engine.whole(answer))
+            return said if said[1] else (template.said(answer.text), ())
+
+        return found
 
     def engine(self, model: Any) -> Engine:
         """The default engine over a loaded model."""
@@ -58,7 +91,21 @@ def find(run: Run, report: Any) -> Found:
     wording, notes = _as_trained(run, (paths or [directory])[-1])
     renderer = choose(wording.template, tokenizer, Asked.of(wording))
     notes += differences(directory, meant.model, paths)
-    return Found(meant, directory, tuple(paths), tokenizer, renderer, tuple(notes))
+    split = wording.split_special_tokens
+    return Found(meant, directory, tuple(paths), tokenizer, renderer, split, tuple(notes))
+
+
+def _parsed(found: Found) -> Template:
+    """The template file that writes tools as the model's own Jinja does."""
+    assert isinstance(found.renderer, OwnJinja), "there are two kinds"
+    parsed = parse(found.renderer)
+    lost = [what for what in parsed.lost if what.startswith(("tools", "turns"))]
+    if parsed.format is None or lost:
+        raise TemplateError(
+            f"template: {found.renderer.name}: tools", got=lost[0],
+            need="a syntax of calls that can be read back", hint="template=NAME",
+        )  # fmt: skip
+    return Template(parsed.format).bind(found.tokenizer)
 
 
 def _as_trained(run: Run, weights: Path) -> tuple[Any, list[str]]:
@@ -70,7 +117,7 @@ def _as_trained(run: Run, weights: Path) -> tuple[Any, list[str]]:
     if before is None:
         return run.dataset, []
     now = ("command line", "argument")
-    keys = [k for k in ("template", *Asked._fields) if not run.places.get(k, "").startswith(now)]
+    keys = [k for k in _WORDING if not run.places.get(k, "").startswith(now)]
     own = {key: getattr(before.run.dataset, key) for key in keys}
     other = [key for key in keys if getattr(run.dataset, key) != own[key]]
     notes = [

@@ -7,13 +7,19 @@ import json
 import signal
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from tunesmith.cli import target
-from tunesmith.errors import ModelError, printable
+from tunesmith.errors import ConfigError, ModelError, printable
 
 _REFUSED = ModelError.exit_code
 """Where nobody sits at the terminal, the exit code says that a question went unanswered."""
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What the model may call."""
+    parser.add_argument("--tools", help="a file of tool definitions, JSON as in rows of data")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -24,9 +30,11 @@ def run(arguments: argparse.Namespace) -> int:
     from tunesmith.training.report import Silent, report_for
 
     report = Silent() if arguments.json else report_for(sys.stderr)
+    tools = None if arguments.tools is None else _text_of(Path(arguments.tools))
     found = answering.find(asked, report)
     sampling = answering.sampling(asked, found)
-    chat = Chat(found.engine(answering.load(asked, found)), sampling)
+    engine = found.engine(answering.load(asked, found))
+    chat = Chat(engine, sampling, tools=tools, read=found.read(engine, tools))
     report.close()
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -49,6 +57,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        got = getattr(error, "strerror", None) or str(error)
+        need = "a readable file of tool definitions (JSON)"
+        raise ConfigError(f"command line: --tools {path}", got=got, need=need) from None
+
+
 def _write(text: str) -> None:
     print(printable(text) if sys.stdout.isatty() else text, end="", flush=True)
 
@@ -63,7 +80,7 @@ def _json_lines(chat: Any) -> int:
         if not question:
             continue
         try:
-            answer = chat.say(question)
+            answer = chat.take(question)
         except REFUSALS as error:
             code = _REFUSED
             record = {"question": question, "error": error.as_dict()}
@@ -74,5 +91,7 @@ def _json_lines(chat: Any) -> int:
                 "finish_reason": answer.finish_reason,
                 "tokens": len(answer.ids),
             }
+            if chat.tools is not None:
+                record["calls"] = [call._asdict() for call in chat.calls]
         print(json.dumps(record, ensure_ascii=False), flush=True)
     return code

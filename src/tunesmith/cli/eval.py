@@ -20,6 +20,7 @@ _SPLIT = ("dataset", "dataset_dir", "val_size", "max_samples", "seed")
 _FIT = (
     "template", "default_system", "tool_format", "enable_thinking", "preserve_thinking",
     "cutoff_len", "truncation", "on_bad_row", "train_on_prompt", "mask_history",
+    "split_special_tokens",
 )  # fmt: skip
 """Keys that decide which rows there are to choose from, and how each of them reads."""
 
@@ -48,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     report = Silent() if arguments.json else report_for(sys.stderr)
     found = answering.find(asked, report)
-    prepared = examples(asked, found.renderer, found.tokenizer, report)
+    split = found.split_special_tokens
+    prepared = examples(asked, found.renderer, found.tokenizer, report, split_special_tokens=split)
     model = answering.load(asked, found, base_only=arguments.base)
     metrics = evaluate(
         model,

@@ -71,7 +71,8 @@ def export(asked: Run, out: Path, report: Any) -> Any:
         )  # fmt: skip
     chosen, question = [], Conversation((Message("user", _QUESTION),))
     if asked.dataset.dataset:
-        rows = examples(asked, found.renderer, found.tokenizer, report)
+        split = found.split_special_tokens
+        rows = examples(asked, found.renderer, found.tokenizer, report, split_special_tokens=split)
         chosen = (rows.eval or rows.train)[:_PROBES]
     on_gpu = asked.export.export_device == "auto" and torch.cuda.is_available()
     exported = merge(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +14,10 @@ from tunesmith.errors import ConfigError, DataError
 
 _ACTIONS = ("list", "show", "render", "check")
 TAKES_OVERRIDES = True
+_RECORDED_DAY = datetime.date(2025, 1, 1)
+"""What `render` takes for today, as llama3's description of tools prints it. Its lines are compared
+with recorded ones, so they must not differ from day to day; the records of LLaMA-Factory's
+rendering were made with the clock at this day. Training and serving go by the clock."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +26,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="a template; for `check`: a run file")
     parser.add_argument("--tokenizer", help="for `render`: a model directory")
     parser.add_argument("--input", help="for `render`: a file of cases, one JSON object a line")
+    parser.add_argument(
+        "--today",
+        metavar="YYYY-MM-DD",
+        help=f"for `render`: the date that some tool formats print (else {_RECORDED_DAY})",
+    )
     parser.add_argument("--output", help="for `render`: where the lines go; else they are printed")
 
 
@@ -111,13 +121,14 @@ def _render(arguments: argparse.Namespace) -> int:
     name = None if arguments.name == "own" else arguments.name
     tokenizer = tokenizers.load(Path(arguments.tokenizer))
     renderer = choose(name, tokenizer)
+    day = _day(arguments.today, own=isinstance(renderer, OwnJinja))
     if not isinstance(renderer, OwnJinja):  # as `resize_vocab: true` adds them
         missing = not_tokens(tokenizer, renderer.stop_words)
         rows = tokenizer.backend.get_vocab_size(with_added_tokens=True)
         tokenizer = extend(tokenizer, rows, special=missing).tokenizer
     lines = [
         json.dumps(one.as_dict(), ensure_ascii=False)
-        for one in render_cases(cases, name, tokenizer)
+        for one in render_cases(cases, name, tokenizer, today=day)
     ]
     text = "".join(f"{line}\n" for line in lines)
     if arguments.output is None:
@@ -126,6 +137,19 @@ def _render(arguments: argparse.Namespace) -> int:
         store.write_text(Path(arguments.output), text)
         print(json.dumps({"output": arguments.output, "lines": len(lines)}))
     return 0
+
+
+def _day(text: str | None, *, own: bool) -> datetime.date:
+    if text is None:
+        return _RECORDED_DAY
+    where = "command line: --today"
+    if own:
+        need = "a template by name: a Jinja template has its own clock"
+        raise ConfigError(where, got=text, need=need)
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(where, got=text, need="a date, YYYY-MM-DD") from None
 
 
 def _cases(path: Path) -> Iterator[dict[str, Any]]:

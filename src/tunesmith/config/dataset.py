@@ -39,6 +39,10 @@ class Dataset(Section):
     """Learn the users' turns too, not the answers only."""
     mask_history: Flag = False
     """Learn the last answer of each conversation only."""
+    split_special_tokens: Flag = True
+    """The string of a control token (`<|im_end|>`) in a row's words stays words. `false`: it
+    becomes the token, in training and in answers, so a row's words can end turns and open new
+    ones; such rows are counted in the plan."""
     default_system: str | None = None
     """System message of rows that have none. Not set: the template's own; "": none (of a
     template by name or in a `.yaml` file)."""
@@ -47,8 +51,9 @@ class Dataset(Section):
     template's. Only for templates by name or in a `.yaml` file."""
     enable_thinking: Flag | None = True
     """Of a template that marks thoughts. `true`: an answer without a thought learns to think
-    nothing. `null`: its prompt says so, and it is not learned. `false`: thoughts are taken out
-    of the answers, and every prompt says so."""
+    nothing. `null`: its prompt says so, and it is not learned, while an answer with a thought is
+    learned under the prompt of `true`; so a model learns both, and `enable_thinking` of serving
+    chooses. `false`: thoughts are taken out of the answers, and every prompt says so."""
     preserve_thinking: Flag = False
     """Earlier answers keep their thoughts, whatever the template does with them."""
     packing: Flag | None = None

@@ -46,6 +46,12 @@ DEVIATIONS = (
         "what a model was trained with is what it should be tuned with",
     ),
     Deviation(
+        "split_special_tokens",
+        "false",
+        "true",
+        "nobody's words should end a turn or open another one",
+    ),
+    Deviation(
         "packing",
         "documents of a pack see each other unless `neat_packing`",
         "documents are always isolated",

@@ -55,12 +55,22 @@ class Codec:
         self._is_control[list(self.controls.values())] = True
         self._is_added = np.zeros(size, dtype=bool)
         self._is_added[[number for number, _ in self._added]] = True
+        self._is_own = np.zeros(size, dtype=bool)
+        self._is_own[[number for number, token in self._added if self._is_of_answers(token)]] = True
         self._known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.spells = _spells(self.backend, [token for _, token in self._added])
 
     def controls_in(self, ids: np.ndarray) -> np.ndarray:
         """Where the ids stand that steer the model, (C,) int."""
         return self._is_control[ids].nonzero()[0]
+
+    def own_tokens(self, ids: np.ndarray) -> int:
+        """How many of the ids are the tokenizer's tokens of thoughts and tool calls."""
+        return int(np.count_nonzero(self._is_own[ids]))
+
+    def _is_of_answers(self, token: AddedToken) -> bool:
+        said = token.content.lower()
+        return token.content not in self.controls and ("think" in said or "tool" in said)
 
     def steers_as_written(self, ids: np.ndarray, control: bytes) -> bool:
         """Whether the control ids are these, in order; bytes of int32."""

@@ -41,6 +41,8 @@ class Fitting(NamedTuple):
     backend: tokenizers.Tokenizer
     cutoff_len: int
     truncation: Policy
+    split_special_tokens: bool = True
+    """Whether `encode` keeps the strings of control tokens in a row's words apart."""
 
 
 class Maker:
@@ -52,6 +54,7 @@ class Maker:
         self.num_shortened = 0
         self.num_questions_cut = 0
         self.num_control_words = 0
+        self.num_thinking = self.num_own_tokens = 0
         self.num_apart = self.num_texts = 0
 
     def examples(
@@ -71,13 +74,16 @@ class Maker:
             encoded = iter(self.how.encode([text for part in texts for text in part]))
             for one, parts in zip(chunk, texts, strict=True):
                 mine = [(one._replace(conversation=part), next(encoded)) for part in parts]
+                own_tokens = self.num_own_tokens
                 try:
                     examples = [self._example(*part) for part in mine]
                 except RowError as error:
                     self.ledger.skip(Skip.of(error, one.origin))
+                    self.num_own_tokens = own_tokens
                 else:
                     self.ledger.use(one.origin.file)
                     (held_out if one.held_out else train).extend(examples)
+                    self.num_thinking += self.num_own_tokens > own_tokens
                     self.num_apart += len(examples) > 1
                     self.num_texts += len(examples) * (len(examples) > 1)
             if progress is not None:
@@ -104,6 +110,7 @@ class Maker:
         if not trained[1:].any():
             need = "an answer with at least one token to learn"
             raise RowError.of("no trained token", "answer", got=f"{len(ids)} tokens", need=need)
+        self.num_own_tokens += fitted.encoded.own_tokens
         return Example(ids, trained, one.origin)
 
     def _apart(self, conversation: Conversation) -> list[Conversation]:
@@ -132,8 +139,14 @@ class Maker:
             count = self.num_questions_cut
             yield f"cutoff_len {cutoff_len}: {counted(count)} lost the {which} of a question"
         if self.num_control_words:
-            what = "rows have the text of a control token among their words; it stays text"
+            what = "rows hold control tokens in their text (split_special_tokens: false)"
+            if self.how.split_special_tokens:
+                what = "rows have the text of a control token among their words; it stays text"
             yield f"{self.num_control_words:,} {what}"
+        if self.num_thinking:
+            what = "of the tokenizer's thinking or tool-call tokens; each stays one token"
+            count = f"{self.num_own_tokens:,} {what}"
+            yield f"the answers of {counted(self.num_thinking)} hold {count}"
         if self.num_apart:
             yield (
                 f"{self.num_apart:,} conversations became {self.num_texts:,} examples: their "

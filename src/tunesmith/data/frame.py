@@ -49,6 +49,7 @@ class Frame:
         answers: first span and end of each run of learned spans.
         slots: the spans that hold words.
         control: bytes of the control ids that the template writes, in order.
+        own_tokens: for each answer, how many tokens of thoughts and tool calls are the template's.
         tails: for each answer, ids that the text before it ends with; see `Codec.tail`.
         anchors: start and end of each answer; `None` where only offsets can tell.
     """
@@ -60,6 +61,10 @@ class Frame:
         self.answers = _answers(self.trained)
         written = [codec.known(span.text)[1] if span.control else _NONE for span in spans]
         self.control = np.concatenate([_NONE, *written]).tobytes()
+        self.own_tokens = [
+            sum(codec.own_tokens(codec.known(s.text)[0]) for s in spans[first:end] if s.control)
+            for first, end in self.answers
+        ]
         before = [spans[first - 1] if first else None for first, _ in self.answers]
         self.tails = [codec.tail(s.text) if s and s.control else _NONE for s in before]
         self.anchors = self._anchors(codec, written) if codec.spells else None

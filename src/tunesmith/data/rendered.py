@@ -6,7 +6,9 @@ functions that training and serving use; nothing is laid out anew.
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,8 +22,15 @@ from tunesmith.types import Conversation, Message, Span, Tokenizer
 IGNORED = -100
 """Label of a token that is not learned."""
 _KEYS = ("messages", "system", "tools", "options")
-_OPTIONS = (*Asked._fields, "discarding_history_cot", "mask_history", "train_on_prompt")
-_TEXTS = ("default_system", "tool_format")
+_OPTIONS = (
+    *Asked._fields,
+    "discarding_history_cot",
+    "mask_history",
+    "split_special_tokens",
+    "today",
+    "train_on_prompt",
+)
+_TEXTS = ("default_system", "today", "tool_format")
 _ROLES = {"tool": "observation"}
 
 
@@ -45,35 +54,57 @@ class Rendered(NamedTuple):
 
 
 def render_cases(
-    cases: Sequence[Mapping[str, Any]], name: str | None, tokenizer: Tokenizer
+    cases: Sequence[Mapping[str, Any]],
+    name: str | None,
+    tokenizer: Tokenizer,
+    *,
+    today: datetime.date | None = None,
 ) -> list[Rendered]:
     """Render each case with a template.
 
     Args:
         cases: `messages` (role, content), `system`, `tools` (JSON text) and `options`:
             `default_system`, `enable_thinking`, `preserve_thinking`, `tool_format`,
-            `mask_history`, `train_on_prompt`, and `discarding_history_cot` (true: earlier
-            answers in `pairs` as serving shows them; false: as they were given).
+            `mask_history`, `train_on_prompt`, `split_special_tokens`, `today` (a date as
+            YYYY-MM-DD, of templates by name or in a `.yaml` file), and
+            `discarding_history_cot` (true: earlier answers in `pairs` as serving shows them;
+            false: as they were given).
         name: of a shipped template, or a file, or `None` for the tokenizer's own.
         tokenizer: the tokenizer, with every stop word a token.
+        today: the date of cases that name none, where a template prints it; `None`: the
+            clock's. A Jinja template has its own clock.
 
     Raises:
         TemplateError: the template does not exist or does not fit the tokenizer.
     """
     choose(name, tokenizer)
-    encoders: dict[Asked, Encoder] = {}
-    return [_render_case(case, name, tokenizer, encoders) for case in cases]
+    encoders = _Encoders(name, tokenizer, today)
+    return [_render_case(case, encoders) for case in cases]
 
 
-def _render_case(
-    case: Mapping[str, Any], name: str | None, tokenizer: Tokenizer, encoders: dict[Asked, Encoder]
-) -> Rendered:
+class _Encoders:
+    """Encoders of one template by what cases ask of it."""
+
+    def __init__(self, name: str | None, tokenizer: Tokenizer, today: datetime.date | None) -> None:
+        self.name, self.tokenizer, self.today = name, tokenizer, today
+        self._known: dict[tuple[Asked, bool, datetime.date | None], Encoder] = {}
+
+    def of(self, options: Mapping[str, Any]) -> Encoder:
+        """The encoder for the options of a case."""
+        asked = Asked(**{k: v for k, v in options.items() if k in Asked._fields})
+        split = options.get("split_special_tokens") is not False
+        day = _day(options.get("today"))
+        key = asked, split, day
+        if key not in self._known:
+            renderer = _on(choose(self.name, self.tokenizer, asked), day, self.today)
+            self._known[key] = Encoder(renderer, self.tokenizer, split_special_tokens=split)
+        return self._known[key]
+
+
+def _render_case(case: Mapping[str, Any], encoders: _Encoders) -> Rendered:
     try:
         options = _options(case)
-        asked = Asked(**{k: v for k, v in options.items() if k in Asked._fields})
-        if asked not in encoders:
-            encoders[asked] = Encoder(choose(name, tokenizer, asked), tokenizer)
-        encoder = encoders[asked]
+        encoder = encoders.of(options)
         conversation = conversation_of(case)
         flags = {k: bool(options.get(k)) for k in ("mask_history", "train_on_prompt")}
         served = bool(options.get("discarding_history_cot"))
@@ -96,7 +127,7 @@ def _render_case(
         pairs,
         examples[-1]["input_ids"],
         examples[-1]["labels"],
-        list(stop_ids(encoder.renderer, tokenizer)),
+        list(stop_ids(encoder.renderer, encoders.tokenizer)),
         examples=examples if len(examples) > 1 else None,
     )
 
@@ -147,6 +178,23 @@ def _options(case: Mapping[str, Any]) -> Mapping[str, Any]:
             need = "text or null" if key in _TEXTS else "true, false or null"
             raise DataError(f"options.{key}", got=value, need=need)
     return options
+
+
+def _day(text: str | None) -> datetime.date | None:
+    try:
+        return None if text is None else datetime.date.fromisoformat(text)
+    except ValueError:
+        raise DataError("options.today", got=text, need="a date, YYYY-MM-DD") from None
+
+
+def _on(renderer: Renderer, day: datetime.date | None, today: datetime.date | None) -> Renderer:
+    """The template on the day of a case, else on `today`."""
+    if isinstance(renderer, Template):
+        return replace(renderer, today=day or today)
+    if day is not None:
+        need = "a template by name: a Jinja template has its own clock"
+        raise DataError("options.today", got=str(day), need=need)
+    return renderer
 
 
 def pairs_of(

@@ -2,7 +2,8 @@
 
 The whole rendered text is encoded at once, as serving does, and the learned parts are found
 by offsets. Two kinds of rows take a longer way, and are counted by their notes:
-`special_text`: words that hold the string of a control token; they stay words.
+`special_text`: words that hold the string of a control token; they stay words, unless
+`split_special_tokens` is off.
 `split`: a token that would lie across the border of an answer; the text is cut there, so that
 the ids of the prompt are what serving sends.
 
@@ -47,6 +48,8 @@ class Encoded(NamedTuple):
     """Reason for the ledger: not_expressible, nothing_trained."""
     error: Error | None = None
     """What exactly is wrong with a skipped row."""
+    own_tokens: int = 0
+    """The tokenizer's tokens of thoughts and tool calls in the words of learned answers."""
 
 
 class _Row(NamedTuple):
@@ -74,10 +77,15 @@ class Encoder:
     Args:
         renderer: the template.
         tokenizer: the tokenizer; it is not changed.
+        split_special_tokens: the string of a control token in a speaker's words stays words;
+            else it is what the tokenizer reads in it.
     """
 
-    def __init__(self, renderer: Renderer, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, renderer: Renderer, tokenizer: Tokenizer, *, split_special_tokens: bool = True
+    ) -> None:
         self.renderer, self.tokenizer = renderer, tokenizer
+        self.split_special_tokens = split_special_tokens
         self._codec = Codec(tokenizer, renderer.control_text())
         self._frames: dict[object, Frame] = {}
 
@@ -104,7 +112,9 @@ class Encoder:
                     out.append(_skip("not_expressible", error))
                     continue
                 learned = self._learned(conversation, one.frame, mask_history=mask_history)
-                out.append(_example(row, learned, train_on_prompt=train_on_prompt))
+                example = _example(row, learned, train_on_prompt=train_on_prompt)
+                own = self._own_tokens(row, one.frame, learned)
+                out.append(example._replace(own_tokens=own) if own else example)
         return out
 
     def prompt(self, conversation: Conversation) -> list[int]:
@@ -175,6 +185,18 @@ class Encoder:
         assert len(flags) == len(frame.trained), "masks do not change the text"
         return [flags[first] for first, _ in frame.answers]
 
+    def _own_tokens(self, row: _Row, frame: Frame, learned: list[bool] | None) -> int:
+        """Those in the words of learned answers; the template's own are none of them."""
+        if not self._codec.own_tokens(row.ids):
+            return 0
+        return sum(
+            self._codec.own_tokens(row.ids[start:end]) - written
+            for number, ((start, end), written) in enumerate(
+                zip(row.answers, frame.own_tokens, strict=True)
+            )
+            if learned is None or learned[number]
+        )
+
     def _row(self, laid: _Laid, encoding: tokenizers.Encoding) -> _Row:
         """Ids of a text from its encoding, which has offsets only where they are needed."""
         frame, codec = laid.frame, self._codec
@@ -198,9 +220,10 @@ class Encoder:
         notes: tuple[Note, ...] = ()
         cuts: set[int] = set()
         if not codec.steers_as_written(ids, frame.control):
+            notes = ("special_text",)
+        if notes and self.split_special_tokens:
             spans = frame.spans(laid.texts)
             coder, lengths = codec.private(spans)
-            notes = ("special_text",)
             encoding = coder.encoding()
             ids = coder.ids(encoding)
             if not codec.steers_as_written(ids, frame.control):
@@ -217,7 +240,7 @@ class Encoder:
         if not cuts:
             return _Row(ids, [(first or 0, last or 0) for first, last in places], notes)
         ids, found = in_pieces(coder, borders, frame.tails, cuts)
-        if not codec.steers_as_written(ids, frame.control):
+        if self.split_special_tokens and not codec.steers_as_written(ids, frame.control):
             need = "words that the tokenizer does not read as control tokens"
             raise TemplateError("text of a turn", got="a control token", need=need)
         at_border = cuts & {at for border in borders for at in border}
@@ -231,6 +254,7 @@ def encode(
     *,
     train_on_prompt: bool = False,
     mask_history: bool = False,
+    split_special_tokens: bool = True,
 ) -> list[Encoded]:
     """Conversations as ids, in order; nothing is raised for a row, it is skipped instead.
 
@@ -240,10 +264,10 @@ def encode(
         tokenizer: the tokenizer; it is not changed.
         train_on_prompt: learn every token but the first.
         mask_history: learn only the last answer, and those that say `trained: true`.
+        split_special_tokens: see `Encoder`.
     """
-    return encoder(renderer, tokenizer).encode(
-        conversations, train_on_prompt=train_on_prompt, mask_history=mask_history
-    )
+    coding = encoder(renderer, tokenizer, split_special_tokens=split_special_tokens)
+    return coding.encode(conversations, train_on_prompt=train_on_prompt, mask_history=mask_history)
 
 
 def apart(
@@ -263,7 +287,11 @@ def apart(
 
 
 def encode_prompt(
-    conversation: Conversation, renderer: Renderer, tokenizer: Tokenizer
+    conversation: Conversation,
+    renderer: Renderer,
+    tokenizer: Tokenizer,
+    *,
+    split_special_tokens: bool = True,
 ) -> list[int]:
     """Ids that serving sends; the training ids of the answered conversation begin with them.
 
@@ -271,22 +299,27 @@ def encode_prompt(
         conversation: ends with a question.
         renderer: the template.
         tokenizer: the tokenizer; it is not changed.
+        split_special_tokens: see `Encoder`; as it was in training.
 
     Raises:
         TemplateError: the template cannot express it.
     """
-    return encoder(renderer, tokenizer).prompt(conversation)
+    coding = encoder(renderer, tokenizer, split_special_tokens=split_special_tokens)
+    return coding.prompt(conversation)
 
 
 _RECENT: list[Encoder] = []
 
 
-def encoder(renderer: Renderer, tokenizer: Tokenizer) -> Encoder:
+def encoder(
+    renderer: Renderer, tokenizer: Tokenizer, *, split_special_tokens: bool = True
+) -> Encoder:
     """The encoder of a pair; the last four are kept, because building one takes a moment."""
     for known in _RECENT:
-        if known.renderer is renderer and known.tokenizer.backend is tokenizer.backend:
+        same = known.renderer is renderer and known.tokenizer.backend is tokenizer.backend
+        if same and known.split_special_tokens == split_special_tokens:
             return known
-    _RECENT.insert(0, Encoder(renderer, tokenizer))
+    _RECENT.insert(0, Encoder(renderer, tokenizer, split_special_tokens=split_special_tokens))
     del _RECENT[4:]
     return _RECENT[0]
 

@@ -8,11 +8,12 @@ from typing import Protocol
 from tunesmith.errors import DataError, ModelError, TemplateError
 from tunesmith.infer.hf import Answer
 from tunesmith.infer.sampling import Sampling
-from tunesmith.types import Conversation, Message
+from tunesmith.types import Call, Conversation, Message
 
 HELP = """\
 /help            this list
 /reset, clear    forget the conversation
+/tool TEXT       what the tools gave that the last answer calls
 /system TEXT     another system message (alone: none) and a new conversation
 /exit, exit      leave"""
 PROMPT = "User: "
@@ -21,6 +22,15 @@ REFUSALS = (DataError, ModelError, TemplateError)
 """What a question can be refused with; the next one may be answered."""
 _LEAVE = ("exit", "quit", "/exit", "/quit")
 _FORGET = ("clear", "/clear", "/reset")
+_RESULT = "/tool"
+
+Read = Callable[[Answer], tuple[str, tuple[Call, ...]]]
+"""From an answer to the words that the history keeps of it, and the tools that it calls."""
+
+
+def as_text(answer: Answer) -> tuple[str, tuple[Call, ...]]:
+    """An answer that calls nothing."""
+    return answer.text, ()
 
 
 class Answers(Protocol):
@@ -41,11 +51,26 @@ class Chat:
 
     A turn joins the history only together with its answer: after an error or an
     interruption the conversation stands as before the question.
+
+    Args:
+        engine: answers.
+        sampling: of each answer.
+        system: the system message.
+        tools: JSON text of the tools that the model may call, as in rows of data.
+        read: how answers are read, calls included.
     """
 
-    def __init__(self, engine: Answers, sampling: Sampling, *, system: str | None = None) -> None:
-        self._engine, self._sampling = engine, sampling
-        self.system = system
+    def __init__(
+        self,
+        engine: Answers,
+        sampling: Sampling,
+        *,
+        system: str | None = None,
+        tools: str | None = None,
+        read: Read = as_text,
+    ) -> None:
+        self._engine, self._sampling, self._read = engine, sampling, read
+        self.system, self.tools = system, tools
         self.messages: tuple[Message, ...] = ()
 
     def say(self, text: str, on_text: Callable[[str], None] | None = None) -> Answer:
@@ -55,10 +80,35 @@ class Chat:
             ModelError: the conversation has outgrown the model's context.
             DataError: the question is no text.
         """
-        _refuse_bytes(text)
-        asked = (*self.messages, Message("user", text))
-        answer = self._engine.generate(Conversation(asked, self.system), self._sampling, on_text)
-        self.messages = (*asked, Message("assistant", answer.text))
+        return self._ask(Message("user", text), on_text)
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The tools that the last answer calls."""
+        return self.messages[-1].calls if self.messages else ()
+
+    def observe(self, text: str, on_text: Callable[[str], None] | None = None) -> Answer:
+        """Tell what the called tools gave, and go on as in `say`.
+
+        Raises:
+            DataError: the last answer calls no tool.
+        """
+        if not self.calls:
+            raise DataError(_RESULT, got=text, need="an answer before it that calls a tool")
+        return self._ask(Message("observation", text), on_text)
+
+    def take(self, line: str, on_text: Callable[[str], None] | None = None) -> Answer:
+        """A line as it is typed: a question, or what tools gave behind `/tool`."""
+        command, _, rest = line.partition(" ")
+        return self.observe(rest, on_text) if command == _RESULT else self.say(line, on_text)
+
+    def _ask(self, message: Message, on_text: Callable[[str], None] | None) -> Answer:
+        _refuse_bytes(message.content)
+        asked = (*self.messages, message)
+        conversation = Conversation(asked, self.system, self.tools)
+        answer = self._engine.generate(conversation, self._sampling, on_text)
+        words, calls = self._read(answer)
+        self.messages = (*asked, Message("function" if calls else "assistant", words, None, calls))
         return answer
 
     def why_cut(self, answer: Answer) -> str:
@@ -122,7 +172,7 @@ def _turn(chat: Chat, text: str, write: Callable[[str], None]) -> bool:
         write(f"(a new conversation, system message: {chat.system or 'none'})\n")
     elif command == "/help":
         write(HELP + "\n")
-    elif command.startswith("/") and command[1:].isalpha():
+    elif command != _RESULT and command.startswith("/") and command[1:].isalpha():
         write(f"(no command {command})\n{HELP}\n")
     else:
         return _ask(chat, text, write)
@@ -132,7 +182,7 @@ def _turn(chat: Chat, text: str, write: Callable[[str], None]) -> bool:
 def _ask(chat: Chat, text: str, write: Callable[[str], None]) -> bool:
     write(REPLY)
     try:
-        answer = chat.say(text, write)
+        answer = chat.take(text, write)
     except REFUSALS as error:
         write(f"(refused: {error.line()})\n")
         return False
@@ -140,6 +190,10 @@ def _ask(chat: Chat, text: str, write: Callable[[str], None]) -> bool:
         write("\n(stopped; this question and its answer are forgotten)\n")
         return True
     write("\n")
+    for call in chat.calls:
+        write(f"(calls {call.name} with {call.arguments})\n")
+    if chat.calls:
+        write(f"({_RESULT} TEXT says what came of it)\n")
     if answer.finish_reason == "length":
         write(f"({chat.why_cut(answer)})\n")
     return True

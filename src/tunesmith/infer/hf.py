@@ -74,6 +74,13 @@ class Engine:
         """
         return self.complete(self.encode(conversation), sampling, on_text)
 
+    def whole(self, answer: Answer) -> str:
+        """An answer with the special tokens that it holds (marks of calls), up to the stop word."""
+        ids = [i for i in answer.ids if i not in self.stop_ids]
+        text = self.tokenizer.backend.decode(ids, skip_special_tokens=False)
+        ends = [at for word in self.stop_texts if (at := text.find(word)) >= 0]
+        return text[: min(ends, default=len(text))]
+
     def encode(self, conversation: Conversation) -> list[int]:
         """The ids that the model gets to see for a conversation."""
         return list(self._encode(conversation))

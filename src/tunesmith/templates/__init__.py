@@ -8,6 +8,7 @@ from tunesmith.templates.jinja import OwnJinja
 from tunesmith.templates.order import ANSWERING
 from tunesmith.templates.registry import get, names, register
 from tunesmith.templates.render import Template
+from tunesmith.templates.thoughts import unsilenced
 
 __all__ = [
     "ANSWERING",
@@ -25,4 +26,5 @@ __all__ = [
     "probes_for",
     "register",
     "stop_ids",
+    "unsilenced",
 ]

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from tunesmith.errors import TemplateError
 from tunesmith.templates import calls, tools, write_jinja
-from tunesmith.templates.format import Format, Later, Piece, Round, Special, Text, Turn
+from tunesmith.templates.format import Format, Later, Piece, Round, Special, Text
+from tunesmith.templates.layout import Layout, Strings, layout
 from tunesmith.templates.order import ANSWERING, check_order
 from tunesmith.templates.page import Page
 from tunesmith.templates.shape import Shape
 from tunesmith.templates.spans import joined
 from tunesmith.templates.thoughts import Form, History, after_thought, as_given, has_thought
-from tunesmith.templates.tools import refusal
-from tunesmith.types import Conversation, Message, Span, Tokenizer
+from tunesmith.types import Call, Conversation, Message, Span, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -167,6 +167,31 @@ class Template:
             for before, (start, end) in zip(ends, page.answers, strict=False)
         ]
 
+    def said(self, text: str) -> str:
+        """An answer as its message holds it, of what a model gave up to a stop word.
+
+        Without what the template puts into every answer: a lead, the mark of no thought, an
+        end that is no stop word.
+        """
+        return self._inside(text, self._layout.assistant)
+
+    def read(self, text: str) -> tuple[str, tuple[Call, ...]]:
+        """Words and calls of an answer: what `render` writes for a message, undone.
+
+        Args:
+            text: what a model gave, control tokens included, up to a stop word.
+        """
+        turn = self._layout.function
+        words, calls = self.tool_syntax.read(self._inside(text, turn))
+        return (words.removesuffix(turn.between), calls) if calls else (self.said(text), ())
+
+    def _inside(self, text: str, turn: Strings) -> str:
+        marks, stop = self.format.thinking, turn.stop
+        for word in self.stop_words:
+            stop = stop.partition(word)[0]
+        nothing = "" if marks is None else marks.none
+        return text.removesuffix(stop).removeprefix(nothing).removeprefix(turn.lead)
+
     def reads_as_given(self, conversation: Conversation) -> list[bool]:
         """For each answer, whether the text up to its end is the one it was given in."""
         if self.format.thinking is None:
@@ -309,7 +334,7 @@ class Template:
             return self.format.between if said else ""
         return "" if not words or words[-1] in "\n>" else self.tool_syntax.BETWEEN
 
-    def _opening(self, turn: _Strings, number: int) -> str:
+    def _opening(self, turn: Strings, number: int) -> str:
         return self.text(turn.rounds, number) if turn.rounds else turn.open
 
     def _all_pieces(self) -> Text:
@@ -324,73 +349,5 @@ class Template:
         return tuple(piece for text in (self.format.prefix, *texts) for piece in text)
 
     @cached_property
-    def _layout(self) -> _Layout:
-        roles = self.format.roles
-
-        def strings(turn: Turn) -> _Strings:
-            counted = any(isinstance(piece, Round | Later) for piece in turn.open)
-            rounds = turn.open if counted else ()
-            then = None if turn.then is None else self.text(turn.then)
-            parts = (self.text(t) for t in (turn.open, turn.lead, turn.stop, turn.after))
-            return _Strings(*parts, then=then, rounds=rounds)
-
-        return _Layout(
-            prefix=self.text(self.format.prefix),
-            system=strings(roles.system) if roles.system else None,
-            user=strings(roles.user),
-            assistant=strings(roles.assistant),
-            observation=strings(roles.observation or roles.user) if self.tool_name else None,
-            function=strings(roles.assistant)
-            if roles.function is None
-            else replace(strings(roles.function), lead="", between=self.text(roles.function.lead)),
-            tools=strings(self.format.tools),
-        )
-
-
-@dataclass(frozen=True)
-class _Strings:
-    """A turn of the file as this tokenizer's text."""
-
-    open: str
-    lead: str
-    stop: str
-    after: str
-    then: str | None = None
-    rounds: Text = field(default=())
-    """The opening in pieces, where it counts rounds."""
-    between: str = ""
-    """What stands between an answer's words and its calls."""
-
-
-@dataclass(frozen=True)
-class _Layout:
-    prefix: str
-    system: _Strings | None
-    user: _Strings
-    assistant: _Strings
-    observation: _Strings | None
-    function: _Strings
-    tools: _Strings
-
-    def need_system(self, name: str) -> _Strings:
-        """The system turn.
-
-        Raises:
-            TemplateError: the template has none.
-        """
-        if self.system is None:
-            need = "no system text: this template cannot express one"
-            raise TemplateError(f"template: {name}: system", got="a system text", need=need)
-        return self.system
-
-    def need_result(self, name: str, number: int) -> _Strings:
-        """The turn of a tool's result.
-
-        Raises:
-            TemplateError: the template has none.
-        """
-        if self.observation is None:
-            where = f"template: {name}: messages[{number}].role"
-            need, hint = refusal.NEED, refusal.HINT
-            raise TemplateError(where, got="observation", need=need, hint=hint)
-        return self.observation
+    def _layout(self) -> Layout:
+        return layout(self.format, self.text, results=bool(self.tool_name))

@@ -51,6 +51,17 @@ def as_given(words: str, marks: Thinking | None, *, enable_thinking: bool | None
     return Form(words, "" if has_thought(words, marks) else marks.none)
 
 
+def unsilenced(words: str, marks: Thinking | None, *, enable_thinking: bool | None) -> bool:
+    """Whether an answer is given as if thinking had been asked for, though it has not been.
+
+    It holds a thought (or half a mark, which cannot be taken out), so its prompt lacks the words
+    that keep a model from thinking: that of serving with `enable_thinking: true`.
+    """
+    if marks is None or not marks.none or enable_thinking is True:
+        return False
+    return not as_given(words, marks, enable_thinking=enable_thinking).none
+
+
 class History:
     """Earlier answers of a conversation as later prompts show them.
 

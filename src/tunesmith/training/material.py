@@ -150,8 +150,23 @@ def fetch(run: Run, name: str, report: Report, *, weights: bool = True) -> Path:
     )
 
 
-def examples(run: Run, renderer: Renderer, tokenizer: Tokenizer, report: Report) -> Prepared:
-    """The examples of a run and what became of every row."""
+def examples(
+    run: Run,
+    renderer: Renderer,
+    tokenizer: Tokenizer,
+    report: Report,
+    *,
+    split_special_tokens: bool | None = None,
+) -> Prepared:
+    """The examples of a run and what became of every row.
+
+    Args:
+        run: what was asked.
+        renderer: the chat template.
+        tokenizer: the checked tokenizer.
+        report: what the user sees meanwhile.
+        split_special_tokens: as the model was trained; `None`: as the run says.
+    """
     dataset = run.dataset
     missing = run.beside(dataset.dataset_dir)
     if missing:
@@ -171,6 +186,9 @@ def examples(run: Run, renderer: Renderer, tokenizer: Tokenizer, report: Report)
         seed=run.train.seed,
         train_on_prompt=dataset.train_on_prompt,
         mask_history=dataset.mask_history,
+        split_special_tokens=(
+            dataset.split_special_tokens if split_special_tokens is None else split_special_tokens
+        ),
         on_bad_row=dataset.on_bad_row,
         truncation=dataset.truncation,
         progress=lambda done, total: report.work("tokenising", done, total),

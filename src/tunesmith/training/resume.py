@@ -276,7 +276,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
             "dataset", "dataset_dir", "template", "max_samples", "val_size",
             "default_system", "train_on_prompt", "mask_history", "on_bad_row", "truncation",
             "seed", "disable_shuffling", "enable_thinking",
-            "preserve_thinking", "tool_format",
+            "preserve_thinking", "tool_format", "split_special_tokens",
         )
     },
     "cutoff_len": ("data", "cutoff_len"),
