@@ -13,6 +13,7 @@ not learned there: serving never asks for that text. `apart.py` gives it a text 
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import NamedTuple, NoReturn
@@ -126,6 +127,11 @@ class OwnJinja:
                 f"else [{{'role': 'system', 'content': {said}}}] + messages %}}\n"
             )
         return "".join((*told, self.source))
+
+    def identity(self) -> str:
+        """Everything that decides its text."""
+        today = datetime.date.today() if "strftime_now" in self.source else ""
+        return f"{self.jinja()} {self._facts} {self.specials} {today}"
 
     @cached_property
     def _control_text(self) -> str:
