@@ -115,9 +115,9 @@ def _of_text(trace: Trace, name: str, text: Watched, rest: list[Any]) -> Any:
         return text.strip(*rest)
     if name == "replace":
         return text.replace(*rest)
-    if name == "string":
+    if name == "string" and not rest:
         return text
-    if name in ("length", "count"):
+    if name in ("length", "count") and not rest:
         return Number(trace, trace.make(len, trace.slot(pieces_of(text))))
     raise trace.refused()
 
@@ -134,7 +134,7 @@ def tested(trace: Trace, name: str, *args: Any) -> bool | None:
         return args[0] in container(trace, args[1]) if name == "in" else None
     known = _TEXTS if isinstance(args[0], Watched) else _LISTS
     known = _NUMBERS if isinstance(args[0], Number) else known
-    if name not in known:
+    if name not in known or len(args) > 1:
         raise trace.refused()
     return known[name] if isinstance(args[0], (Watched, Watching)) else None
 

@@ -43,7 +43,7 @@ _FAILURES = (
     LookupError,
     AttributeError,
     ArithmeticError,
-    RecursionError,
+    RuntimeError,  # too deep a recursion, and `cycler()` of nothing
     MemoryError,
 )
 
