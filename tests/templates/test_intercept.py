@@ -23,6 +23,7 @@ FOLLOWED = [
     "{% for x in [w, v]|reverse %}{{ x }}{% endfor %}{{ [w, v]|map('trim')|join }}",
     "{{ ([v, w]|select('eq', w)|list)[0] }}{{ [{'a': w}]|map(attribute='a')|first }}",
     "{{ w[0:3] }}{{ w[0] }}{{ w[-1] == 'b' }}{{ w.nothing }}{{ w['strip']() }}",
+    "{% set s = [w, v]|map('trim') %}{{ s is sequence }}{{ s|join }}{{ s|join }}",
     "{{ [w, v]|length }}{{ [w]|first }}{{ {'a': w}|list }}",
 ]  # fmt: skip
 REFUSED = [

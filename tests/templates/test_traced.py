@@ -6,10 +6,10 @@ import random
 import pytest
 
 from real_tokenizers import real
-from template_cases import turns
+from template_cases import BOS, bound, turns
 from tiny_tokenizer import load_tiny
 from tunesmith.errors import TemplateError
-from tunesmith.templates import OwnJinja, sandbox, trace, traced
+from tunesmith.templates import OwnJinja, registry, sandbox, trace, traced
 from tunesmith.templates.jinja_spans import Shape, laid
 from tunesmith.types import Conversation
 
@@ -185,7 +185,6 @@ def runs_on_a_path(renderer):
         words = (f"How {i}?", f"So it is {i}.", f"Why {i}?", "Oh.")
         outcome(lambda words=words: renderer._laid(Conversation(turns(*words)), False))
         counts.append(len(ran))
-    assert counts[0] > 0
     return counts[-1] - counts[0]
 
 
@@ -198,11 +197,7 @@ def test_what_is_followed_is_what_jinja_writes(body):
 @pytest.mark.parametrize("body", NOT_FOLLOWED.values(), ids=NOT_FOLLOWED)
 def test_what_reads_the_characters_is_left_to_jinja(body):
     hold_to_jinja(own(body), 60)
-    try:
-        renderer = own(body)
-        assert runs_on_a_path(renderer) > 0
-    except TemplateError:
-        pass  # refused under both
+    assert runs_on_a_path(own(body)) > 0
 
 
 @pytest.mark.parametrize("name", ["smollm2", "qwen3", "llama3_1", "deepseek_v3", "gemma3"])
@@ -211,6 +206,17 @@ def test_real_templates_are_followed(name):
     renderer = OwnJinja(tokenizer.chat_template, tokenizer)
     hold_to_jinja(renderer, 400)
     assert runs_on_a_path(OwnJinja(tokenizer.chat_template, tokenizer)) == 0
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names() if name != "empty"])
+def test_the_jinja_that_a_shipped_template_writes_is_followed(name):
+    template = bound(name)
+    end = template.text(template.format.roles.assistant.stop).strip()
+    stops = (*template.stop_words, end)
+    tiny = load_tiny()._replace(bos=BOS, eos=template.eos, stops=stops)
+    renderer = OwnJinja(template.jinja(), tiny)
+    hold_to_jinja(renderer, 8)
+    assert runs_on_a_path(renderer) == 0
 
 
 SAID = Conversation(turns("How?", "So."))

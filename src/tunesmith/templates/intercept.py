@@ -7,7 +7,7 @@ is let through. Not here: the budget, and what runs without a trace (`sandbox.py
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import GeneratorType
 from typing import Any
 
@@ -47,12 +47,30 @@ class _Text:
         return word in self._text
 
 
+class _Stream:
+    """What a filter gives item by item: looked into, and still given only once."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+        self._rest = iter(items)
+
+    def __iter__(self) -> Iterator[Any]:
+        """Itself, as other iterators."""
+        return self
+
+    def __next__(self) -> Any:
+        """The next item."""
+        return next(self._rest)
+
+
 def seen(trace: Trace, value: Any) -> Any:
-    """A value with marks as a watched text, what is made on the way as a list."""
+    """A value with marks as a watched text; a stream as one that can be looked into."""
     if isinstance(value, str) and not isinstance(value, Watched) and is_marked(value):
         return watched(trace, value)
     if isinstance(value, (GeneratorType, map, filter, reversed)):
-        return [seen(trace, item) for item in value]
+        if id(value) not in trace.streams:  # which holds it, so that no other gets its id
+            trace.streams[id(value)] = value, _Stream([seen(trace, item) for item in value])
+        return trace.streams[id(value)][1]
     return value
 
 
@@ -66,6 +84,8 @@ def holds(value: Any) -> bool:
         return False
     if isinstance(value, Mapping):
         return any(holds(item) for pair in value.items() for item in pair)
+    if isinstance(value, _Stream):
+        return holds(value.items)
     if isinstance(value, Collection):
         return any(holds(item) for item in value)
     return hasattr(value, "__iter__")
@@ -102,7 +122,8 @@ def filtered(trace: Trace, name: str, *args: Any, **kwargs: Any) -> tuple[bool, 
             return True, value[0 if name == "first" else -1]
     if isinstance(value, Watching):
         raise trace.refused()
-    if name == "join" and isinstance(value, (list, tuple)) and len(rest) < 2 and not kwargs:
+    if name == "join" and isinstance(value, (list, tuple, _Stream)) and not (rest[1:] or kwargs):
+        value = list(value)
         text = "".join(str(part) for part in rest).join(str(seen(trace, v)) for v in value)
         return True, watched(trace, text, times=len(value) + 1)
     if name in _TAKING_APART:
@@ -134,7 +155,7 @@ def tested(trace: Trace, name: str, *args: Any) -> bool | None:
         return args[0] in container(trace, args[1]) if name == "in" else None
     known = _TEXTS if isinstance(args[0], Watched) else _LISTS
     known = _NUMBERS if isinstance(args[0], Number) else known
-    if name not in known or len(args) > 1:
+    if name not in known or args[1:]:
         raise trace.refused()
     return known[name] if isinstance(args[0], (Watched, Watching)) else None
 

@@ -66,12 +66,12 @@ class Laid(NamedTuple):
 
     def learning(self, learned: Sequence[bool]) -> list[Span]:
         """The spans where some answers are learned and others are context."""
-        if all(learned):
-            return self.spans.copy()
-        return [
-            span if answer is None or learned[answer] else Span(span.text, False, span.control)
-            for span, answer in zip(self.spans, self.answers, strict=True)
-        ]
+        spans = self.spans.copy()
+        if not all(learned):
+            for place, answer in enumerate(self.answers):
+                if answer is not None and not learned[answer]:
+                    spans[place] = Span(spans[place].text, False, spans[place].control)
+        return spans
 
 
 def laid(found: Found) -> Laid:

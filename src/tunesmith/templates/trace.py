@@ -89,6 +89,8 @@ class Trace:
         constant: characters of such a text beside the words.
         spent: steps of the sandbox's budget, of the dearest rendering, without those that it
             takes for the lengths of words.
+        broken: something could not be followed.
+        streams: iterators that were looked into, and what stands for each.
         sized: texts that one rendering is charged for by length; `listed`: lists likewise.
     """
 
@@ -99,6 +101,7 @@ class Trace:
         self.spent = self.sized = self.listed = 0
         self._sized = self._listed = 0
         self.broken = False
+        self.streams: dict[int, tuple[Any, Any]] = {}
         self._longest = max(map(len, words), default=0)
         self._reach = [(1, 0)] * len(words)
         self._known: dict[tuple[Any, ...], Any] = {}
