@@ -28,7 +28,8 @@ FOLLOWED = [
 ]  # fmt: skip
 REFUSED = [
     "{{ w|upper }}", "{{ w|tojson }}", "{{ [w]|tojson }}", "{{ {'a': w} }}", "{{ [w] }}",
-    "{{ w|length }}", "{{ w|int }}", "{{ '%s'|format(w) }}", "{{ '%s' % w }}", "{{ w * 2 }}",
+    "{{ w|length }}", "{{ w|int }}", "{{ '%s'|format(w) }}", "{{ '%s' % w }}", "{{ '%5s' % (w,) }}",
+    "{{ w * 2 }}",
     "{{ '{}'.format(w) }}", "{{ 'abc'.replace('a', w) }}", "{{ 'abc'.find(w) }}", "{{ w|e }}",
     "{{ w|list }}", "{% for c in w %}{% endfor %}", "{{ [w, v]|sort }}", "{{ [w, v]|max }}",
     "{{ [w]|unique|list }}", "{{ {'a': 1}[w] }}", "{{ range(w|length) }}", "{{ w is lower }}",

@@ -7,11 +7,11 @@ from tunesmith.templates.jinja_spans import Finder, Found, Laid, Part, Shape, la
 from tunesmith.types import Span
 
 
-def finder(write, *, tail="</s>\n"):
+def finder(write, header=lambda contents: "A:"):
     def text(system, contents, prompting, trace):
         said = "" if system is None else f"S:{system}\n"
         said += "".join(write(i, word, contents) for i, word in enumerate(contents))
-        return said + ("A:" if prompting else "")
+        return said + (header(contents) if prompting else "")
 
     return Finder("x", text, ["</s>"], ["<s>"])
 
@@ -47,6 +47,14 @@ def test_the_prompt_of_every_answer_must_begin_the_text_with_the_real_words():
     with pytest.raises(TemplateError) as caught:
         finder(write).find(shape, ["odd", "a", "r", "b"])
     assert caught.value.where == "x: messages[1]"
+
+
+def test_a_prompt_that_ends_earlier_for_some_words_is_refused():
+    short = finder(plain, lambda contents: "A" if contents[-1] == "odd" else "A:")
+    shape = Shape(False, 2, False)
+    assert short.find(shape, ["q", "a"]).same == [True]
+    with pytest.raises(TemplateError, match="prompt"):
+        short.find(shape, ["odd", "a"])
 
 
 def test_an_answer_that_its_own_text_gives_otherwise_is_context():

@@ -40,6 +40,7 @@ HOSTILE = [
     "{{ messages[7].content + 1 }}",
     "{% for x in messages %}",
     "{{ cycler() }}",
+    "{{ 'abc' | truncate(1) }}",
 ]
 
 

@@ -10,7 +10,8 @@ from template_cases import BOS, bound, turns
 from tiny_tokenizer import load_tiny
 from tunesmith.errors import TemplateError
 from tunesmith.templates import OwnJinja, registry, sandbox, trace, traced
-from tunesmith.templates.jinja_spans import Shape, laid
+from tunesmith.templates.jinja_spans import Found, Part, Shape, laid
+from tunesmith.templates.traced import Traced
 from tunesmith.types import Conversation
 
 PLAIN = "{{ m.content }}"
@@ -250,38 +251,32 @@ def test_a_template_with_the_date_follows_the_clock(monkeypatch):
 
 
 def test_a_path_that_its_own_conversation_contradicts_closes_the_shape():
-    renderer = own(PLAIN)
-    run = renderer._render
+    shape, asked = Shape(False, 1, True), []
 
-    def never_twice_the_same(trace=None, **variables):
-        if trace is not None:
-            variables["messages"] = [m | {"role": m["role"] + "2"} for m in variables["messages"]]
-        return run(trace, **variables)
+    def find(_shape, words, watching):
+        asked.append(watching is None)
+        return Found([Part(words[0]), Part("." if watching is None else "!")], [])
 
-    renderer._render = never_twice_the_same
-    expected = laid(renderer.finder.find(Shape(False, 2, False), ["How?", "So."]))
-    assert renderer.render(SAID) == expected.spans
-    ran = renderings(renderer)
-    renderer.render(Conversation(turns("Why?", "So.")))
-    assert ran
+    laying = Traced(find)
+    for word in ("one", "two", "three"):
+        assert [span.text for span in laying.lay_out(shape, [word]).spans] == [word, "."]
+    assert asked == [False, True, True, True]
 
 
-def test_a_template_that_answers_otherwise_without_a_reason_is_not_followed():
-    renderer, calls = own(PLAIN), []
-    run = renderer._render
+def test_a_template_that_asks_otherwise_without_a_reason_is_not_followed():
+    shape, traces = Shape(False, 1, True), []
 
-    def moody(trace=None, **variables):
-        if trace is not None:
-            calls.append(1)
-            word = variables["messages"][0]["content"]
-            assert word.startswith("a") or len(calls) < 9
-            assert not (len(calls) > 4 and word.endswith("b"))
-        return run(trace, **variables)
+    def find(_shape, words, watching):
+        if watching is not None:
+            traces.append(watching)
+            words[0].startswith("ab"[len(traces) - 1])  # another first question each time
+        return Found([Part(words[0])], [])
 
-    renderer._render = moody
-    for words in ("ab", "cb", "cd"):
-        spans = renderer.render(Conversation(turns(words, "So.")))
-        assert "".join(s.text for s in spans if not s.control) == words + "So."
+    laying = Traced(find)
+    for word in ("a", "x", "y", "a", "b"):
+        assert [span.text for span in laying.lay_out(shape, [word]).spans] == [word]
+    assert len(traces) == 2
+    assert laying._roots[shape].ends
 
 
 def test_words_that_would_break_the_budget_break_it_as_ever(monkeypatch):

@@ -43,6 +43,7 @@ _FAILURES = (
     LookupError,
     AttributeError,
     ArithmeticError,
+    AssertionError,  # what filters think of their arguments
     RuntimeError,  # too deep a recursion, and `cycler()` of nothing
     MemoryError,
 )
