@@ -24,7 +24,7 @@ from tunesmith.data.split import copies, fingerprint, split
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.templates import ANSWERING, Template, unsilenced
 from tunesmith.templates.choose import Renderer
-from tunesmith.types import Example, Origin, Tokenizer
+from tunesmith.types import Conversation, Example, Origin, Tokenizer
 
 _OPTIONAL = ("prompt", "query", "history", "system", "tools")
 
@@ -43,6 +43,8 @@ class Prepared(NamedTuple):
     """Training examples that equal an earlier one."""
     num_leaked: int
     """Held-out examples that are training examples too."""
+    tools: bool = False
+    """Whether a row has tools or calls them."""
 
 
 def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that matters here
@@ -109,7 +111,9 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         raise _nothing_left(ledger)
     if held:
         train, held_out = split(train, held, seed)
-    return _prepared(train, held_out, ledger, source=digest.hexdigest())
+    prepared = _prepared(train, held_out, ledger, source=digest.hexdigest())
+    talks = [one.conversation for one in said]
+    return prepared._replace(tools=any(map(_has_tools, talks)))
 
 
 def _held_out_size(val_size: float, eval_dataset: Sequence[str]) -> float:
@@ -211,6 +215,10 @@ def _prepared(
     ledger.notes += _told("held-out rows are training rows too: evaluation looks better", leaked)
     learned = fingerprint(train, held_out)
     return Prepared(train, held_out, ledger, learned, source, len(twice), len(leaked))
+
+
+def _has_tools(talk: Conversation) -> bool:
+    return bool(talk.tools) or any(message.calls for message in talk.messages)
 
 
 def _learned_all_the_same(said: list[Said]) -> list[str]:

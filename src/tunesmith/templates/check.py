@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tunesmith.errors import TemplateError
 from tunesmith.templates.choose import Renderer
-from tunesmith.templates.examples import PLAIN, PROBES, with_thoughts
+from tunesmith.templates.examples import PLAIN, WITH_TOOLS, with_thoughts
 from tunesmith.templates.jinja import OwnJinja
 from tunesmith.templates.order import PROMPTING
 from tunesmith.templates.render import Template
@@ -52,10 +52,18 @@ def jinja_to_serve(renderer: Renderer, tokenizer: Tokenizer) -> str:
     return own if own is not None and same else renderer.jinja()
 
 
-def probes_for(renderer: Renderer) -> dict[str, Conversation]:
-    """Every conversation on which a template is compared, in its own marks of thoughts."""
+def probes_for(renderer: Renderer, *, tools: bool = True) -> dict[str, Conversation]:
+    """Every conversation on which a template is compared, in its own marks of thoughts.
+
+    Args:
+        renderer: the template.
+        tools: whether those with tools matter.
+    """
+    probes = PLAIN | WITH_TOOLS if tools else PLAIN
     marks = renderer.format.thinking if isinstance(renderer, Template) else None
-    return PROBES if marks is None else PROBES | with_thoughts(marks.open, marks.close)
+    if marks is None:
+        return probes
+    return probes | with_thoughts(marks.open, marks.close)
 
 
 def mismatch(
@@ -85,7 +93,7 @@ def mismatch(
         except TemplateError:  # no row can be like this one
             continue
         try:
-            theirs = _text(own, conversation, asking)
+            theirs = own.text(conversation, prompting=asking)
         except TemplateError as error:
             found.append(Mismatch(name, 0, ours[:_AROUND], f"refuses: {error.got}"))
             continue
