@@ -42,6 +42,10 @@ class Wanted(NamedTuple):
     """Control strings that the template writes around the turns."""
     needs_bos: bool = False
     """It begins with bos."""
+    endless: bool = False
+    """What is learned of some answers has no end."""
+    open_ended: bool = False
+    """It says itself that this is meant."""
 
 
 class Finding(NamedTuple):
@@ -121,6 +125,7 @@ def check(
     findings.append(_rows(tokenizer, rows, wanted))
     if wanted is not None:
         findings += [_stop_word(tokenizer, word, wanted) for word in wanted.stop_words]
+        findings += [_endless(wanted)] if wanted.endless else []
         findings += _marks(tokenizer, wanted)
     return Report(
         directory=str(tokenizer.path),
@@ -310,26 +315,52 @@ def _rows(tokenizer: Tokenizer, rows: int, wanted: Wanted | None) -> Finding:
     )
 
 
+def _endless(wanted: Wanted) -> Finding:
+    return Finding(
+        "end",
+        "warning" if wanted.open_ended else "error",
+        f"nothing that an answer learns under template {wanted.name} ends it",
+        "a model trained so talks on until it is cut off",
+        "another template"
+        if wanted.open_ended
+        else "give the answer's turn a `stop`; or open_ended: true in the template file, if it is "
+        "meant so",
+    )
+
+
 def _stop_word(tokenizer: Tokenizer, word: str, wanted: Wanted) -> Finding:
     number = token_id(tokenizer, word)
+    added = {token.content for token in tokenizer.backend.get_added_tokens_decoder().values()}
+    if number is not None and word in wanted.ends and word not in {*added, tokenizer.eos}:
+        return Finding(
+            "stop word",
+            "warning",
+            f"{_shown(word)}, which ends what is learned, is ordinary text (id {number})",
+            "an answer with that text in it is cut off there wherever the model is served",
+            "end answers with a control token",
+        )
     if number is not None:
-        return Finding("stop word", "ok", f"{word} is one token (id {number})")
+        return Finding("stop word", "ok", f"{_shown(word)} is one token (id {number})")
     pieces = len(tokenizer.backend.encode(word, add_special_tokens=False).ids)
     if word in wanted.ends:
         return Finding(
             "stop word",
             "error",
-            f"{word} is no token ({pieces} pieces), and learned turns end in it",
+            f"{_shown(word)} is no token ({pieces} pieces), and learned turns end in it",
             f"template {wanted.name} needs it as one token, which takes a new row of the embedding",
             "resize_vocab: true adds and learns it; or another template",
         )
     return Finding(
         "stop word",
         "warning",
-        f"{word} is no token ({pieces} pieces)",
+        f"{_shown(word)} is no token ({pieces} pieces)",
         "chat here ends at its text; an engine that stops at ids only talks on",
         "a template made for this model, or resize_vocab: true",
     )
+
+
+def _shown(word: str) -> str:
+    return word if word.isprintable() else repr(word)
 
 
 def _marks(tokenizer: Tokenizer, wanted: Wanted) -> list[Finding]:

@@ -142,6 +142,8 @@ class Format(Part):
     """The first stop word takes the place of the tokenizer's eos."""
     efficient_eos: bool = False
     """One eos after the last answer instead of one in every turn."""
+    open_ended: bool = False
+    """Answers are meant to have no end that is learned; without this such a template is refused."""
     replace_jinja: bool = False
     """The template is written into the tokenizer even where the model brings its own."""
     thinking: Thinking | None = None

@@ -61,9 +61,19 @@ class Template:
 
     @property
     def stop_words(self) -> tuple[str, ...]:
-        """Strings that end an answer: eos first, then the file's stop words."""
-        words = (self.eos, *self.format.stop_words)
-        return tuple(dict.fromkeys(word for word in words if word))
+        """Strings that end an answer: eos, the file's stop words, other ends that are learned."""
+        words = [word for word in (self.eos, *self.format.stop_words) if word]
+        for end in self.ends:
+            if end and not any(word in end for word in words):
+                words.append(end.strip() or end)
+        return tuple(dict.fromkeys(words))
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Last learned text of an answer and of one that calls tools; empty ones end in nothing."""
+        if self.format.efficient_eos:
+            return (self.eos,)
+        return (self._layout.assistant.stop, self._layout.function.stop)
 
     @property
     def system(self) -> str:

@@ -206,7 +206,7 @@ def check_tokenizer(
     """
     found = doctor.check(tokenizer, rows, wanted=wanted(renderer, tokenizer))
     for finding in found.errors[:1]:
-        key = "template" if finding.what == "stop word" else "model_name_or_path"
+        key = "template" if finding.what in ("stop word", "end") else "model_name_or_path"
         raise ConfigError(
             run.where(key),
             got=f"{finding.what}: {finding.found}",
