@@ -14,15 +14,14 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from tunesmith.data import registry, tokenize
+from tunesmith.data import registry, thinking, tokenize
 from tunesmith.data.examples import Fitting, Maker, Said
 from tunesmith.data.fit import Policy
 from tunesmith.data.formats import FORMATS, unread_keys
-from tunesmith.data.ledger import Ledger, RowError, Skip, counted
+from tunesmith.data.ledger import Ledger, RowError, Skip
 from tunesmith.data.rows import Row, open_source, rows
 from tunesmith.data.split import copies, fingerprint, split
 from tunesmith.errors import ConfigError, DataError
-from tunesmith.templates import ANSWERING, Template, unsilenced
 from tunesmith.templates.choose import Renderer
 from tunesmith.types import Conversation, Example, Origin, Tokenizer
 
@@ -98,7 +97,8 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     ]
     ledger.stop_on_bad_rows(on_bad_row)
     ledger.notes += _learned_all_the_same(said) if train_on_prompt else []
-    ledger.notes += _thinking_unasked(said, renderer, mask_history=mask_history)
+    said, told = thinking.read(said, renderer, mask_history=mask_history)
+    ledger.notes += told
     flags = {"train_on_prompt": train_on_prompt, "mask_history": mask_history}
     words = {"split_special_tokens": split_special_tokens}
     encode = partial(tokenize.encode, renderer=renderer, tokenizer=tokenizer, **flags, **words)
@@ -225,31 +225,6 @@ def _learned_all_the_same(said: list[Said]) -> list[str]:
     marked = sum(any(m.trained is False for m in one.conversation.messages) for one in said)
     what = "rows mark messages as context; train_on_prompt learns them all the same"
     return [f"{marked:,} {what}"] if marked else []
-
-
-def _thinking_unasked(said: list[Said], renderer: Renderer, *, mask_history: bool) -> Iterator[str]:
-    if not isinstance(renderer, Template) or renderer.format.thinking is None:
-        return  # a Jinja template refuses rows under another prompt than the one it serves
-    marks, asked = renderer.format.thinking, renderer.enable_thinking
-
-    def thinks(one: Said) -> bool:
-        messages = one.conversation.messages
-        return any(
-            message.role in ANSWERING
-            and message.trained is not False
-            and (message is messages[-1] or message.trained or not mask_history)
-            and unsilenced(message.content, marks, enable_thinking=asked)
-            for message in messages
-        )
-
-    count = sum(map(thinks, said))
-    if count:
-        value = "null" if asked is None else "false"
-        yield (
-            f"{counted(count)} with thoughts under enable_thinking: {value}: their answers are "
-            "learned under the prompt that enable_thinking: true serves, the others under that of "
-            f"{value}"
-        )
 
 
 def _nothing_left(ledger: Ledger) -> DataError:

@@ -21,7 +21,14 @@ from tunesmith.templates.order import ANSWERING, check_order
 from tunesmith.templates.page import Page
 from tunesmith.templates.shape import Shape
 from tunesmith.templates.spans import joined
-from tunesmith.templates.thoughts import Form, History, after_thought, as_given, has_thought
+from tunesmith.templates.thoughts import (
+    Form,
+    History,
+    after_thought,
+    as_given,
+    has_thought,
+    parted,
+)
 from tunesmith.types import Call, Conversation, Message, Span, Tokenizer
 
 
@@ -40,6 +47,8 @@ class Template:
         preserve_thinking: earlier answers keep their thoughts.
         tool_format: in place of the file's.
         today: the date that some tool formats print; `None`: the clock's.
+        steering: its marks of thoughts hold control tokens, so those that stand around a thought
+            are the template's text, not a speaker's words.
         notes: what the plan should say about this pairing.
     """
 
@@ -52,6 +61,7 @@ class Template:
     preserve_thinking: bool = False
     tool_format: str | None = None
     today: datetime.date | None = None
+    steering: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -119,7 +129,14 @@ class Template:
             notes = (f"template {self.name} begins with bos; the tokenizer has none, so none is",)
         starts = tokenizer.backend.encode("").tokens[:1] == [bos]
         start = bos if bos and starts else ""
-        bound = replace(self, bos=bos or "", eos=eos or "", start=start, notes=notes, **asked)
+        marks = self.format.thinking
+        added = tokenizer.backend.get_added_tokens_decoder().values()
+        steering = marks is not None and any(
+            token.special and token.content in marks.open + marks.close for token in added
+        )
+        bound = replace(
+            self, bos=bos or "", eos=eos or "", start=start, steering=steering, notes=notes, **asked
+        )
         assert bound.tool_syntax, "an unknown one has been refused"
         return bound
 
@@ -324,7 +341,9 @@ class Template:
         page.begin_answer()
         start = page.length
         page.learn(("" if silenced else form.none) + turn.lead, trained)
-        page.learn(form.words, trained, control=False)
+        marks = self.format.thinking if self.steering else None
+        for text, own in parted(form.words, marks) if marks else [(form.words, False)]:
+            page.learn(text, trained, control=own)
         if message.calls:
             page.learn(turn.between + self._parting(form.words), trained)
             for span in self.tool_syntax.write(message.calls):

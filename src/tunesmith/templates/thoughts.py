@@ -42,6 +42,15 @@ def after_thought(words: str, marks: Thinking) -> str:
     return words.split(marks.close.strip())[-1].lstrip("\n")
 
 
+def parted(words: str, marks: Thinking) -> list[tuple[str, bool]]:
+    """An answer in pieces, and whether each is a mark: of a whole thought that begins it."""
+    opened, closed = marks.open.strip(), marks.close.strip()
+    if not words.startswith(opened) or closed not in words.removeprefix(opened):
+        return [(words, False)]
+    thought, _, rest = words.removeprefix(opened).partition(closed)
+    return [(opened, True), (thought, False), (closed, True), (rest, False)]
+
+
 def as_given(words: str, marks: Thinking | None, *, enable_thinking: bool | None) -> Form:
     """The answer as the model gives it: the last one of what serving asked for."""
     if marks is None:
