@@ -340,7 +340,7 @@ class Template:
         page.own(header + (form.none if silenced else ""))
         page.begin_answer()
         start = page.length
-        page.learn(("" if silenced else form.none) + turn.lead, trained)
+        page.learn(("" if silenced else form.none) + form.lead + turn.lead, trained)
         marks = self.format.thinking if self.steering else None
         for text, own in parted(form.words, marks) if marks else [(form.words, False)]:
             page.learn(text, trained, control=own)
@@ -348,7 +348,7 @@ class Template:
             page.learn(turn.between + self._parting(form.words), trained)
             for span in self.tool_syntax.write(message.calls):
                 page.learn(span.text, trained, control=span.control)
-        page.learn(turn.stop, trained)
+        page.learn(form.stop or turn.stop, trained)
         page.own(turn.after)
         page.answers.append((start, page.length))
 

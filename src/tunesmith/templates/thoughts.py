@@ -20,6 +20,10 @@ class Form(NamedTuple):
     words: str
     none: str = ""
     """What stands before them because nothing was thought."""
+    lead: str = ""
+    """What stands before them because the answer is an earlier one without its thought."""
+    stop: str = ""
+    """What ends an earlier answer in place of the turn's own end; empty: that does."""
 
 
 def has_thought(words: str, marks: Thinking) -> bool:
@@ -99,9 +103,10 @@ class History:
             return as_given(words, self.marks, enable_thinking=self.enable_thinking)
         asked = max((i for i in range(last + 1) if self.messages[i].role == "user"), default=-1)
         kept = self.policy == "keep" or (self.policy == "since_user" and number > asked)
-        if kept and self.enable_thinking is not False:
-            return Form(words)
-        return Form(without_thought(words, self.marks))
+        if not kept or self.enable_thinking is False:
+            words = without_thought(words, self.marks)
+        lead = "" if has_thought(words, self.marks) else self.marks.earlier.lead
+        return Form(words, lead=lead, stop=self.marks.earlier.stop)
 
     def reads_as_given(self, number: int, last: int) -> bool:
         """Whether the text up to the end of an answer is the one that it was given in."""
