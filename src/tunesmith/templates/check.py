@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from tunesmith.errors import TemplateError
 from tunesmith.templates.choose import Renderer
+from tunesmith.templates.dated import DatedJinja
 from tunesmith.templates.examples import PLAIN, WITH_TOOLS, with_thoughts
 from tunesmith.templates.jinja import OwnJinja
 from tunesmith.templates.order import PROMPTING
@@ -82,7 +83,7 @@ def mismatch(
     if source is None or source == renderer.jinja():
         return []
     try:
-        own = OwnJinja(source, tokenizer)
+        own = _on_the_same_day(source, tokenizer, renderer)
     except TemplateError as error:
         return [Mismatch("any", 0, renderer.name, str(error))]
     found = []
@@ -103,6 +104,13 @@ def mismatch(
             around = slice(start, place + _AROUND)
             found.append(Mismatch(name, place, ours[around], theirs[around]))
     return found
+
+
+def _on_the_same_day(source: str, tokenizer: Tokenizer, renderer: Renderer) -> OwnJinja:
+    today = renderer.today if isinstance(renderer, Template | DatedJinja) else None
+    if today is None:
+        return OwnJinja(source, tokenizer)
+    return DatedJinja(source, tokenizer, today=today)
 
 
 def _text(renderer: Renderer, conversation: Conversation, asking: bool) -> str:

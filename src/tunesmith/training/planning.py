@@ -181,6 +181,7 @@ def _described(run: Run, material: Material) -> dict[str, Any]:
         "attention": _attention(material),
         "stop_tokens": tuple(str(material.tokenizer.backend.id_to_token(i)) for i in chosen),
         "output_dir": str(run.output.output_dir),
+        "day": str(material.day),
         "ledger": tuple(material.data.ledger.lines()),
     }
 
