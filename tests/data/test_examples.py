@@ -42,15 +42,25 @@ def said(*turns, row=1, held_out=False):
     return Said(Conversation(messages), Origin("d", "d.json", row, row), held_out)
 
 
-def make(rows, cutoff_len=1000, truncation="keep_end", progress=None):
+def make(rows, cutoff_len=1000, truncation="keep_end"):
     ledger = Ledger()
     for _ in rows:
         ledger.read("d.json")
-    train, held_out = Maker(
-        Fitting(encode, whole, BACKEND, cutoff_len, truncation), ledger
-    ).examples(rows, progress)
+    how = Fitting(stream, encode, whole, BACKEND, cutoff_len, truncation)
+    train, held_out = [], []
+    for one, examples in Maker(how, ledger).examples(rows):
+        (held_out if one.held_out else train).extend(examples)
     ledger.close()
     return train, held_out, ledger
+
+
+def stream(conversations):
+    """One at a time, and always one ahead."""
+    rest = iter(conversations)
+    ahead = next(rest, None)
+    while ahead is not None:
+        now, ahead = ahead, next(rest, None)
+        yield from encode([now])
 
 
 def test_rows_become_examples_in_order_on_their_side():
@@ -66,13 +76,13 @@ def test_a_row_that_the_template_refuses_is_found_among_its_chunk():
     rows[3] = said("no", "a", row=3)
     train, _, ledger = make(rows)
     assert len(train) == 4
-    (skip,) = ledger.skips()["refused by the template"]
+    (skip,) = ledger.skips()["refused by the template"].first
     assert (skip.place, skip.need) == ("d.json:3: tools", "a template with tools")
 
 
 def test_a_row_without_a_trained_token_is_a_bad_row():
     _, _, ledger = make([said("q", "?"), said("q", "a", row=2)])
-    assert [skip.place for skip in ledger.skips()["no trained token"]] == ["d.json:1: answer"]
+    assert [skip.place for skip in ledger.skips()["no trained token"].first] == ["d.json:1: answer"]
 
 
 def test_an_answer_over_the_cutoff_is_counted_with_the_cutoff_that_keeps_99_percent():
@@ -80,7 +90,7 @@ def test_an_answer_over_the_cutoff_is_counted_with_the_cutoff_that_keeps_99_perc
     lengths = sorted(len(e.ids) for e in encode([row.conversation for row in rows]))
     train, _, ledger = make(rows, cutoff_len=lengths[49])
     assert len(train) == 51  # one fits without its question
-    assert len(ledger.skips()[OVER_CUTOFF]) == 49
+    assert ledger.skips()[OVER_CUTOFF].count == 49
     assert f"cutoff_len: {lengths[98] - 1} would keep 99 %" in ledger.notes[-1]  # without "q"
     ledger.stop_on_bad_rows("error")
 
@@ -116,7 +126,21 @@ def test_lost_turns_and_cut_questions_are_counted():
     ]
 
 
-def test_progress_comes_after_each_chunk_and_ends_at_all():
-    seen = []
-    make([said("q", "a", row=i) for i in range(1100)], progress=lambda *now: seen.append(now))
-    assert seen == [(512, 1100), (1024, 1100), (1100, 1100)]
+def test_a_row_that_becomes_several_texts_is_one_row_with_several_examples():
+    def halves(conversation):
+        messages = conversation.messages
+        return [
+            conversation._replace(messages=messages[:n]) for n in range(2, len(messages) + 1, 2)
+        ]
+
+    ledger = Ledger()
+    rows = [
+        said("q", "a", row=1),
+        said("q", "a", "q", "no", row=2),
+        said("q", "a", "r", "b", row=3),
+    ]
+    how = Fitting(stream, encode, halves, BACKEND, 1000, "keep_end")
+    found = list(Maker(how, ledger).examples(rows))
+    assert [(one.origin.row, len(examples)) for one, examples in found] == [(1, 1), (3, 2)]
+    assert ledger.skips()["refused by the template"].count == 1
+    assert ledger.notes[0].startswith("1 conversations became 2 examples")

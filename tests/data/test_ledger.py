@@ -1,5 +1,6 @@
 """The ledger closes, and one error tells about all bad rows."""
 
+import io
 import json
 import pickle
 
@@ -32,9 +33,13 @@ def test_read_is_used_and_skipped():
     assert made.as_dict()["files"]["a.json"] == {
         "read": 7,
         "used": 5,
-        "skipped": {"empty answer": ["a.json:30: output"], OVER_CUTOFF: ["a.json:40: output"]},
+        "skipped": {
+            reason: {"count": 1, "first": [skip(row, reason).as_dict()]}
+            for row, reason in ((3, "empty answer"), (4, OVER_CUTOFF))
+        },
     }
-    assert json.loads(json.dumps(made.as_dict())) == made.as_dict()
+    again = Ledger.of(json.loads(json.dumps(made.as_dict())))
+    assert (again.as_dict(), again.lines()) == (made.as_dict(), made.lines())
     assert made.lines()[:2] == [
         "a.json: 7 rows read = 5 used + 2 skipped",
         "  empty answer: 1 (a.json:30: output)",
@@ -93,3 +98,18 @@ def test_a_row_error_survives_a_worker_process():
     fault = RowError.of("wrong type", "output", got=7, need="text", hint="quotes")
     copy = pickle.loads(pickle.dumps(fault))
     assert (copy.reason, str(copy)) == ("wrong type", str(fault))
+
+
+def test_every_skipped_row_is_written_down_and_the_first_are_remembered():
+    journal = io.StringIO()
+    made = Ledger(journal)
+    for row in range(1, 301):
+        made.read("a.json")
+        made.skip(skip(row))
+    made.close()
+    written = [json.loads(line)["place"] for line in journal.getvalue().splitlines()]
+    assert written == [f"a.json:{10 * row}: output" for row in range(1, 301)]
+    found = made.skips()["empty answer"]
+    assert (found.count, len(found.first), made.bad) == (300, 100, 300)
+    with pytest.raises(DataError, match="empty answer: 300 rows"):
+        made.stop_on_bad_rows("error")

@@ -63,7 +63,7 @@ def test_datasets_follow_one_another_and_keep_their_places(tmp_path):
         ("b", 1), ("b", 2), ("a", 1), ("a", 2), ("a", 3),
     ]  # fmt: skip
     assert prepared.train[2].origin.line == 2
-    assert prepared.eval == []
+    assert len(prepared.eval) == 0
     first = prepared.train[0]
     assert text_of(first).startswith("<|im_start|>system\nS0<|im_end|>\n<|im_start|>user\none")
     assert learned(first) == "two<|im_end|>four<|im_end|>"
@@ -85,7 +85,7 @@ def test_val_size_holds_rows_out(tmp_path, val_size, held):
     write(tmp_path, a=alpaca(11))
     prepared = run(tmp_path, "a", val_size=val_size)
     assert (len(prepared.train), len(prepared.eval)) == (11 - held, held)
-    rows = [e.origin.row for e in prepared.train + prepared.eval]
+    rows = [e.origin.row for e in (*prepared.train, *prepared.eval)]
     assert sorted(rows) == list(range(1, 12))
 
 
@@ -325,11 +325,12 @@ def test_the_fingerprint_changes_with_what_is_learned_and_with_nothing_else(tmp_
     assert len({p.fingerprint for p in [base, *others]}) == 6
 
 
-def test_progress_reaches_the_number_of_rows(tmp_path):
-    write(tmp_path, a=alpaca(4), b=alpaca(3))
+def test_progress_is_told_while_rows_are_made_and_not_when_they_are_there(tmp_path):
+    write(tmp_path, a=alpaca(400), b=alpaca(300))
     seen = []
-    run(tmp_path, "a", "b", progress=lambda *now: seen.append(now))
-    assert seen[-1] == (7, 7)
+    for _ in range(2):
+        run(tmp_path, "a", "b", progress=seen.append)
+        assert seen == [256, 512]
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,9 @@ def rows(*answers):
 
 def read(renderer, *answers):
     """The answers after reading, and the notes."""
-    said, notes = thinking.read(rows(*answers), renderer, mask_history=False)
-    return [one.conversation.messages[1].content for one in said], notes
+    thoughts = thinking.Thoughts(renderer)
+    said = list(thoughts.in_marks(rows(*answers)))
+    return [one.conversation.messages[1].content for one in said], list(thoughts.notes())
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_thoughts_that_the_run_leaves_out_are_counted(asked, count):
 def test_under_gpt_oss_a_thought_stands_in_the_tokens_of_its_channel():
     tokenizer = real("gptoss")
     renderer = choose("gpt_oss", tokenizer)
-    said, _ = thinking.read(rows(WHOLE), renderer, mask_history=False)
+    said = list(thinking.Thoughts(renderer).in_marks(rows(WHOLE)))
     (found,) = encode([said[0].conversation], renderer, tokenizer)
     learned = found.ids[np.flatnonzero(found.trained)].tolist()
     assert [tokenizer.backend.id_to_token(i) for i in learned] == [

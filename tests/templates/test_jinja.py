@@ -155,3 +155,39 @@ def test_a_prompt_that_reads_otherwise_for_some_words_is_refused_for_that_row():
     assert renderer.render(Conversation(turns("a", "b")))
     with pytest.raises(TemplateError, match=r"messages\[1\]"):
         renderer.render(Conversation(turns("odd", "b")))
+
+
+def test_whether_an_answer_is_learned_asks_nothing_of_the_template():
+    source = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}" + (
+        "{{ '' if messages | tojson else '' }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    renderer, ran = OwnJinja(source, load_tiny()), []
+    row = Conversation(turns("a", "b", "c", "d"))
+    whole, run = renderer.render(row), renderer._render
+    renderer._render = lambda *args, **kwargs: ran.append(1) or run(*args, **kwargs)
+    for flags in ((True, False), (False, True), (None, False), (True, True)):
+        messages = list(row.messages)
+        for number, flag in zip((1, 3), flags, strict=True):
+            messages[number] = messages[number]._replace(trained=flag)
+        masked = row._replace(messages=tuple(messages))
+        spans = renderer.render(masked)
+        assert [s.text for s in spans] == [s.text for s in whole]
+        kept = [flag is not False for flag in flags]
+        assert learned(spans) == "".join(
+            f"{w}<|im_end|>" * k for w, k in zip("bd", kept, strict=True)
+        )
+        assert renderer.reads_as_given(masked) == [True, True]
+    assert ran == []
+
+
+def test_the_prompt_of_an_earlier_answer_is_held_to_the_text_too():
+    source = (
+        "{% for m in messages %}{{ m.role }}:{{ m.content }}<|im_end|>{% endfor %}"
+        "{% if add_generation_prompt %}"
+        "{{ 'model:' if messages[-1].content == 'odd' else 'assistant:' }}{% endif %}"
+    )
+    renderer = OwnJinja(source, load_tiny())
+    assert renderer.render(Conversation(turns("a", "b", "c", "d")))
+    with pytest.raises(TemplateError, match=r"messages\[1\]"):
+        renderer.render(Conversation(turns("odd", "b", "c", "d")))

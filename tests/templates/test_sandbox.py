@@ -39,6 +39,8 @@ HOSTILE = [
     "{{ raise_exception('no') }}",
     "{{ messages[7].content + 1 }}",
     "{% for x in messages %}",
+    "{{ cycler() }}",
+    "{{ 'abc' | truncate(1) }}",
 ]
 
 

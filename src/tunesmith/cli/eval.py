@@ -91,7 +91,7 @@ def _trained_on(asked: Run, found: Found, prepared: Prepared) -> list[str]:
             f"{prepared.num_leaked:,} of these rows are rows of {', '.join(asked.dataset.dataset)}"
         )
         return [f"{leaked}, which the run trains on"] if prepared.num_leaked else []
-    as_watched = [fingerprint(prepared.train, held) for held in ([], prepared.eval)]
+    as_watched = [fingerprint(prepared.train, held) for held in (None, prepared.eval)]
     if before.identity.get("data") in as_watched:
         return []
     for keys, so in (

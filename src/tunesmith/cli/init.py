@@ -245,11 +245,12 @@ def _measure(arguments: argparse.Namespace, entry: dict[str, Any], report: Any) 
         prepared = prepare(
             dataset=["data"], dataset_dir=Path(folder), renderer=choose(template, loaded),
             tokenizer=loaded, cutoff_len=1 << 30, on_bad_row="skip",
-            progress=lambda done, total: report.work("tokenising", done, total),
+            progress=lambda done: report.work("tokenising", done, None),
         )  # fmt: skip
+    report.close()
     config = json.loads((directory / "config.json").read_text(encoding="utf8"))
     return Found(
-        [len(example.ids) for example in prepared.train],
+        prepared.train.lengths.tolist(),
         template,
         config.get("max_position_embeddings"),
         int(config.get("hidden_size") or config.get("n_embd") or _WIDE),

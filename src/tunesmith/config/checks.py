@@ -11,7 +11,6 @@ from tunesmith.config.train import WITHOUT_WARMUP
 from tunesmith.errors import ConfigError
 
 UNREAD = {
-    "overwrite_cache": "prepared data is not kept between runs; it is always made anew",
     "preprocessing_num_workers": "rows are tokenised on all cores at once",
     "dataloader_num_workers": "batches are laid out from memory, without further processes",
     "per_device_eval_batch_size": "evaluation fits its batches to the memory there is",

@@ -32,7 +32,7 @@ class Dataset(Section):
     val_size: Share = 0.0
     """Rows of `dataset` held out for evaluation: a share below 1, or a number of rows."""
     overwrite_cache: Flag = False
-    """Prepare the data anew. Accepted, not needed: it always is."""
+    """Prepare the data anew, though the same files, template and options were prepared before."""
     preprocessing_num_workers: Count | None = None
     """Processes that prepare the data. Accepted, not needed: all cores tokenise at once."""
     train_on_prompt: Flag = False

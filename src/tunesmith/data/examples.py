@@ -7,7 +7,10 @@ ledger. Reading rows is in `prepare.py`, leaving parts of a row out in `fit.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import tokenizers
@@ -18,7 +21,6 @@ from tunesmith.data.tokenize import Encoded
 from tunesmith.errors import Error, TemplateError
 from tunesmith.types import Conversation, Example, Origin
 
-_CHUNK = 512  # conversations per call of the tokenizer: keeps its threads busy
 _KEPT_SHARE = 0.99
 
 
@@ -34,8 +36,10 @@ class Said(NamedTuple):
 class Fitting(NamedTuple):
     """How conversations become examples of at most `cutoff_len` tokens."""
 
+    stream: Callable[[Iterable[Conversation]], Iterable[Encoded]]
+    """Ids and trained flags of conversations, before anything is cut, one after the other."""
     encode: Encode
-    """Ids and trained flags of conversations, before anything is cut."""
+    """The same for a few."""
     apart: Callable[[Conversation], list[Conversation]]
     """The texts that together teach a conversation's answers; see `templates.apart`."""
     backend: tokenizers.Tokenizer
@@ -50,46 +54,44 @@ class Maker:
 
     def __init__(self, how: Fitting, ledger: Ledger) -> None:
         self.how, self.ledger = how, ledger
-        self.needed: list[int] = []  # per row, the smallest cutoff that keeps its answer
+        self.needed = array("q")  # per row, the smallest cutoff that keeps its answer
         self.num_shortened = 0
         self.num_questions_cut = 0
         self.num_control_words = 0
         self.num_thinking = self.num_own_tokens = 0
         self.num_apart = self.num_texts = 0
 
-    def examples(
-        self, said: Sequence[Said], progress: Callable[[int, int], None] | None = None
-    ) -> tuple[list[Example], list[Example]]:
-        """Training and held-out examples of all rows, in order; the rest is in the ledger.
+    def examples(self, said: Iterable[Said]) -> Iterator[tuple[Said, list[Example]]]:
+        """The rows that can be used, in order, each with its examples; others are in the ledger.
 
-        Args:
-            said: the rows.
-            progress: called with the rows done and the rows in all after each chunk.
+        Rows are asked for ahead of what is given back, so that the tokenizer always has work.
         """
-        train: list[Example] = []
-        held_out: list[Example] = []
-        for start in range(0, len(said), _CHUNK):
-            chunk = said[start : start + _CHUNK]
-            texts = [self._apart(one.conversation) for one in chunk]
-            encoded = iter(self.how.encode([text for part in texts for text in part]))
-            for one, parts in zip(chunk, texts, strict=True):
-                mine = [(one._replace(conversation=part), next(encoded)) for part in parts]
-                own_tokens = self.num_own_tokens
-                try:
-                    examples = [self._example(*part) for part in mine]
-                except RowError as error:
-                    self.ledger.skip(Skip.of(error, one.origin))
-                    self.num_own_tokens = own_tokens
-                else:
-                    self.ledger.use(one.origin.file)
-                    (held_out if one.held_out else train).extend(examples)
-                    self.num_thinking += self.num_own_tokens > own_tokens
-                    self.num_apart += len(examples) > 1
-                    self.num_texts += len(examples) * (len(examples) > 1)
-            if progress is not None:
-                progress(start + len(chunk), len(said))
+        waiting: deque[tuple[Said, list[Conversation]]] = deque()
+
+        def texts() -> Iterator[Conversation]:
+            for one in said:
+                parts = self._apart(one.conversation)
+                waiting.append((one, parts))
+                yield from parts
+
+        encoded = iter(self.how.stream(texts()))
+        for first in encoded:
+            one, parts = waiting.popleft()
+            found = [first, *islice(encoded, len(parts) - 1)]
+            mine = [one._replace(conversation=part) for part in parts]
+            own_tokens = self.num_own_tokens
+            try:
+                examples = [self._example(*part) for part in zip(mine, found, strict=True)]
+            except RowError as error:
+                self.ledger.skip(Skip.of(error, one.origin))
+                self.num_own_tokens = own_tokens
+                continue
+            self.ledger.use(one.origin.file)
+            self.num_thinking += self.num_own_tokens > own_tokens
+            self.num_apart += len(examples) > 1
+            self.num_texts += len(examples) * (len(examples) > 1)
+            yield one, examples
         self.ledger.notes += self._notes()
-        return train, held_out
 
     def _example(self, one: Said, encoded: Encoded) -> Example:
         if encoded.error is not None:

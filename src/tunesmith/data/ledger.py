@@ -5,14 +5,17 @@ A row that cannot be used is a `RowError`; all of them are collected and told in
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO
 
 from tunesmith.errors import DataError
 from tunesmith.types import Origin
 
 OVER_CUTOFF = "over_cutoff"
 _SHOWN_PLACES = 3
+_KEPT = 100  # places of one reason and file that memory keeps
 
 
 class RowError(DataError):
@@ -51,6 +54,30 @@ class Skip:
         place = f"{origin.file}:{origin.line}: {error.where}"
         return cls(error.reason, origin, place, error.got, error.need, error.hint)
 
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; the value found as errors show it."""
+        said = DataError(self.place, got=self.got, need=self.need, hint=self.hint).as_dict()
+        place = {"reason": self.reason, "origin": list(self.origin), "place": self.place}
+        return {**place, "got": said["got"], "need": self.need, "hint": self.hint}
+
+    @classmethod
+    def again(cls, said: Mapping[str, Any]) -> Skip:
+        """What `as_dict` has told."""
+        return cls(**{**said, "origin": Origin(*said["origin"])})
+
+
+@dataclass
+class Skips:
+    """Rows that are not used for one reason; the first of them are remembered."""
+
+    count: int = 0
+    first: list[Skip] = field(default_factory=list)
+
+    def add(self, *skips: Skip, count: int | None = None) -> None:
+        """Count rows, and remember them as long as there are few."""
+        self.count += len(skips) if count is None else count
+        self.first += skips[: max(0, _KEPT - len(self.first))]
+
 
 @dataclass
 class Account:
@@ -58,20 +85,27 @@ class Account:
 
     read: int = 0
     used: int = 0
-    skipped: dict[str, list[Skip]] = field(default_factory=dict)
+    skipped: dict[str, Skips] = field(default_factory=dict)
 
     @property
     def num_skipped(self) -> int:
         """Rows read and not used."""
-        return sum(len(skips) for skips in self.skipped.values())
+        return sum(skips.count for skips in self.skipped.values())
 
 
 class Ledger:
-    """What became of every row, by file."""
+    """What became of every row, by file.
 
-    def __init__(self) -> None:
+    Args:
+        journal: gets every skipped row, as a line of JSON; memory keeps only the first ones.
+    """
+
+    def __init__(self, journal: TextIO | None = None) -> None:
         self.files: dict[str, Account] = {}
         self.notes: list[str] = []
+        self.tools = False
+        """Whether a row has tools or calls them."""
+        self._journal = journal
 
     def read(self, file: str) -> None:
         """One more row was found in the file."""
@@ -83,19 +117,21 @@ class Ledger:
 
     def skip(self, skip: Skip) -> None:
         """A row that was read is not used, and why."""
-        self.account(skip.origin.file).skipped.setdefault(skip.reason, []).append(skip)
+        self.account(skip.origin.file).skipped.setdefault(skip.reason, Skips()).add(skip)
+        if self._journal is not None:
+            self._journal.write(json.dumps(skip.as_dict(), ensure_ascii=False) + "\n")
 
     def account(self, file: str) -> Account:
         """The rows of one file."""
         return self.files.setdefault(file, Account())
 
-    def skips(self) -> dict[str, list[Skip]]:
+    def skips(self) -> dict[str, Skips]:
         """All skipped rows by reason, most frequent first."""
-        found: dict[str, list[Skip]] = {}
+        found: dict[str, Skips] = {}
         for account in self.files.values():
             for reason, skips in account.skipped.items():
-                found.setdefault(reason, []).extend(skips)
-        return dict(sorted(found.items(), key=lambda item: (-len(item[1]), item[0])))
+                found.setdefault(reason, Skips()).add(*skips.first, count=skips.count)
+        return dict(sorted(found.items(), key=lambda item: (-item[1].count, item[0])))
 
     def close(self) -> None:
         """Every row that was read is used or skipped, in every file."""
@@ -120,24 +156,42 @@ class Ledger:
     @property
     def bad(self) -> int:
         """Rows that stop a run unless `on_bad_row: skip` leaves them out."""
-        return sum(len(s) for reason, s in self.skips().items() if reason != OVER_CUTOFF)
+        return sum(s.count for reason, s in self.skips().items() if reason != OVER_CUTOFF)
 
     def as_dict(self) -> dict[str, Any]:
-        """The ledger for JSON: counts and every skipped row's place."""
+        """The ledger for JSON: counts, and the places of the first skipped rows."""
         return {
             "files": {
                 file: {
                     "read": account.read,
                     "used": account.used,
                     "skipped": {
-                        reason: [skip.place for skip in skips]
+                        reason: {
+                            "count": skips.count,
+                            "first": [skip.as_dict() for skip in skips.first],
+                        }
                         for reason, skips in account.skipped.items()
                     },
                 }
                 for file, account in self.files.items()
             },
             "notes": list(self.notes),
+            "tools": self.tools,
         }
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> Ledger:
+        """The ledger that `as_dict` has told."""
+        ledger = cls()
+        ledger.notes = list(said["notes"])
+        ledger.tools = bool(said["tools"])
+        for file, account in said["files"].items():
+            skipped = {
+                reason: Skips(skips["count"], [Skip.again(one) for one in skips["first"]])
+                for reason, skips in account["skipped"].items()
+            }
+            ledger.files[file] = Account(account["read"], account["used"], skipped)
+        return ledger
 
     def lines(self) -> list[str]:
         """The ledger for the plan: one line per file, one per reason, one per note."""
@@ -148,7 +202,7 @@ class Ledger:
                 f" + {account.num_skipped:,} skipped"
             )
             for reason, skips in account.skipped.items():
-                found.append(f"  {reason}: {len(skips):,} ({_places(skips)})")
+                found.append(f"  {reason}: {skips.count:,} ({_places(skips)})")
         return found + self.notes
 
 
@@ -157,17 +211,17 @@ def counted(count: int) -> str:
     return "1 row" if count == 1 else f"{count:,} rows"
 
 
-def _places(skips: list[Skip]) -> str:
-    shown = [skip.place for skip in skips[:_SHOWN_PLACES]]
-    return ", ".join(shown) + (", …" if len(skips) > _SHOWN_PLACES else "")
+def _places(skips: Skips) -> str:
+    shown = [skip.place for skip in skips.first[:_SHOWN_PLACES]]
+    return ", ".join(shown) + (", …" if skips.count > _SHOWN_PLACES else "")
 
 
-def _told(bad: dict[str, list[Skip]], *, read: int) -> DataError:
+def _told(bad: dict[str, Skips], *, read: int) -> DataError:
     first = min(
-        (skip for skips in bad.values() for skip in skips),
+        (skip for skips in bad.values() for skip in skips.first),
         key=lambda skip: (skip.origin.file, skip.origin.row),
     )
-    count = sum(len(skips) for skips in bad.values())
+    count = sum(skips.count for skips in bad.values())
     go_on = []
     if read > count:
         others = "the other row" if read - count == 1 else f"the other {counted(read - count)}"
@@ -177,11 +231,12 @@ def _told(bad: dict[str, list[Skip]], *, read: int) -> DataError:
         return DataError(first.place, got=first.got, need=first.need, hint=hint)
     kinds = []
     for reason, skips in bad.items():
-        kinds.append(f"\n        {reason}: {counted(len(skips))}")
-        for skip in skips[:_SHOWN_PLACES]:
+        kinds.append(f"\n        {reason}: {counted(skips.count)}")
+        for skip in skips.first[:_SHOWN_PLACES]:
             one = DataError(skip.place, got=skip.got).as_dict()["got"]
             kinds.append(f"\n          {skip.place}: got {one}, need {skip.need}")
-    hints = dict.fromkeys(skips[0].hint for skips in bad.values() if skips[0].hint)
+    firsts = [skips.first[0] for skips in bad.values()]
+    hints = dict.fromkeys(skip.hint for skip in firsts if skip.hint)
     return DataError(
         first.place,
         got=f"{count:,} of {read:,} rows that cannot be used",

@@ -7,32 +7,31 @@ the files, the template, the tokenizer and the arguments.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from tunesmith.data import registry, thinking, tokenize
-from tunesmith.data.examples import Fitting, Maker, Said
+from tunesmith.data import cache, registry, tokenize
+from tunesmith.data.examples import Fitting, Maker
 from tunesmith.data.fit import Policy
-from tunesmith.data.formats import FORMATS, unread_keys
-from tunesmith.data.ledger import Ledger, RowError, Skip
-from tunesmith.data.rows import Row, open_source, rows
-from tunesmith.data.split import copies, fingerprint, split
+from tunesmith.data.ledger import Ledger
+from tunesmith.data.reader import Reader, Unasked
+from tunesmith.data.split import Copies, copies, fingerprint, split
+from tunesmith.data.thinking import Thoughts
+from tunesmith.data.token_store import Examples, Writer
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.templates.choose import Renderer
-from tunesmith.types import Conversation, Example, Origin, Tokenizer
+from tunesmith.types import Tokenizer
 
-_OPTIONAL = ("prompt", "query", "history", "system", "tools")
+_TOLD_EVERY = 256  # rows
 
 
 class Prepared(NamedTuple):
     """The examples of a run and what became of every row."""
 
-    train: list[Example]
-    eval: list[Example]
+    train: Examples
+    eval: Examples
     ledger: Ledger
     fingerprint: str
     """sha256 of what is learned: ids and trained flags of all examples, in order."""
@@ -62,9 +61,10 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     split_special_tokens: bool = True,
     on_bad_row: str = "error",
     truncation: Policy = "keep_end",
-    progress: Callable[[int, int], None] | None = None,
+    overwrite_cache: bool = False,
+    progress: Callable[[int], None] | None = None,
 ) -> Prepared:
-    """Read the datasets of a run and make its examples.
+    """Read the datasets of a run and make its examples, or find them made before.
 
     Args:
         dataset: names in the registry, their rows follow one another.
@@ -78,42 +78,73 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         seed: decides which rows are held out.
         train_on_prompt: learn the questions too.
         mask_history: learn the last answer only.
-        split_special_tokens: words that spell control tokens stay words.
+        split_special_tokens: the strings of control tokens in a row's words stay words.
         on_bad_row: `error` or `skip`.
         truncation: what happens to a row over the cutoff; see `fit.fit`.
-        progress: called with rows done and rows in all while they are encoded.
+        overwrite_cache: make them again though they are there.
+        progress: called with the rows done while they are encoded.
 
     Raises:
         DataError: a file, an entry of the registry or rows that cannot be used.
         ConfigError: `val_size` with `eval_dataset`, or out of range.
+        StoreError: the cache cannot be written.
     """
     held = _held_out_size(val_size, eval_dataset)
-    ledger, digest = Ledger(), hashlib.sha256()
-    said = [
-        one
+    entries = [
+        (entry, held_out)
         for names, held_out in ((dataset, False), (eval_dataset, True))
         for entry in registry.load(dataset_dir, names)
-        for one in _read(entry, ledger, digest, max_samples=max_samples, held_out=held_out)
     ]
-    ledger.stop_on_bad_rows(on_bad_row)
-    ledger.notes += _learned_all_the_same(said) if train_on_prompt else []
-    said, told = thinking.read(said, renderer, mask_history=mask_history)
-    ledger.notes += told
+    options = {
+        "cutoff_len": cutoff_len,
+        "max_samples": max_samples,
+        "train_on_prompt": train_on_prompt,
+        "mask_history": mask_history,
+        "split_special_tokens": split_special_tokens,
+        "truncation": truncation,
+    }
+    source = _source([entry for entry, _ in entries])
     flags = {"train_on_prompt": train_on_prompt, "mask_history": mask_history}
-    words = {"split_special_tokens": split_special_tokens}
-    encode = partial(tokenize.encode, renderer=renderer, tokenizer=tokenizer, **flags, **words)
-    parts = partial(tokenize.apart, renderer=renderer, **flags)
-    how = Fitting(encode, parts, tokenizer.backend, cutoff_len, truncation, **words)
-    train, held_out = Maker(how, ledger).examples(said, progress)
-    ledger.close()
+    encoder = tokenize.encoder(renderer, tokenizer, split_special_tokens=split_special_tokens)
+    how = Fitting(
+        stream=partial(encoder.stream, **flags),
+        encode=partial(encoder.encode, **flags),
+        apart=partial(tokenize.apart, renderer=renderer, **flags),
+        backend=tokenizer.backend,
+        cutoff_len=cutoff_len,
+        truncation=truncation,
+        split_special_tokens=split_special_tokens,
+    )
+
+    def fill(writer: Writer, ledger: Ledger) -> None:
+        reader = Reader(ledger, max_samples, stop=on_bad_row != "skip")
+        unasked = Unasked(renderer, mask_history=mask_history)
+        thoughts = Thoughts(renderer)
+        said = unasked.counting(thoughts.in_marks(reader.said(entries)))
+        rows = Maker(how, ledger).examples(said)
+        for done, (one, made) in enumerate(rows, start=1):
+            writer.add(made, held_out=one.held_out)
+            if progress is not None and done % _TOLD_EVERY == 0:
+                progress(done)
+        if train_on_prompt:
+            ledger.notes += reader.learned_all_the_same()
+        ledger.notes += [*thoughts.notes(), *unasked.notes()]
+        ledger.stop_on_bad_rows(on_bad_row)
+        ledger.close()
+        if _source([entry for entry, _ in entries]) != source:
+            files = ", ".join(ledger.files)
+            raise DataError(files, got="other bytes than before", need="files that nobody changes")
+
+    key = cache.key(entries, source, renderer, tokenizer, options=options)
+    examples, ledger = cache.kept(key, fill, again=overwrite_cache)
     ledger.stop_on_bad_rows(on_bad_row)
-    if not train or (eval_dataset and not held_out):
+    on_side = examples.records("held_out")
+    train, held_out = examples.choose(~on_side), examples.choose(on_side)
+    if not len(train) or (eval_dataset and not len(held_out)):
         raise _nothing_left(ledger)
     if held:
         train, held_out = split(train, held, seed)
-    prepared = _prepared(train, held_out, ledger, source=digest.hexdigest())
-    talks = [one.conversation for one in said]
-    return prepared._replace(tools=any(map(_has_tools, talks)))
+    return _prepared(train, held_out, ledger, source=source)
 
 
 def _held_out_size(val_size: float, eval_dataset: Sequence[str]) -> float:
@@ -128,108 +159,26 @@ def _held_out_size(val_size: float, eval_dataset: Sequence[str]) -> float:
     return val_size
 
 
-def _read(
-    entry: registry.Entry,
-    ledger: Ledger,
-    digest: hashlib._Hash,
-    *,
-    max_samples: int | None,
-    held_out: bool,
-) -> Iterator[Said]:
-    source = open_source(entry.path)
-    digest.update(hashlib.sha256(source.raw).digest())
-    if source.note:
-        ledger.notes.append(source.note)
-    convert = FORMATS[entry.formatting]
-    unread = _Unread(entry)
-    found = 0
-    for row in islice(rows(source, entry.name), max_samples):
-        found += 1
-        ledger.read(source.file)
-        if isinstance(row, Skip):
-            ledger.skip(row)
-            continue
-        unread.count(row)
-        try:
-            conversation = convert(row.values, entry.columns, entry.tags)
-        except RowError as error:
-            ledger.skip(Skip.of(error, row.origin))
-        else:
-            yield Said(conversation, row.origin, held_out)
-    if not found:
-        raise DataError(source.file, got="no rows", need="at least one row")
-    ledger.notes += unread.notes(found)
+def _source(entries: Sequence[registry.Entry]) -> str:
+    """sha256 of the raw bytes of all files, in order."""
+    whole = hashlib.sha256()
+    for entry in entries:
+        whole.update(bytes.fromhex(cache.digest(entry.path)))
+    return whole.hexdigest()
 
 
-class _Unread:
-    """Counts rows with something in a place that is not read.
-
-    That is a usual column that the entry does not name, or a key of a message.
-    """
-
-    def __init__(self, entry: registry.Entry) -> None:
-        self.entry = entry
-        usual = registry.Columns()._replace(history="history", system="system", tools="tools")
-        mapped = set(entry.columns)
-        keys = _OPTIONAL if entry.formatting == "alpaca" else ("system", "tools")
-        self.keys = {
-            key: name
-            for key in keys
-            if (name := getattr(usual, key)) not in mapped and getattr(entry.columns, key) is None
-        }
-        self.counts = dict.fromkeys(self.keys, 0)
-        self.in_messages: Counter[str] = Counter()
-
-    def count(self, row: Row) -> None:
-        for key, name in self.keys.items():
-            if row.values.get(name):
-                self.counts[key] += 1
-        if self.entry.formatting == "sharegpt":
-            self.in_messages.update(unread_keys(row.values, self.entry.columns, self.entry.tags))
-
-    def notes(self, rows: int) -> Iterator[str]:
-        if self.in_messages:
-            found = ", ".join(f"{key!r} in {n:,}" for key, n in self.in_messages.most_common())
-            yield f"{self.entry.path}: keys of messages that are not read: {found} of {rows:,} rows"
-        named = {key: name for key, name in self.entry.columns._asdict().items() if name}
-        if not self.entry.explicit_columns:
-            unused = ("messages",) if self.entry.formatting == "alpaca" else ("prompt", "query")
-            unused += () if self.entry.formatting == "alpaca" else ("response",)
-            named = {key: name for key, name in named.items() if key not in unused}
-        counts = {key: count for key, count in self.counts.items() if count}
-        if counts:
-            found = ", ".join(f"{self.keys[key]!r} in {count:,}" for key, count in counts.items())
-            named.update({key: self.keys[key] for key in counts})
-            line = ", ".join(f'"{key}": "{name}"' for key, name in named.items())
-            yield (
-                f"{self.entry.path}: columns that are not read: {found} of {rows:,} rows;"
-                f' to read them: "columns": {{{line}}} in {self.entry.place}'
-            )
-
-
-def _prepared(
-    train: list[Example], held_out: list[Example], ledger: Ledger, *, source: str
-) -> Prepared:
+def _prepared(train: Examples, held_out: Examples, ledger: Ledger, *, source: str) -> Prepared:
     twice, leaked = copies(train, held_out)
     ledger.notes += _told("training rows are copies of an earlier one", twice)
     ledger.notes += _told("held-out rows are training rows too: evaluation looks better", leaked)
     learned = fingerprint(train, held_out)
-    return Prepared(train, held_out, ledger, learned, source, len(twice), len(leaked))
-
-
-def _has_tools(talk: Conversation) -> bool:
-    return bool(talk.tools) or any(message.calls for message in talk.messages)
-
-
-def _learned_all_the_same(said: list[Said]) -> list[str]:
-    marked = sum(any(m.trained is False for m in one.conversation.messages) for one in said)
-    what = "rows mark messages as context; train_on_prompt learns them all the same"
-    return [f"{marked:,} {what}"] if marked else []
+    counts = twice.number, leaked.number
+    return Prepared(train, held_out, ledger, learned, source, *counts, tools=ledger.tools)
 
 
 def _nothing_left(ledger: Ledger) -> DataError:
     read = sum(account.read for account in ledger.files.values())
-    reasons = ", ".join(f"{len(s):,} {reason}" for reason, s in ledger.skips().items())
+    reasons = ", ".join(f"{s.count:,} {reason}" for reason, s in ledger.skips().items())
     advice = [note for note in ledger.notes if "would keep" in note]
     return DataError(
         ", ".join(ledger.files) or "dataset",
@@ -239,6 +188,6 @@ def _nothing_left(ledger: Ledger) -> DataError:
     )
 
 
-def _told(what: str, pairs: list[tuple[Origin, Origin]]) -> Iterator[str]:
-    if pairs:
-        yield f"{len(pairs):,} {what} (first: {pairs[0][0]} is {pairs[0][1]})"
+def _told(what: str, found: Copies) -> Iterator[str]:
+    if found.first is not None:
+        yield f"{found.number:,} {what} (first: {found.first[0]} is {found.first[1]})"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from tunesmith.data.ledger import counted
 from tunesmith.data.order import permutation
+from tunesmith.data.token_store import Examples
 from tunesmith.errors import ConfigError
-from tunesmith.types import Example, Origin
+from tunesmith.types import Origin
+
+_BLOCK = 1 << 16
 
 
 def held_out_rows(rows: int, val_size: float) -> int:
@@ -18,9 +22,7 @@ def held_out_rows(rows: int, val_size: float) -> int:
     return math.ceil(rows * val_size) if val_size < 1 else int(val_size)
 
 
-def split(
-    examples: list[Example], val_size: float, seed: int
-) -> tuple[list[Example], list[Example]]:
+def split(examples: Examples, val_size: float, seed: int) -> tuple[Examples, Examples]:
     """Hold rows out of the examples; both parts keep the order of the files.
 
     All examples of one row are on the same side.
@@ -36,51 +38,51 @@ def split(
     Raises:
         ConfigError: nothing would be left to train on.
     """
-    numbers: dict[Origin, int] = {}
-    rows = [numbers.setdefault(example.origin, len(numbers)) for example in examples]
+    numbers, rows = np.unique(examples.records("row"), return_inverse=True)
     count = held_out_rows(len(numbers), val_size)
     if count >= len(numbers):
         need = f"less than the {counted(len(numbers))} that can be used"
         raise ConfigError("val_size", got=counted(count), need=need)
-    held = set(permutation(len(numbers), seed=seed, epoch="held out")[:count].tolist())
-    parts: tuple[list[Example], list[Example]] = ([], [])
-    for row, example in zip(rows, examples, strict=True):
-        parts[row in held].append(example)
-    return parts
+    held = np.zeros(len(numbers), bool)
+    held[permutation(len(numbers), seed=seed, epoch="held out")[:count]] = True
+    return examples.choose(~held[rows]), examples.choose(held[rows])
 
 
-def copies(
-    train: list[Example], held_out: list[Example]
-) -> tuple[list[tuple[Origin, Origin]], ...]:
+class Copies(NamedTuple):
+    """Examples that equal a training example which stands before them or on the other side."""
+
+    number: int
+    first: tuple[Origin, Origin] | None
+    """The first copy and the training row that it equals."""
+
+
+def copies(train: Examples, held_out: Examples) -> tuple[Copies, Copies]:
     """Training rows that equal an earlier one, and held-out rows that are training rows.
 
-    Rows are equal when all their ids and trained flags are. Each pair is the copy and the
-    training row that it equals.
+    Rows are equal when all their ids and trained flags are.
     """
-    first: dict[bytes, Origin] = {}
-    twice, leaked = [], []
-    for example in train:
-        key = _key(example)
-        if key in first:
-            twice.append((example.origin, first[key]))
-        first.setdefault(key, example.origin)
-    for example in held_out:
-        key = _key(example)
-        if key in first:
-            leaked.append((example.origin, first[key]))
-    return twice, leaked
+    first: dict[int, int] = {}  # of the examples that have a copy at all: group -> index
+    twice: list[tuple[int, int]] = []
+    for index, group in train.repeated():
+        if group in first:
+            twice.append((index, first[group]))
+        first.setdefault(group, index)
+    leaked = [(i, first[group]) for i, group in held_out.repeated() if group in first]
+    return _told(train, train, twice), _told(held_out, train, leaked)
 
 
-def fingerprint(train: list[Example], held_out: list[Example]) -> str:
+def _told(here: Examples, train: Examples, pairs: list[tuple[int, int]]) -> Copies:
+    if not pairs:
+        return Copies(0, None)
+    copy, original = pairs[0]
+    return Copies(len(pairs), (here.origin(copy), train.origin(original)))
+
+
+def fingerprint(train: Examples, held_out: Examples | None = None) -> str:
     """sha256 of what is learned and what is held out: all ids and trained flags, in order."""
-    whole = hashlib.sha256(f"{len(train)} {len(held_out)}".encode())
-    for example in (*train, *held_out):
-        whole.update(_key(example))
+    sides = (train,) if held_out is None else (train, held_out)
+    whole = hashlib.sha256(" ".join(str(len(side)) for side in sides).encode())
+    for side in sides:
+        for start in range(0, len(side), _BLOCK):
+            whole.update(side.digests(start, start + _BLOCK).tobytes())
     return whole.hexdigest()
-
-
-def _key(example: Example) -> bytes:
-    whole = hashlib.sha256(len(example.ids).to_bytes(8, "little"))
-    whole.update(np.ascontiguousarray(example.ids, dtype="<i4").tobytes())
-    whole.update(np.packbits(example.trained).tobytes())
-    return whole.digest()

@@ -6,46 +6,88 @@ the template. What a template then makes of it is in `templates/thoughts.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 
 from tunesmith.data.examples import Said
 from tunesmith.data.ledger import counted
-from tunesmith.templates import ANSWERING, Renderer, Template, unsilenced
+from tunesmith.templates import ANSWERING, Renderer, Template
 from tunesmith.templates.format import Thinking
-from tunesmith.types import Conversation
+from tunesmith.types import Conversation, Origin
 
 OPEN, CLOSE = "<think>", "</think>"
 
 
-def read(
-    said: list[Said], renderer: Renderer, *, mask_history: bool
-) -> tuple[list[Said], list[str]]:
-    """Rows with their thoughts in the template's marks, and what the ledger says about thoughts.
+class Thoughts:
+    """Puts the thoughts of rows into the template's marks, and counts what is odd about them.
 
     Args:
-        said: the rows.
         renderer: the template.
-        mask_history: only last answers are learned.
     """
-    template = renderer if isinstance(renderer, Template) else None
-    marks = template.format.thinking if template else None
-    foreign = marks is not None and marks.open.strip() != OPEN
-    notes: list[str] = []
-    if marks is not None and foreign:
-        marked = [one._replace(conversation=in_marks(one.conversation, marks)) for one in said]
-        count = sum(a.conversation is not b.conversation for a, b in zip(said, marked, strict=True))
-        said = marked
-        if count:
-            shown = f"{marks.open.strip()} and {marks.close.strip()}"
-            notes.append(
-                f"{counted(count)} with thoughts between {OPEN} and {CLOSE}: they are learned "
-                f"between {shown}, as template {renderer.name} marks them"
+
+    def __init__(self, renderer: Renderer) -> None:
+        template = renderer if isinstance(renderer, Template) else None
+        self.name = renderer.name
+        self.marks = template.format.thinking if template else None
+        self.left_out = template is not None and template.enable_thinking is False
+        self.foreign = self.marks is not None and self.marks.open.strip() != OPEN
+        self.translated = _Rows()
+        self.silenced, self.elsewhere, self.halves = _Rows(), _Rows(), _Rows()
+
+    def in_marks(self, said: Iterable[Said]) -> Iterator[Said]:
+        """The rows, their thoughts in the template's marks."""
+        for one in said:
+            marked = one
+            if self.marks is not None and self.foreign:
+                marked = one._replace(conversation=in_marks(one.conversation, self.marks))
+                self.translated.count(one, marked.conversation is not one.conversation)
+            self._count(marked)
+            yield marked
+
+    def notes(self) -> Iterator[str]:
+        """For the plan."""
+        if self.translated.number and self.marks is not None:
+            shown = f"{self.marks.open.strip()} and {self.marks.close.strip()}"
+            yield (
+                f"{counted(self.translated.number)} with thoughts between {OPEN} and {CLOSE}: they "
+                f"are learned between {shown}, as template {self.name} marks them"
             )
-    notes += _left_out(said, template)
-    notes += _elsewhere(said, renderer.name) if foreign else ()
-    notes += _half(said, marks)
-    notes += _unasked(said, template, mask_history=mask_history)
-    return said, notes
+        if self.silenced.number:
+            rows = counted(self.silenced.number)
+            yield f"thinking is off: the thoughts of {rows} are left out and not learned"
+        if self.elsewhere.number:
+            yield (
+                f"{counted(self.elsewhere.number)} with {OPEN} and {CLOSE} inside an answer, where "
+                f"template {self.name} marks no thought (first: {self.elsewhere.first}): they are "
+                "learned as words"
+            )
+        if self.halves.number:
+            yield (
+                f"{counted(self.halves.number)} with half a thought, its begin or its end alone "
+                f"(first: {self.halves.first}): it is learned as it stands"
+            )
+
+    def _count(self, one: Said) -> None:
+        words = [m.content for m in one.conversation.messages if m.role in ANSWERING]
+        pairs = [(OPEN, CLOSE)]
+        if self.marks is not None:
+            pairs.append((self.marks.open.strip(), self.marks.close.strip()))
+        self.halves.count(one, any(_half(text, *pair) for text in words for pair in pairs))
+        self.elsewhere.count(one, self.foreign and any(_whole(t, *pairs[0]) for t in words))
+        out = self.marks is not None and self.left_out
+        self.silenced.count(one, out and any(_whole(text, *pairs[-1]) for text in words))
+
+
+class _Rows:
+    """How many rows, and where the first of them is."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.first: Origin | None = None
+
+    def count(self, one: Said, counts: bool) -> None:
+        if counts:
+            self.number += 1
+            self.first = self.first or one.origin
 
 
 def in_marks(conversation: Conversation, marks: Thinking) -> Conversation:
@@ -71,70 +113,9 @@ def _in_marks(words: str, marks: Thinking) -> str:
     return marks.open + thought.strip("\n") + marks.close + answer.lstrip("\n")
 
 
-def _left_out(said: list[Said], template: Template | None) -> Iterator[str]:
-    marks = template.format.thinking if template else None
-    if template is None or marks is None or template.enable_thinking is not False:
-        return
-    opened, closed = marks.open.strip(), marks.close.strip()
-    count = _rows(said, lambda words: closed in words.partition(opened)[2])
-    if count:
-        yield f"thinking is off: the thoughts of {counted(count)} are left out and not learned"
+def _whole(words: str, opened: str, closed: str) -> bool:
+    return closed in words.partition(opened)[2]
 
 
-def _elsewhere(said: list[Said], name: str) -> Iterator[str]:
-    found = [one for one in said if _any(one, lambda words: CLOSE in words.partition(OPEN)[2])]
-    if found:
-        yield (
-            f"{counted(len(found))} with {OPEN} and {CLOSE} inside an answer, where template "
-            f"{name} marks no thought (first: {found[0].origin}): they are learned as words"
-        )
-
-
-def _half(said: list[Said], marks: Thinking | None) -> Iterator[str]:
-    pairs = {(OPEN, CLOSE)} | ({(marks.open.strip(), marks.close.strip())} if marks else set())
-
-    def half(words: str) -> bool:
-        return any(
-            (opened in words or closed in words) and closed not in words.partition(opened)[2]
-            for opened, closed in pairs
-        )
-
-    found = [one for one in said if _any(one, half)]
-    if found:
-        yield (
-            f"{counted(len(found))} with half a thought, its begin or its end alone (first: "
-            f"{found[0].origin}): it is learned as it stands"
-        )
-
-
-def _unasked(said: list[Said], template: Template | None, *, mask_history: bool) -> Iterator[str]:
-    if template is None or template.format.thinking is None:
-        return  # a Jinja template refuses rows under another prompt than the one it serves
-    marks, asked = template.format.thinking, template.enable_thinking
-
-    def thinks(one: Said) -> bool:
-        messages = one.conversation.messages
-        return any(
-            message.role in ANSWERING
-            and message.trained is not False
-            and (message is messages[-1] or message.trained or not mask_history)
-            and unsilenced(message.content, marks, enable_thinking=asked)
-            for message in messages
-        )
-
-    count = sum(map(thinks, said))
-    if count:
-        value = "null" if asked is None else "false"
-        yield (
-            f"{counted(count)} with thoughts under enable_thinking: {value}: their answers are "
-            "learned under the prompt that enable_thinking: true serves, the others under that of "
-            f"{value}"
-        )
-
-
-def _rows(said: list[Said], holds: Callable[[str], bool]) -> int:
-    return sum(_any(one, holds) for one in said)
-
-
-def _any(one: Said, holds: Callable[[str], bool]) -> bool:
-    return any(m.role in ANSWERING and holds(m.content) for m in one.conversation.messages)
+def _half(words: str, opened: str, closed: str) -> bool:
+    return (opened in words or closed in words) and not _whole(words, opened, closed)

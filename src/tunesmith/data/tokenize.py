@@ -15,18 +15,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import accumulate
+from itertools import accumulate, chain, islice
 from typing import Literal, NamedTuple
 
 import numpy as np
 import tokenizers
 
 from tunesmith import templates
+from tunesmith.data import masks
 from tunesmith.data.codec import Codec, Piece, in_pieces
 from tunesmith.data.frame import Frame
 from tunesmith.errors import DataError, Error, TemplateError
-from tunesmith.templates import ANSWERING, Renderer
-from tunesmith.types import Conversation, Message, Span, Tokenizer
+from tunesmith.templates import Renderer
+from tunesmith.types import Conversation, Span, Tokenizer
 
 Note = Literal["special_text", "split"]
 _BLOCK = 512  # conversations per call of the tokenizer: keeps its threads busy
@@ -69,6 +70,8 @@ class _Laid(NamedTuple):
 
 
 _Block = list[_Laid | TemplateError]
+_Encoding = tokenizers.Encoding | None
+_Ready = tuple[Conversation, _Laid | TemplateError, _Encoding]
 
 
 class Encoder:
@@ -97,25 +100,32 @@ class Encoder:
         mask_history: bool = False,
     ) -> list[Encoded]:
         """See the function `encode`."""
-        blocks = [conversations[i : i + _BLOCK] for i in range(0, len(conversations), _BLOCK)]
-        laid = ([self._lay_or_refuse(c) for c in block] for block in blocks)
-        out: list[Encoded] = []
-        for block, (found, encodings) in zip(blocks, self._ahead(laid), strict=True):
-            ready = iter(encodings)
-            for conversation, one in zip(block, found, strict=True):
+        flags = {"train_on_prompt": train_on_prompt, "mask_history": mask_history}
+        return list(self.stream(conversations, **flags))
+
+    def stream(
+        self,
+        conversations: Iterable[Conversation],
+        *,
+        train_on_prompt: bool = False,
+        mask_history: bool = False,
+    ) -> Iterator[Encoded]:
+        """`encode` for any number of conversations, one after the other, in flat memory."""
+        for block in self._ahead(_blocks(conversations)):
+            for conversation, one, encoding in block:
                 if isinstance(one, TemplateError):
-                    out.append(_skip("not_expressible", one))
+                    yield _skip("not_expressible", one)
                     continue
+                assert encoding is not None, "a text has been encoded"
                 try:
-                    row = self._row(one, next(ready))
+                    row = self._row(one, encoding)
                 except TemplateError as error:
-                    out.append(_skip("not_expressible", error))
+                    yield _skip("not_expressible", error)
                     continue
                 learned = self._learned(conversation, one.frame, mask_history=mask_history)
                 example = _example(row, learned, train_on_prompt=train_on_prompt)
                 own = self._own_tokens(row, one.frame, learned)
-                out.append(example._replace(own_tokens=own) if own else example)
-        return out
+                yield example._replace(own_tokens=own) if own else example
 
     def prompt(self, conversation: Conversation) -> list[int]:
         """See the function `encode_prompt`."""
@@ -123,29 +133,37 @@ class Encoder:
         texts = [span.text for span in spans]
         return self._measure(_Laid(self._frame(spans), texts, "".join(texts))).ids.tolist()
 
-    def _ahead(self, laid: Iterable[_Block]) -> Iterator[tuple[_Block, list[tokenizers.Encoding]]]:
+    def _ahead(self, blocks: Iterator[list[Conversation]]) -> Iterator[list[_Ready]]:
         """Texts with their encodings; the tokenizer works while the next texts are made."""
-
-        def encoded(block: _Block) -> list[tokenizers.Encoding]:
-            rows = [one for one in block if isinstance(one, _Laid)]
-            backend = self._codec.backend
-            anchored = all([row.frame.anchors is not None for row in rows])
-            batch = backend.encode_batch_fast if anchored else backend.encode_batch
-            return batch([row.text for row in rows], add_special_tokens=False)
-
+        first, second = next(blocks, None), next(blocks, None)
+        if first is None:
+            return
+        if second is None:  # a thread is not worth it
+            laid = [self._lay_or_refuse(one) for one in first]
+            yield list(zip(first, laid, self._encodings(laid), strict=True))
+            return
         with ThreadPoolExecutor(1) as pool:
-            before: tuple[_Block, Future[list[tokenizers.Encoding]]] | None = None
-            for block in laid:
-                ahead = block, pool.submit(encoded, block)
+            before: tuple[list[Conversation], _Block, Future[list[_Encoding]]] | None = None
+            for block in chain((first, second), blocks):
+                laid = [self._lay_or_refuse(one) for one in block]
+                ahead = block, laid, pool.submit(self._encodings, laid)
                 if before is not None:
-                    yield before[0], before[1].result()
+                    yield list(zip(*before[:2], before[2].result(), strict=True))
                 before = ahead
-            if before is not None:
-                yield before[0], before[1].result()
+            assert before is not None, "there are two blocks at least"
+            yield list(zip(*before[:2], before[2].result(), strict=True))
+
+    def _encodings(self, block: _Block) -> list[_Encoding]:
+        rows = [one for one in block if isinstance(one, _Laid)]
+        backend = self._codec.backend
+        anchored = all([row.frame.anchors is not None for row in rows])
+        batch = backend.encode_batch_fast if anchored else backend.encode_batch
+        ready = iter(batch([row.text for row in rows], add_special_tokens=False))
+        return [next(ready) if isinstance(one, _Laid) else None for one in block]
 
     def _lay_or_refuse(self, conversation: Conversation) -> _Laid | TemplateError:
         try:
-            return self._lay(_unmasked(conversation))
+            return self._lay(masks.unmasked(conversation))
         except TemplateError as error:
             return error
 
@@ -178,7 +196,7 @@ class Encoder:
         self, conversation: Conversation, frame: Frame, *, mask_history: bool
     ) -> list[bool] | None:
         """For each answer of the frame whether it is learned; `None`: all are."""
-        masked = _masked(conversation, mask_history=mask_history)
+        masked = masks.masked(conversation, mask_history=mask_history)
         if masked is None:
             return None
         flags = self._lay(masked).frame.trained
@@ -282,7 +300,7 @@ def apart(
     Raises:
         TemplateError: the template cannot express it.
     """
-    masked = _masked(conversation, mask_history=mask_history and not train_on_prompt)
+    masked = masks.masked(conversation, mask_history=mask_history and not train_on_prompt)
     return templates.apart(renderer, masked or conversation)
 
 
@@ -324,30 +342,10 @@ def encoder(
     return _RECENT[0]
 
 
-def _unmasked(conversation: Conversation) -> Conversation:
-    if all([m.trained is None for m in conversation.messages]):
-        return conversation
-    messages = [
-        m._replace(trained=None) if m.role in ANSWERING else m for m in conversation.messages
-    ]
-    return conversation._replace(messages=tuple(messages))
-
-
-def _masked(conversation: Conversation, *, mask_history: bool) -> Conversation | None:
-    """With `trained` decided for every answer; `None` if all are learned."""
-    if not mask_history and all([m.trained is None for m in conversation.messages]):
-        return None
-    last = len(conversation.messages) - 1
-
-    def decided(number: int, message: Message) -> Message:
-        if message.role not in ANSWERING or message.trained is not None:
-            return message
-        return message._replace(trained=number == last or not mask_history)
-
-    messages = tuple(decided(i, m) for i, m in enumerate(conversation.messages))
-    if all(m.trained for m in messages if m.role in ANSWERING):
-        return None
-    return conversation._replace(messages=messages)
+def _blocks(conversations: Iterable[Conversation]) -> Iterator[list[Conversation]]:
+    rest = iter(conversations)
+    while block := list(islice(rest, _BLOCK)):
+        yield block
 
 
 def _borders(answers: list[tuple[int, int]], lengths: list[int]) -> list[tuple[int, int]]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from tunesmith import store
 from tunesmith.errors import ModelError
-from tunesmith.models import cache, files, gguf_config, gguf_tokenizer
+from tunesmith.models import files, gguf_config, gguf_tokenizer
 
 if TYPE_CHECKING:
     from gguf.gguf_reader import GGUFReader
@@ -47,15 +47,15 @@ def convert(path: Path, *, progress: Progress | None = None) -> Path:
     _refuse_no_gguf(path)
     identity = _hash(path, progress)
     target = store.cache_root() / "models" / f"gguf-{identity[:24]}"
-    with cache.held(target):
-        if cache.facts(target) is not None:
+    with store.kept.held(target):
+        if store.kept.facts(target) is not None:
             return target
         reader = _open(path)
         metadata = {name: field.contents() for name, field in reader.fields.items()}
         facts = {"source": path.name, "identity": identity}
         with store.publish(target, facts=facts) as directory:
             write(reader, metadata, directory, where=str(path), progress=progress)
-        cache.remember(target)
+        store.kept.remember(target)
     return target
 
 

@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 
 from tunesmith import store
 from tunesmith.errors import ModelError, OutputError, StoreError
-from tunesmith.models import cache, transfer
+from tunesmith.models import transfer
 from tunesmith.models.transfer import Refused, Unreachable
 
 Hub = Literal["huggingface", "modelscope"]
@@ -279,8 +279,8 @@ def _download(
         )
     room = _room(ask.hub)
     same = {key: value for key, value in ask._asdict().items() if key != "token"}
-    with cache.held(to):
-        there = cache.facts(to, again=not reuse) or {}
+    with store.kept.held(to):
+        there = store.kept.facts(to, again=not reuse) or {}
         whole = all(there.get(key) == value for key, value in same.items())
         try:
             listing = room.listing(ask.name, ask.revision, ask.token)
@@ -335,7 +335,7 @@ def _bring(
             (made / file.path).parent.mkdir(parents=True, exist_ok=True)
             (staging / file.path).rename(made / file.path)
     shutil.rmtree(staging, ignore_errors=True)
-    cache.remember(to)
+    store.kept.remember(to)
 
 
 def _missing_bytes(files: Iterable[RemoteFile], staging: Path) -> int:

@@ -1,5 +1,6 @@
 """The only room that writes files a run depends on: atomic, synced, sealed, read back."""
 
+from tunesmith.store import kept
 from tunesmith.store.directories import (
     MANIFEST,
     FileFact,
@@ -28,7 +29,7 @@ from tunesmith.store.space import cache_root, free_bytes, require_space
 
 __all__ = [
     "MANIFEST", "FileFact", "Manifest", "append_line", "cache_root", "clean", "compare", "cut",
-    "describe", "free_bytes", "install", "is_verified", "lock", "make_directory", "move_aside",
-    "publish", "read_manifest", "remove", "require_space", "verify", "write_bytes", "write_json",
-    "write_text",
+    "describe", "free_bytes", "install", "is_verified", "kept", "lock", "make_directory",
+    "move_aside", "publish", "read_manifest", "remove", "require_space", "verify",
+    "write_bytes", "write_json", "write_text",
 ]  # fmt: skip

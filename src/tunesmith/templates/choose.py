@@ -57,6 +57,10 @@ class Renderer(Protocol):
         """The Jinja chat template that serves the same text elsewhere."""
         ...
 
+    def identity(self) -> str:
+        """Everything that decides its text; equal ones lay out alike."""
+        ...
+
     def control_text(self) -> str:
         """Everything that the template itself writes."""
         ...

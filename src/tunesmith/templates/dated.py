@@ -6,6 +6,7 @@ import datetime
 from typing import Any
 
 from tunesmith.templates.jinja import OwnJinja
+from tunesmith.templates.trace import Trace
 from tunesmith.types import Conversation, Tokenizer
 
 
@@ -26,7 +27,18 @@ class DatedJinja(OwnJinja):
         self._clock = datetime.datetime.combine(today, datetime.time())
         super().__init__(source, tokenizer, **keys)
 
-    def text(self, conversation: Conversation, *, prompting: bool, **facts: object) -> str:
+    def identity(self) -> str:
+        """Everything that decides its text."""
+        return f"{super().identity()} on {self.today}"
+
+    def text(
+        self,
+        conversation: Conversation,
+        *,
+        prompting: bool,
+        trace: Trace | None = None,
+        **facts: object,
+    ) -> str:
         """The template's text on that day; `facts` go before it."""
         facts = {"strftime_now": self._clock.strftime, **facts}
-        return super().text(conversation, prompting=prompting, **facts)
+        return super().text(conversation, prompting=prompting, trace=trace, **facts)

@@ -1,11 +1,7 @@
-"""The model's own Jinja template as a renderer: which part of its text is an answer.
+"""The model's own Jinja template as a renderer.
 
-A template says what the text is, not who speaks in it. So each shape of conversation (how
-many turns, with or without system text) is rendered once with marks in place of the words.
-What stands between the marks is the template's; where the real rendering equals marks
-replaced by words, every span is known. Where it does not (Qwen3 moves thoughts about), spans
-are found from prefixes: the rendering of each question's prompt must begin the whole text.
-What cannot be found is refused, never guessed.
+Where its answers stand is found by `jinja_spans.py`, and once a conversation has shown it,
+the next one of its kind is laid out without running the template (`traced.py`).
 
 An answer that reads otherwise in the history than when it was given (stripped thoughts) is
 not learned there: serving never asks for that text. `apart.py` gives it a text of its own.
@@ -13,36 +9,22 @@ not learned there: serving never asks for that text. `apart.py` gives it a text 
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
-from typing import NamedTuple, NoReturn
 
 from tunesmith.errors import TemplateError
 from tunesmith.templates import jinja_tools
 from tunesmith.templates.jinja_source import literal
-from tunesmith.templates.order import check_order
+from tunesmith.templates.jinja_spans import Finder, Laid, Shape, laid
+from tunesmith.templates.order import ANSWERING, check_order
 from tunesmith.templates.sandbox import compiled
+from tunesmith.templates.trace import Trace
+from tunesmith.templates.traced import Traced
 from tunesmith.types import Conversation, Message, Span, Tokenizer
 
 _KEPT = 1024
-
-
-class _Shape(NamedTuple):
-    """What decides a template's own text, apart from the words."""
-
-    system: bool
-    turns: int
-    prompting: bool
-
-
-class _Answer(NamedTuple):
-    """What the template itself puts around an answer's words."""
-
-    lead: str
-    """After the generation prompt and before the words: the model must say it."""
-    stop: str
-    trained: bool
-    """Whether it reads here as it did when it was the last turn."""
+_PROBED = (Shape(False, 1, True), Shape(False, 2, False), Shape(False, 4, False))
 
 
 class OwnJinja:
@@ -90,9 +72,10 @@ class OwnJinja:
         self._ends = tuple(t for t in (tokenizer.eos, *tokenizer.stops) if t)
         added = tokenizer.backend.get_added_tokens_decoder().values()
         self.specials = tuple(token.content for token in added if token.special)
-        self._rendered = lru_cache(_KEPT)(self._render_once)  # asked twice: its shape, its spans
-        self._skeletons: dict[_Shape, tuple[str, ...] | None] = {}
-        self._answers: dict[_Shape, tuple[_Answer, ...]] = {}
+        self.finder = Finder(self.where, self._write, self._ends, self.specials)
+        self._traced = Traced(self.finder.find)
+        self._plain = lru_cache(_KEPT)(self._lay_out)  # asked twice: what reads as given, spans
+        self._with_tools = lru_cache(_KEPT)(self._lay_out_tools)
         self._probe()
 
     @property
@@ -103,7 +86,7 @@ class OwnJinja:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the plan should say about this template."""
-        if self._answers[_Shape(False, 4, False)][0].trained:
+        if self.finder.answers(_PROBED[-1])[0].trained:
             return ()
         return (
             f"template {self.name} rewrites earlier answers of a conversation: "
@@ -127,10 +110,15 @@ class OwnJinja:
             )
         return "".join((*told, self.source))
 
+    def identity(self) -> str:
+        """Everything that decides its text."""
+        today = datetime.date.today() if "strftime_now" in self.source else ""
+        return f"{self.jinja()} {self._facts} {self.specials} {today}"
+
     @cached_property
     def _control_text(self) -> str:
-        shapes = (_Shape(False, 4, False), _Shape(True, 4, False), _Shape(False, 1, True))
-        return "\n".join(piece for shape in shapes for piece in self._skeletons.get(shape) or ())
+        shapes = (Shape(False, 4, False), Shape(True, 4, False), Shape(False, 1, True))
+        return self.finder.written(shapes)
 
     def control_text(self) -> str:
         """Everything that the template itself writes; its tokens steer the model."""
@@ -147,7 +135,9 @@ class OwnJinja:
                 writes the same turns in the whole text.
         """
         check_order(self.name, conversation, add_generation_prompt=add_generation_prompt)
-        return self._rendered(conversation, add_generation_prompt)[0]
+        messages = conversation.messages
+        learned = [m.trained is not False for m in messages if m.role in ANSWERING]
+        return self._laid(conversation, add_generation_prompt).learning(learned)
 
     def shape(self, conversation: Conversation) -> None:
         """Nothing: a template from elsewhere may ask the words anything."""
@@ -155,246 +145,65 @@ class OwnJinja:
     def reads_as_given(self, conversation: Conversation) -> list[bool]:
         """For each answer, whether the text up to its end is the one it was given in."""
         check_order(self.name, conversation, add_generation_prompt=False)
-        return self._rendered(conversation, False)[1]
+        return self._laid(conversation, False).same.copy()
 
-    def _render_once(
-        self, conversation: Conversation, add_generation_prompt: bool
-    ) -> tuple[list[Span], list[bool]]:
-        conversation = conversation._replace(
-            system=conversation.system or self.default_system or None
-        )
-        if jinja_tools.needs_tools(conversation):
-            text = self.text(conversation, prompting=add_generation_prompt)
-            return jinja_tools.traced(self, text, conversation)
-        system, messages = conversation.system, conversation.messages
-        text = self._text(system, messages, add_generation_prompt)
-        if not add_generation_prompt:
-            prompt = self._text(system, messages[:-1], True)
-            self._check_prefix(text, prompt, len(messages) - 1)
-        shape = _Shape(system is not None, len(messages), add_generation_prompt)
-        words = [*([system] if system is not None else []), *(m.content for m in messages)]
-        pieces = self._skeleton(shape)
-        for tidy in (_same, str.strip):
-            tidied = [tidy(word) for word in words]
-            if pieces is not None and _woven(pieces, tidied) == text:
-                same = [answer.trained for answer in self._known_answers(shape)]
-                return self._spans(pieces, tidied, messages, shape), same
-        return self._traced(text, system, messages, add_generation_prompt)
+    def text(
+        self,
+        conversation: Conversation,
+        *,
+        prompting: bool,
+        trace: Trace | None = None,
+        **facts: object,
+    ) -> str:
+        """The template's text of a conversation, whatever it holds; a trace watches its words.
 
-    def text(self, conversation: Conversation, *, prompting: bool, **facts: object) -> str:
-        """The template's text of a conversation, whatever it holds; `facts` go before its own."""
+        `facts` go before its own.
+        """
         system = conversation.system
         turns = [{"role": "system", "content": system}] if system is not None else []
         turns += [jinja_tools.as_openai(message) for message in conversation.messages]
         tools = jinja_tools.openai_tools(conversation.tools, f"{self.where}: tools")
         return self._render(
-            messages=turns, tools=tools, add_generation_prompt=prompting, **self._facts | facts
+            trace,
+            messages=turns,
+            tools=tools,
+            add_generation_prompt=prompting,
+            **self._facts | facts,
         )
 
-    def _text(self, system: str | None, messages: Sequence[Message], prompting: bool) -> str:
-        return self.text(Conversation(tuple(messages), system), prompting=prompting)
+    def _laid(self, conversation: Conversation, prompting: bool) -> Laid:
+        """Where everything stands; whether an answer is learned makes no difference to it."""
+        system = conversation.system or self.default_system or None
+        if not jinja_tools.needs_tools(conversation):
+            words = tuple([message.content for message in conversation.messages])
+            return self._plain(system, words, prompting)
+        messages = tuple(message._replace(trained=None) for message in conversation.messages)
+        return self._with_tools(conversation._replace(messages=messages, system=system), prompting)
 
-    def _skeleton(self, shape: _Shape) -> tuple[str, ...] | None:
-        """The template's own text around each text of the shape; `None`: not constant."""
-        if shape not in self._skeletons:
-            marks = [f"\ue000{i}\ue001" for i in range(shape.turns + shape.system)]
-            turns = marks[shape.system :]
-            roles = ("user", "assistant")
-            messages = [Message(roles[i % 2], mark) for i, mark in enumerate(turns)]
-            rest = self._text(marks[0] if shape.system else None, messages, shape.prompting)
-            self._skeletons[shape] = _split(rest, marks)
-        return self._skeletons[shape]
+    def _lay_out(self, system: str | None, contents: tuple[str, ...], prompting: bool) -> Laid:
+        shape = Shape(system is not None, len(contents), prompting)
+        return self._traced.lay_out(shape, contents if system is None else (system, *contents))
 
-    def _spans(
-        self,
-        pieces: tuple[str, ...],
-        words: list[str],
-        messages: Sequence[Message],
-        shape: _Shape,
-    ) -> list[Span]:
-        answers = self._known_answers(shape)
-        out: list[Span] = []
-        rest = pieces[0]
-        for number, word in enumerate(words):
-            turn = number - shape.system
-            if turn > 0 and turn % 2 == 1:
-                lead, stop, trained = answers[turn // 2]
-                trained = trained and messages[turn].trained is not False
-                out.append(Span(rest[: len(rest) - len(lead)]))
-                out.append(Span(lead, trained))
-                out.append(Span(word, trained, control=False))
-                out.append(Span(stop, trained))
-                rest = pieces[number + 1][len(stop) :]
-                continue
-            out.append(Span(rest))
-            out.append(Span(word, control=False))
-            rest = pieces[number + 1]
-        out.append(Span(rest))
-        return [span for span in out if span.text]
+    def _lay_out_tools(self, conversation: Conversation, prompting: bool) -> Laid:
+        text = self.text(conversation, prompting=prompting)
+        return laid(jinja_tools.lay_out(self, text, conversation))
 
-    def _known_answers(self, shape: _Shape) -> tuple[_Answer, ...]:
-        """Lead and stop of each answer of a shape whose text is constant."""
-        if shape not in self._answers:
-            pieces = self._skeleton(shape)
-            assert pieces is not None, "asked only for constant shapes"
-            self._answers[shape] = tuple(
-                self._known_answer(shape, pieces, turn) for turn in range(1, shape.turns, 2)
-            )
-        return self._answers[shape]
-
-    def _known_answer(self, shape: _Shape, pieces: tuple[str, ...], turn: int) -> _Answer:
-        before = turn + shape.system
-        prompt = self._skeleton(_Shape(shape.system, turn, True))
-        given = self._skeleton(_Shape(shape.system, turn + 1, False))
-        if prompt is None or prompt[:-1] != pieces[:before]:
-            self.refuse_prefix(turn)
-        assert prompt is not None, "refused above"
-        if not pieces[before].startswith(prompt[-1]):
-            self.refuse_prefix(turn)
-        lead = pieces[before][len(prompt[-1]) :]
-        tail = given[-1] if given else pieces[before + 1]
-        stop = self._stop(tail)
-        as_given = given is not None and given[before] == pieces[before]
-        return _Answer(lead, stop, as_given and pieces[before + 1].startswith(stop))
-
-    def through_stop(self, answer: str) -> str:
-        """An answer's text through the last token in it that ends or marks a turn."""
-        found = [answer.rfind(word) + len(word) for word in self._ends if word in answer]
-        found = found or [answer.rfind(w) + len(w) for w in self.specials if w in answer]
-        if not found:
-            need = "an answer that ends with eos or another special token"
-            raise TemplateError(f"{self.where}: end of an answer", got=answer, need=need)
-        return answer[: max(found)]
-
-    def _stop(self, tail: str) -> str:
-        """The beginning of what follows an answer, through the token that ends it."""
-        for words in (self._ends, self.specials):
-            found = [(tail.find(word), -len(word)) for word in words if word in tail]
-            if found:
-                start, length = min(found)
-                return tail[: start - length]
-        need = "an answer that ends with eos or another special token"
-        raise TemplateError(f"{self.where}: end of an answer", got=tail, need=need)
-
-    def _traced(
-        self,
-        text: str,
-        system: str | None,
-        messages: Sequence[Message],
-        prompting: bool,
-    ) -> tuple[list[Span], list[bool]]:
-        """Spans of a text whose words the template changed: found from prefixes."""
-        out: list[Span] = []
-        same: list[bool] = []
-        start = 0
-        for turn in range(0, len(messages), 2):
-            prompt = self._text(system, messages[: turn + 1], True)
-            self._check_prefix(text, prompt, turn + 1)
-            pieces = self._constant(_Shape(system is not None, turn + 1, True))
-            if turn == 0 and system is not None:
-                out += self._said(text, 0, len(pieces[0]), system)
-                start = sum(len(span.text) for span in out)
-            end = len(prompt) - len(pieces[-1])
-            out += self._asked(text[start:end], pieces[-2], messages[turn].content)
-            out.append(Span(pieces[-1]))
-            start = len(prompt)
-            if turn + 1 == len(messages):
-                break
-            given = self._text(system, messages[: turn + 2], False)
-            tail = self._constant(_Shape(system is not None, turn + 2, False))[-1]
-            if not given.startswith(prompt) or not given.endswith(tail):
-                self.refuse_prefix(turn + 1)
-            stop = self._stop(tail)
-            end = len(given) - len(tail)
-            same.append(text.startswith(given[: end + len(stop)]))
-            if not same[-1]:
-                continue  # rewritten in the history: stays context
-            trained = messages[turn + 1].trained is not False
-            out.append(Span(text[start:end], trained, control=False))
-            out.append(Span(stop, trained))
-            start = end + len(stop)
-        if not prompting:
-            out.append(Span(text[start:]))
-        return [span for span in out if span.text], same
-
-    def _asked(self, region: str, before: str, words: str) -> list[Span]:
-        """From the end of an answer to the end of the next question's words.
-
-        Args:
-            region: the text; it ends with the words.
-            before: what the template writes before them, the last answer's stop included.
-            words: the question.
-        """
-        for tidied in (words, words.strip()):
-            head = region.removesuffix(tidied)
-            if len(head) + len(tidied) != len(region):
-                continue
-            if before.endswith(head):  # the answer and its stop are already told
-                return [Span(head), Span(tidied, control=False)]
-            if head.endswith(before):  # an answer that the template has rewritten
-                told = head[: len(head) - len(before)]
-                spans = [Span(told, control=False), Span(before)]
-                return [*spans, Span(tidied, control=False)]
-        need = "a template that shows every text of the conversation"
-        raise TemplateError(self.where, got=words, need=need)
-
-    def _said(self, text: str, start: int, end: int, words: str) -> list[Span]:
-        """The template's text, then the words, trimmed or not."""
-        for tidied in (words, words.strip()):
-            if text.startswith(tidied, end):
-                return [Span(text[start:end]), Span(tidied, control=False)]
-        need = "a template that shows every text of the conversation"
-        raise TemplateError(self.where, got=words, need=need)
-
-    def _constant(self, shape: _Shape) -> tuple[str, ...]:
-        pieces = self._skeleton(shape)
-        return pieces if pieces is not None else self.refuse_prefix(shape.turns)
-
-    def _check_prefix(self, text: str, prompt: str, turn: int) -> None:
-        if not text.startswith(prompt):
-            self.refuse_prefix(turn)
-
-    def refuse_prefix(self, turn: int) -> NoReturn:
-        """Refuse a template whose prompts do not begin its texts."""
-        raise TemplateError(
-            f"{self.where}: messages[{turn}]",
-            got="the prompt of this answer does not begin the text of the whole conversation",
-            need="a template whose generation prompt is a prefix: else what is learned is "
-            "not what is served",
-            hint="name a template: template: <name>",
-        )
+    def _write(
+        self, system: str | None, contents: Sequence[str], prompting: bool, trace: Trace | None
+    ) -> str:
+        """The text of turns of which the user has the first."""
+        turns = [Message(("user", "assistant")[i % 2], text) for i, text in enumerate(contents)]
+        return self.text(Conversation(tuple(turns), system), prompting=prompting, trace=trace)
 
     def _probe(self) -> None:
         """Render the usual shapes once: fail now, not at row 70,000."""
-        shapes = (_Shape(False, 1, True), _Shape(False, 2, False), _Shape(False, 4, False))
-        for shape in shapes:
-            if self._skeleton(shape) is None:
+        for shape in _PROBED:
+            if self.finder.skeleton(shape) is None:
                 need = "a template that shows every text of a conversation once, in order"
                 raise TemplateError(self.where, got="a text is missing or moved", need=need)
-        answers = [self._known_answers(shape) for shape in shapes[1:]]
+        answers = [self.finder.answers(shape) for shape in _PROBED[1:]]
         self._probed_stop = answers[0][0].stop
         try:
-            self._skeleton(_Shape(True, 4, False))
+            self.finder.skeleton(Shape(True, 4, False))
         except TemplateError:
             return  # no system text in this template: refused where a row has one
-
-
-def _same(word: str) -> str:
-    return word
-
-
-def _woven(pieces: tuple[str, ...], words: list[str]) -> str:
-    parts = [text for pair in zip(pieces, words, strict=False) for text in pair]
-    return "".join((*parts, pieces[-1]))
-
-
-def _split(text: str, marks: list[str]) -> tuple[str, ...] | None:
-    pieces = []
-    for mark in marks:
-        before, found, text = text.partition(mark)
-        if not found:
-            return None
-        pieces.append(before)
-    if any(mark in text or any(mark in piece for piece in pieces) for mark in marks):
-        return None
-    return (*pieces, text)

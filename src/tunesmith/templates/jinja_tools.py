@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import TemplateError
 from tunesmith.templates.calls import dumps, read_tools, wrapped
+from tunesmith.templates.jinja_spans import Found, Part
 from tunesmith.templates.order import ANSWERING
-from tunesmith.types import Conversation, Message, Span
+from tunesmith.types import Conversation, Message
 
 if TYPE_CHECKING:
     from tunesmith.templates.jinja import OwnJinja
@@ -48,8 +49,8 @@ def openai_tools(tools: str | None, where: str) -> list[dict[str, Any]] | None:
     return [json.loads(dumps(wrapped(tool))) for tool in known] or None
 
 
-def traced(own: OwnJinja, text: str, conversation: Conversation) -> tuple[list[Span], list[bool]]:
-    """Spans of the whole text, and for each answer whether it reads as it was given.
+def lay_out(own: OwnJinja, text: str, conversation: Conversation) -> Found:
+    """The parts of the whole text.
 
     Raises:
         TemplateError: a prompt that does not begin the text, words, tools or calls that the
@@ -57,7 +58,7 @@ def traced(own: OwnJinja, text: str, conversation: Conversation) -> tuple[list[S
     """
     _refuse_control(own, conversation)
     messages = conversation.messages
-    out: list[Span] = []
+    out: list[Part] = []
     same: list[bool] = []
     start = 0
     for number, message in enumerate(messages):
@@ -66,7 +67,7 @@ def traced(own: OwnJinja, text: str, conversation: Conversation) -> tuple[list[S
         upto = conversation._replace(messages=messages[: number + 1])
         prompt = own.text(upto, prompting=True)
         if not text.startswith(prompt):
-            own.refuse_prefix(number + 1)
+            own.finder.refuse_prefix(number + 1)
         if number == 0:
             known = openai_tools(conversation.tools, own.where) or []
             _refuse_hidden(own, prompt, [tool["function"]["name"] for tool in known])
@@ -76,18 +77,18 @@ def traced(own: OwnJinja, text: str, conversation: Conversation) -> tuple[list[S
             break
         given = own.text(conversation._replace(messages=messages[: number + 2]), prompting=False)
         if not given.startswith(prompt):
-            own.refuse_prefix(number + 1)
-        end = start + len(own.through_stop(given[start:]))
+            own.finder.refuse_prefix(number + 1)
+        end = start + len(own.finder.through_stop(given[start:]))
         same.append(text.startswith(given[:end]))
         _refuse_hidden(own, given[start:end], [call.name for call in messages[number + 1].calls])
         if same[-1]:
-            out += _answered(own, given[start:end], messages[number + 1])
+            out += _answered(given[start:end], messages[number + 1], len(same) - 1)
             start = end
-    out.append(Span(text[start:]))
-    return [span for span in out if span.text], same
+    out.append(Part(text[start:]))
+    return Found(out, same)
 
 
-def _asked(own: OwnJinja, upto: Conversation, prompt: str, start: int) -> list[Span]:
+def _asked(own: OwnJinja, upto: Conversation, prompt: str, start: int) -> list[Part]:
     """From `start` to the end of a prompt, with system text and question told apart."""
     *before, question = upto.messages
     marked = [
@@ -95,14 +96,14 @@ def _asked(own: OwnJinja, upto: Conversation, prompt: str, start: int) -> list[S
     ]
     if start == 0 and upto.system:
         marked = [(upto.system, upto._replace(system=_MARK)), *marked]
-    out: list[Span] = []
+    out: list[Part] = []
     at = start
     for words, conversation in marked:
         begin, written = _place(own, prompt, own.text(conversation, prompting=True), words)
         assert begin >= at, "a question stands behind what was said before it"
-        out += [Span(prompt[at:begin]), Span(written, control=False)]
+        out += [Part(prompt[at:begin]), Part(written, control=False)]
         at = begin + len(written)
-    return [*out, Span(prompt[at:])]
+    return [*out, Part(prompt[at:])]
 
 
 def _place(own: OwnJinja, prompt: str, marked: str, words: str) -> tuple[int, str]:
@@ -116,17 +117,14 @@ def _place(own: OwnJinja, prompt: str, marked: str, words: str) -> tuple[int, st
     raise TemplateError(own.where, got=words, need=need)
 
 
-def _answered(own: OwnJinja, text: str, message: Message) -> list[Span]:
+def _answered(text: str, message: Message, answer: int) -> list[Part]:
     """An answer with the end of its turn; its words stay words."""
-    trained = message.trained is not False
     words = message.content.strip()
     at = text.find(words) if words else -1
     if at < 0:
-        return [Span(text, trained)]
+        return [Part(text, answer)]
     after = at + len(words)
-    return [
-        Span(text[:at], trained), Span(words, trained, control=False), Span(text[after:], trained)
-    ]  # fmt: skip
+    return [Part(text[:at], answer), Part(words, answer, control=False), Part(text[after:], answer)]
 
 
 def _refuse_hidden(own: OwnJinja, text: str, names: list[str]) -> None:

@@ -230,6 +230,10 @@ class Template:
         """A Jinja chat template that renders conversations to the same text."""
         return write_jinja.source(self)
 
+    def identity(self) -> str:
+        """Everything that decides its text."""
+        return f"{self!r} {self.today or datetime.date.today()}"
+
     def control_text(self) -> str:
         """Everything that the template itself writes; its tokens steer the model."""
         pieces = [self.text((piece,), 1) for piece in self._all_pieces()]

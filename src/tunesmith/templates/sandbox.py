@@ -2,7 +2,9 @@
 
 The immutable sandbox with the settings that transformers uses, and a budget besides: every
 turn of a loop, every call and every large text costs steps, so that a template which loops
-forever or grows without bound is refused after a moment. Not here: what the text means.
+forever or grows without bound is refused after a moment. A rendering may be watched: then
+words are `watched.py`'s, and what would read them unseen goes through `intercept.py`.
+Not here: what the text means.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tunesmith.errors import TemplateError
+from tunesmith.templates import intercept
+from tunesmith.templates.trace import Trace
+from tunesmith.templates.watched import Watched, watched
 
 STEPS = 3_000_000
 """Loop turns and calls that one rendering may take."""
@@ -38,7 +43,8 @@ _FAILURES = (
     LookupError,
     AttributeError,
     ArithmeticError,
-    RecursionError,
+    AssertionError,  # what filters think of their arguments
+    RuntimeError,  # too deep a recursion, and `cycler()` of nothing
     MemoryError,
 )
 
@@ -62,6 +68,13 @@ class _Generation(Extension):
         return caller()
 
 
+class _Spent(threading.local):
+    """What the rendering of a thread has cost, and where its words are watched."""
+
+    steps = 0
+    trace: Trace | None = None
+
+
 class _Bounded(ImmutableSandboxedEnvironment):
     """The sandbox with a budget per rendering and thread."""
 
@@ -71,24 +84,26 @@ class _Bounded(ImmutableSandboxedEnvironment):
         super().__init__(
             trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
         )
-        self._spent = threading.local()
-        self.filters = {name: self._counted(f) for name, f in self.filters.items()}
-        self.filters["tojson"] = self._counted(_tojson)
-        self.filters["_steps"] = self._steps
-        self.filters["_concat"] = self._concat
+        self.spent = _Spent()
+        filters = {**self.filters, "tojson": _tojson}
+        self.filters = {name: self._counted(name, f) for name, f in filters.items()}
+        self.filters["_steps"] = self._watched("_steps", self._steps)
+        self.filters["_concat"] = self._watched("_concat", self._concat)
         self.filters["_sized"] = self._sized
+        self.filters["_container"] = self._container
+        self.tests = {name: self._tested(name, test) for name, test in self.tests.items()}
         self.globals.pop("lipsum")
         self.globals["raise_exception"] = _raise
-        self.globals["strftime_now"] = _now
+        self.globals["strftime_now"] = self._now
 
-    def begin(self) -> None:
+    def begin(self, trace: Trace | None) -> None:
         """A new rendering: the whole budget."""
-        self._spent.steps = 0
+        self.spent.steps, self.spent.trace = 0, trace
 
     def spend(self, steps: int) -> None:
         """Count steps; refuse the one that is too many."""
-        self._spent.steps = getattr(self._spent, "steps", 0) + steps
-        if self._spent.steps > STEPS:
+        self.spent.steps += steps
+        if self.spent.steps > STEPS:
             raise _OverBudget(f"more than {STEPS:,} steps: it loops forever or nearly so")
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
@@ -101,7 +116,11 @@ class _Bounded(ImmutableSandboxedEnvironment):
         method = getattr(__obj, "__wrapped__", __obj)  # the sandbox wraps str.format
         name, owner = getattr(method, "__name__", ""), getattr(method, "__self__", None)
         __self.spend(_CALL)
-        if isinstance(owner, str):
+        if __self.spent.trace is not None:
+            args = tuple(intercept.seen(__self.spent.trace, arg) for arg in args)
+            kwargs = {key: intercept.seen(__self.spent.trace, v) for key, v in kwargs.items()}
+            intercept.called(__self.spent.trace, method, *args, **kwargs)
+        if isinstance(owner, str) and not isinstance(owner, Watched):
             if name in ("format", "format_map"):
                 _check_format(owner)
             if name in _WIDE:
@@ -112,6 +131,8 @@ class _Bounded(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """The operators that can make much out of little."""
+        if self.spent.trace is not None:
+            intercept.combined(self.spent.trace, operator, left, right)
         if operator == "*":
             for some, times in ((left, right), (right, left)):
                 if isinstance(some, Sized) and isinstance(times, int):
@@ -123,6 +144,12 @@ class _Bounded(ImmutableSandboxedEnvironment):
         return self._sized(super().call_binop(context, operator, left, right))
 
     def _sized(self, value: Any) -> Any:
+        trace = self.spent.trace
+        if trace is not None and isinstance(value, str):
+            value = intercept.seen(trace, value)
+            if isinstance(value, Watched):
+                trace.count_text()
+                return value
         if isinstance(value, (str, list, tuple)):
             _check_length(len(value))
             self.spend(len(value) >> 8)
@@ -141,10 +168,50 @@ class _Bounded(ImmutableSandboxedEnvironment):
 
     def _concat(self, parts: list[Any]) -> str:
         texts = [str(part) for part in parts]
-        _check_length(sum(map(len, texts)))
+        _check_length(sum(map(str.__len__, texts)))
         return self._sized("".join(texts))
 
-    def _counted(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _watched(self, key: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A filter that a watched text on its way in is kept from."""
+        first = 1 if hasattr(function, "jinja_pass_arg") else 0
+
+        @functools.wraps(function)
+        def filtered(*args: Any, **kwargs: Any) -> Any:
+            trace = self.spent.trace
+            if trace is None:
+                return function(*args, **kwargs)
+            args = (*args[:first], *(intercept.seen(trace, arg) for arg in args[first:]))
+            kwargs = {name: intercept.seen(trace, value) for name, value in kwargs.items()}
+            done, result = intercept.filtered(trace, key, *args[first:], **kwargs)
+            self.spend(1)
+            return self._sized(result) if done else function(*args, **kwargs)
+
+        return filtered
+
+    def _tested(self, key: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        first = 1 if hasattr(function, "jinja_pass_arg") else 0
+
+        @functools.wraps(function)
+        def tested(*args: Any) -> Any:
+            trace = self.spent.trace
+            if trace is None:
+                return function(*args)
+            args = (*args[:first], *(intercept.seen(trace, arg) for arg in args[first:]))
+            result = intercept.tested(trace, key, *args[first:])
+            return function(*args) if result is None else result
+
+        return tested
+
+    @jinja2.pass_context  # it is asked at each rendering, not once at compilation
+    def _container(self, _context: Any, items: Any) -> Any:
+        trace = self.spent.trace
+        return items if trace is None else intercept.container(trace, items)
+
+    def _now(self, form: str) -> str:
+        trace = self.spent.trace
+        return datetime.now().strftime(form) if trace is None else trace.now(form)
+
+    def _counted(self, key: str, function: Callable[..., Any]) -> Callable[..., Any]:
         name = getattr(function, "__name__", "")
         options = 2 if hasattr(function, "jinja_pass_arg") else 1
 
@@ -166,7 +233,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
                     _check_growth(texts[0], "replace", tuple(texts[1:]))
             return self._sized(function(*args, **kwargs))
 
-        return counted
+        return self._watched(key, counted)
 
 
 def _rewrite(tree: nodes.Template) -> None:
@@ -175,6 +242,9 @@ def _rewrite(tree: nodes.Template) -> None:
         loop.iter = nodes.Filter(loop.iter, "_steps", [], [], None, None)
     for block in tree.find_all(nodes.AssignBlock):
         block.filter = nodes.Filter(block.filter, "_sized", [], [], None, None)
+    for operand in tree.find_all(nodes.Operand):
+        if operand.op in ("in", "notin"):
+            operand.expr = nodes.Filter(operand.expr, "_container", [], [], None, None)
     _replace_concat(tree)
 
 
@@ -239,12 +309,10 @@ def _raise(message: Any) -> None:
     raise jinja2.TemplateError(str(message))
 
 
-def _now(format: str) -> str:
-    return datetime.now().strftime(format)
-
-
 def compiled(source: str, where: str) -> Callable[..., str]:
     """A function from the template's variables to its text.
+
+    A trace before the variables watches the words in them; the text then is a watched one.
 
     Args:
         source: the Jinja template.
@@ -253,6 +321,7 @@ def compiled(source: str, where: str) -> Callable[..., str]:
     Raises:
         TemplateError: not Jinja, or too long; and from the function: the template refuses
             its input, reaches for what the sandbox forbids, or exceeds the budget.
+        Opaque: from the function: a trace cannot follow the template.
     """
     if len(source) > SOURCE_CHARACTERS:
         need = f"at most {SOURCE_CHARACTERS:,} characters"
@@ -263,18 +332,21 @@ def compiled(source: str, where: str) -> Callable[..., str]:
     except _FAILURES as error:
         raise TemplateError(where, got=_named(error), need="a Jinja chat template") from None
 
-    def render(**variables: Any) -> str:
-        environment.begin()
+    def render(trace: Trace | None = None, /, **variables: Any) -> str:
+        environment.begin(trace)
         try:
             parts, length = [], 0
             for part in template.generate(**variables):
-                length += len(part)
+                length += str.__len__(part)
                 _check_length(length)
                 parts.append(part)
         except _FAILURES as error:
             need = "a template that renders this conversation"
             raise TemplateError(where, got=_named(error), need=need) from None
-        return "".join(parts)
+        if trace is None:
+            return "".join(parts)
+        trace.end_rendering(environment.spent.steps)
+        return watched(trace, "".join(parts))
 
     return render
 

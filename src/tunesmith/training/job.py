@@ -66,7 +66,7 @@ class Job:
         self.run, self.plan, self.material, self.output_dir = run, plan, material, output_dir
         self.report, self._fresh_process = report, fresh_process
         self.notes: list[str] = []
-        lengths = [len(example.ids) for example in material.data.train]
+        lengths = material.data.train.lengths.tolist()
         self.units = planning.Units(lengths, run, packing=plan.packs is not None)
         self.fingerprint = fingerprint(plan)
         found = self._checkpoint()

@@ -207,8 +207,11 @@ def examples(
         ),
         on_bad_row=dataset.on_bad_row,
         truncation=dataset.truncation,
-        progress=lambda done, total: report.work("tokenising", done, total),
+        overwrite_cache=dataset.overwrite_cache,
+        progress=lambda done: report.work("tokenising", done, None),
     )
+    rows = len(prepared.train) + len(prepared.eval)
+    report.work("tokenising", rows, rows)
     return prepared
 
 
@@ -239,9 +242,11 @@ def _refuse_ids_without_row(data: Prepared, tokenizer: Tokenizer, rows: int) -> 
     Raises:
         ModelError: a row of the data does.
     """
-    for example in (*data.train, *data.eval):
-        largest = int(example.ids.max())
-        if largest >= rows:
+    for side in (data.train, data.eval):
+        beyond = np.flatnonzero(side.records("largest") >= rows)
+        if len(beyond):
+            example = side[int(beyond[0])]
+            largest = int(example.ids.max())
             raise ModelError(
                 str(example.origin),
                 got=f"{tokenizer.backend.id_to_token(largest)} (id {largest})",

@@ -8,7 +8,6 @@ config with every stop id, the resolved run file and the plan.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -156,7 +155,7 @@ def card_facts(written: Written, data: Prepared, metrics: Mapping[str, Any]) -> 
         directory=plan.output_dir,
         stage=run.method.stage,
         method=plan.method,
-        data=dict(Counter(example.origin.dataset for example in data.train)),
+        data=data.train.datasets(),
         held_out_rows=plan.eval_examples,
         settings={key: value for key, value in run.asked.items() if value is not None},
         metrics={k: float(v) for k, v in metrics.items() if isinstance(v, int | float)},

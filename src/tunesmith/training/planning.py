@@ -42,7 +42,7 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
     examples = material.data.train
     global_batch = run.global_batch()
     packing = packs_examples(run)
-    lengths = [len(example.ids) for example in examples]
+    lengths = examples.lengths.tolist()
     units = Units(lengths, run, packing=packing)
     per_epoch, steps = steps_of(
         units.count,
@@ -52,7 +52,7 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
     )
     _refuse_endless(run, steps)
     layout = layout or layout_for(run, material, global_batch=global_batch, packing=packing)
-    trained_tokens = sum(int(example.trained.sum()) for example in examples)
+    trained_tokens = int(examples.num_trained.sum())
     _check_evaluation(run, held_out=bool(material.data.eval))
     cadences = _cadences(run, per_epoch=per_epoch, steps=steps, held_out=bool(material.data.eval))
     return Plan(
@@ -145,7 +145,7 @@ def layout_for(run: Run, material: Material, *, global_batch: int, packing: bool
     """How many tokens a micro-batch holds on this machine now."""
     known, dtype = material.facts, material.precision.dtype
     whole = run.method.finetuning_type == "full"
-    lengths = sorted((len(e.ids) for e in material.data.train), reverse=True)
+    lengths = sorted(material.data.train.lengths.tolist(), reverse=True)
     step_tokens = global_batch * run.dataset.cutoff_len if packing else sum(lengths[:global_batch])
     shape = Shape(
         layers=known.layers,
@@ -259,7 +259,7 @@ def _model_fingerprint(material: Material) -> str:
 def _data_fingerprint(run: Run, material: Material) -> str:
     """Of what is learned; held-out rows count only where something watches them."""
     watched = _watching(run)
-    return fingerprint(material.data.train, material.data.eval if watched else [])
+    return fingerprint(material.data.train, material.data.eval if watched else None)
 
 
 def _every(strategy: str, every: float, per_epoch: int, steps: int) -> int | None:
@@ -326,7 +326,7 @@ def _notes(
     if material.precision.note:
         notes.append(material.precision.note)
     limit = material.facts.context_length
-    longest = max(len(example.ids) for example in material.data.train)
+    longest = int(material.data.train.lengths.max())
     if limit is not None and longest > limit:
         notes.append(f"examples of up to {longest} tokens exceed the model's context of {limit}")
     if layout.needed > layout.free:

@@ -38,8 +38,8 @@ class Report:
     def example(self, pieces: Sequence[tuple[str, bool]]) -> None:
         """A training example as text in pieces, each with whether it is trained."""
 
-    def work(self, what: str, done: int, total: int) -> None:
-        """Preparation, evaluation: `done` of `total` rows."""
+    def work(self, what: str, done: int, total: int | None) -> None:
+        """Preparation, evaluation: `done` of `total` rows; `None`: nobody knows yet."""
 
     def step(
         self, done: int, total: int, *, loss: float, tokens_per_second: float, left: float
@@ -80,12 +80,13 @@ class Plain(Report):
         marked = (f"⟦{text}⟧" if trained else text for text, trained in pieces)
         self.say(f"example 0, what is trained in ⟦⟧:\n{_indented(''.join(marked))}")
 
-    def work(self, what: str, done: int, total: int) -> None:
+    def work(self, what: str, done: int, total: int | None) -> None:
         """Print now and then: long work must not look dead."""
         late = time.monotonic() - self._last_work > self._every
-        if late or (done >= total and self._told == what):
-            self._last_work, self._told = time.monotonic(), "" if done >= total else what
-            self.say(f"{what}: {done}/{total}")
+        ended = total is not None and done >= total
+        if late or (ended and self._told == what):
+            self._last_work, self._told = time.monotonic(), "" if ended else what
+            self.say(f"{what}: {done}/{'?' if total is None else total}")
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Print the record in fixed columns."""
@@ -104,7 +105,7 @@ class Live(Report):
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.fields[facts]}"),
+            TextColumn("{task.fields[count]}  {task.fields[facts]}"),
             console=self._console,
             transient=True,
         )
@@ -124,10 +125,12 @@ class Live(Report):
             shown.append(printable(text), style="bold green" if trained else "dim")
         self._console.print(shown, soft_wrap=True)
 
-    def work(self, what: str, done: int, total: int) -> None:
+    def work(self, what: str, done: int, total: int | None) -> None:
         """Move the bar."""
+        if self._what != what and total is not None and done >= total:
+            return  # it has been there all the time
         self._move(what, done, total, "rows")
-        if done >= total:
+        if total is not None and done >= total:
             self.close()
 
     def step(
@@ -148,13 +151,14 @@ class Live(Report):
             self._bar.remove_task(self._task)
             self._task, self._what = None, ""
 
-    def _move(self, what: str, done: int, total: int, facts: str) -> None:
+    def _move(self, what: str, done: int, total: int | None, facts: str) -> None:
         if what != self._what:
             self.close()
-            self._task = self._bar.add_task(what, total=total, facts="")
+            self._task = self._bar.add_task(what, total=total, facts="", count="")
             self._what = what
             self._bar.start()
-        self._bar.update(self._task, completed=done, total=total, facts=facts)
+        count = f"{done}/{'?' if total is None else total}"
+        self._bar.update(self._task, completed=done, total=total, facts=facts, count=count)
 
 
 def report_for(stream: TextIO) -> Report:

@@ -1,5 +1,6 @@
-"""Model directories that this program keeps: one writer at a time, hashed once, not at every start.
+"""Directories that this program keeps: one writer at a time, hashed once, not at every start.
 
+Models that were converted or downloaded, and token stores.
 A published directory carries a manifest with the sha256 of every file. After it has been verified
 in full, what its files look like (size, time, inode) is noted in the cache; as long as they look
 so, they are not read again.
@@ -8,15 +9,18 @@ so, they are not read again.
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tunesmith import store
 from tunesmith.errors import OutputError, StoreError
-from tunesmith.models import files
+from tunesmith.store.directories import read_manifest, verify
+from tunesmith.store.files import make_directory, write_json
+from tunesmith.store.lock import lock
+from tunesmith.store.space import cache_root
 
 _POLL_SECONDS = 0.2
 
@@ -31,9 +35,9 @@ def facts(directory: Path, *, again: bool = False) -> Mapping[str, Any] | None:
         again: hash every file whatever it looks like.
     """
     with suppress(StoreError, OSError):
-        if not again and _look(directory) == files.read_json_if_there(_note(directory)):
-            return store.read_manifest(directory).facts
-        found = store.verify(directory).facts
+        if not again and _look(directory) == _noted(directory):
+            return read_manifest(directory).facts
+        found = verify(directory).facts
         with suppress(StoreError):  # a cache that cannot be written costs another look, no more
             remember(directory)
         return found
@@ -42,8 +46,8 @@ def facts(directory: Path, *, again: bool = False) -> Mapping[str, Any] | None:
 
 def remember(directory: Path) -> None:
     """Note what a directory looks like that has just been verified or published."""
-    store.make_directory(_note(directory).parent)
-    store.write_json(_note(directory), _look(directory))
+    make_directory(_note(directory).parent)
+    write_json(_note(directory), _look(directory))
 
 
 @contextmanager
@@ -52,7 +56,7 @@ def held(directory: Path) -> Iterator[None]:
     with ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(store.lock(directory))
+                stack.enter_context(lock(directory))
                 break
             except OutputError:
                 time.sleep(_POLL_SECONDS)
@@ -69,6 +73,12 @@ def _look(directory: Path) -> dict[str, list[int]]:
     return found
 
 
+def _noted(directory: Path) -> object:
+    with suppress(OSError, ValueError):
+        return json.loads(_note(directory).read_bytes())
+    return None
+
+
 def _note(directory: Path) -> Path:
     key = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:24]
-    return store.cache_root() / "verified" / f"{key}.json"
+    return cache_root() / "verified" / f"{key}.json"

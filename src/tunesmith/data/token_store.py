@@ -1,0 +1,249 @@
+"""Examples on disk: flat arrays mapped into memory, so that any number of them opens at once.
+
+    ids.bin       token ids, (T,) int32, all examples end to end
+    trained.bin   whether a token is learned, (T,) one byte each
+    examples.bin  one `RECORD` for each example, (N,)
+    digests.bin   what each example teaches, hashed, (N,) `DIGEST`
+    copies.bin    numbers of the examples that are not alone in what they teach, each with the
+                  number of the first of its kind, (C, 2) int64
+
+Numbers are little-endian. Who may write it and when it is whole: `prepare.py` and `store`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, overload
+
+import numpy as np
+
+from tunesmith.types import Example, Origin
+
+RECORD = np.dtype(
+    [
+        ("end", "<i8"),  # tokens up to and including this example
+        ("trained", "<i4"),  # tokens of it that are learned
+        ("largest", "<i4"),  # id
+        ("source", "<i4"),  # which (dataset, file)
+        ("line", "<i8"),
+        ("number", "<i8"),  # of the row in its file, from 1
+        ("row", "<i8"),  # of the rows that became examples, from 0
+        ("held_out", "?"),
+    ]
+)
+DIGEST = np.dtype("V16")
+_EQUAL = np.dtype("<i8")
+_FLUSHED = 1 << 20  # tokens
+
+
+class Writer:
+    """Appends examples to the files of a directory; memory does not grow with their number.
+
+    A context manager, so that the files are closed whatever happens.
+
+    Args:
+        directory: is there, and empty.
+
+    Attributes:
+        sources: dataset and file of the rows so far, in the order in which they came.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._files = [(directory / name).open("wb") for name in _NAMES]
+        self.sources: dict[tuple[str, str], int] = {}
+        self.count = 0
+        self._end = self._row = 0
+        self._waiting: list[Example] = []
+        self._records: list[tuple[object, ...]] = []
+        self._digests: list[bytes] = []
+        self._flushed = 0
+
+    def add(self, examples: Sequence[Example], *, held_out: bool) -> None:
+        """All examples of one row."""
+        for example in examples:
+            ids, trained, origin = example
+            source = self.sources.setdefault((origin.dataset, origin.file), len(self.sources))
+            self._end += len(ids)
+            counts = int(trained.sum()), int(ids.max())
+            place = source, origin.line, origin.row, self._row
+            self._records.append((self._end, *counts, *place, held_out))
+            self._digests.append(digest(example))
+            self._waiting.append(example)
+            self.count += 1
+        self._row += 1
+        if self._end - self._flushed >= _FLUSHED:
+            self._flush()
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        for file in self._files:
+            file.close()
+
+    def finish(self) -> None:
+        """Everything is in the files."""
+        self._flush()
+        for file in self._files:
+            file.close()
+        equal = _equal(_mapped(self._directory / "digests.bin", DIGEST))
+        equal.tofile(self._directory / "copies.bin")
+
+    def _flush(self) -> None:
+        ids, trained, records, digests = self._files
+        if self._waiting:
+            ids.write(np.concatenate([e.ids for e in self._waiting]).astype("<i4").tobytes())
+            trained.write(np.concatenate([e.trained for e in self._waiting]).tobytes())
+            records.write(np.array(self._records, RECORD).tobytes())
+            digests.write(b"".join(self._digests))
+        for part in (self._waiting, self._records, self._digests):
+            part.clear()
+        self._flushed = self._end
+
+
+class Arrays(NamedTuple):
+    """The files of a store, mapped."""
+
+    ids: np.ndarray
+    trained: np.ndarray
+    records: np.ndarray
+    digests: np.ndarray
+    copies: np.ndarray
+
+
+class Examples(Sequence[Example]):
+    """Some examples of a store, in order; each is read when it is asked for.
+
+    Args:
+        arrays: of the store.
+        sources: (dataset, file) that records point to.
+        chosen: numbers of the examples, ascending, (N,) int; `None`: all.
+    """
+
+    def __init__(
+        self,
+        arrays: Arrays,
+        sources: Sequence[tuple[str, str]],
+        chosen: np.ndarray | None = None,
+    ) -> None:
+        self._arrays, self._sources = arrays, sources
+        self._chosen = np.arange(len(arrays.records)) if chosen is None else chosen
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            return [self._example(int(number)) for number in self._chosen[index]]
+        return self._example(int(self._chosen[index]))
+
+    def __iter__(self) -> Iterator[Example]:
+        for number in self._chosen:
+            yield self._example(int(number))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each example, (N,) int64."""
+        whole = np.diff(self._arrays.records["end"], prepend=0)
+        return whole[self._chosen]
+
+    @property
+    def num_trained(self) -> np.ndarray:
+        """Learned tokens of each example, (N,) int32."""
+        return self.records("trained")
+
+    def records(self, name: str) -> np.ndarray:
+        """A field of `RECORD` for each example, (N,)."""
+        return self._arrays.records[name][self._chosen]
+
+    def digests(self, start: int, end: int) -> np.ndarray:
+        """What the examples from `start` to `end` teach, hashed, (n,) `DIGEST`."""
+        return self._arrays.digests[self._chosen[start:end]]
+
+    def repeated(self) -> list[tuple[int, int]]:
+        """Index of each example that is not alone in the store, and the number of its kind."""
+        numbers, kinds = self._arrays.copies.T
+        places = np.searchsorted(self._chosen, numbers)
+        there = places < len(self._chosen)
+        there[there] = self._chosen[places[there]] == numbers[there]
+        return list(zip(places[there].tolist(), kinds[there].tolist(), strict=True))
+
+    def origin(self, index: int) -> Origin:
+        """Where the row of an example stands."""
+        return self._origin(int(self._chosen[index]))
+
+    def datasets(self) -> dict[str, int]:
+        """Examples of each dataset, in the order in which they came."""
+        counts = Counter[str]()
+        for source, count in zip(
+            *np.unique(self.records("source"), return_counts=True), strict=True
+        ):
+            counts[self._sources[int(source)][0]] += int(count)
+        return dict(counts)
+
+    def choose(self, mask: np.ndarray) -> Examples:
+        """Those of these examples where the mask is true, (N,) bool."""
+        return Examples(self._arrays, self._sources, self._chosen[mask])
+
+    def _example(self, number: int) -> Example:
+        ids, trained, records, *_ = self._arrays
+        start = int(records["end"][number - 1]) if number else 0
+        part = slice(start, int(records["end"][number]))
+        return Example(np.asarray(ids[part]), np.asarray(trained[part]), self._origin(number))
+
+    def _origin(self, number: int) -> Origin:
+        record = self._arrays.records[number]
+        dataset, file = self._sources[record["source"]]
+        return Origin(dataset, file, int(record["line"]), int(record["number"]))
+
+
+def read(directory: Path, sources: Sequence[tuple[str, str]]) -> Examples:
+    """The examples of a directory that a `Writer` has filled.
+
+    Args:
+        directory: with the three files.
+        sources: those of the writer.
+    """
+    kinds = (np.dtype("<i4"), np.dtype("?"), RECORD, DIGEST)
+    ids, trained, records, digests = (
+        _mapped(directory / name, kind) for name, kind in zip(_NAMES, kinds, strict=True)
+    )
+    equal = _mapped(directory / "copies.bin", _EQUAL).reshape(-1, 2)
+    return Examples(Arrays(ids, trained, records, digests, equal), sources)
+
+
+_NAMES = ("ids.bin", "trained.bin", "examples.bin", "digests.bin")
+
+
+def _mapped(path: Path, kind: np.dtype) -> np.ndarray:
+    if path.stat().st_size == 0:
+        return np.zeros(0, kind)  # nothing cannot be mapped
+    return np.memmap(path, kind, mode="r")
+
+
+def _equal(digests: np.ndarray) -> np.ndarray:
+    """Numbers of equal digests, each with the first of its kind, ascending, (C, 2) int64."""
+    low, high = digests.view("<u8").reshape(-1, 2).T
+    order = np.lexsort((low, high))  # stable: equal ones stay in their order
+    new = np.ones(len(order), bool)
+    new[1:] = (np.diff(low[order]) != 0) | (np.diff(high[order]) != 0)
+    first = order[np.flatnonzero(new)][np.cumsum(new) - 1] if len(order) else order
+    alone = np.bincount(first, minlength=len(order))[first] == 1
+    pairs = np.stack([order[~alone], first[~alone]], axis=1)
+    return pairs[np.argsort(pairs[:, 0])].astype(_EQUAL)
+
+
+def digest(example: Example) -> bytes:
+    """sha256 of what is learned: the ids and which of them."""
+    whole = hashlib.sha256(len(example.ids).to_bytes(8, "little"))
+    whole.update(np.ascontiguousarray(example.ids, dtype="<i4").tobytes())
+    whole.update(np.packbits(example.trained).tobytes())
+    return whole.digest()[:16]
