@@ -28,6 +28,7 @@ def tiny_run(
     tmp_path: Path,
     *,
     rows: list[dict[str, Any]] | None = None,
+    entry: dict[str, Any] | None = None,
     kind: str = "llama",
     model: dict[str, Any] | None = None,
     **keys: Any,
@@ -37,6 +38,7 @@ def tiny_run(
     Args:
         tmp_path: of the test.
         rows: of the data set `tiny`; by default `tiny_rows()`.
+        entry: further keys of the data set's entry in the registry.
         kind: of the model.
         model: further arguments of `tiny_model`.
         keys: laid over the run file; `None` takes a key out.
@@ -46,7 +48,8 @@ def tiny_run(
         tiny_model(tmp_path, kind, name="model", **(model or {}))
     data = tmp_path / "data"
     data.mkdir(exist_ok=True)
-    (data / "dataset_info.json").write_text(json.dumps({"tiny": {"file_name": "tiny.json"}}))
+    info = {"tiny": {"file_name": "tiny.json", **(entry or {})}}
+    (data / "dataset_info.json").write_text(json.dumps(info))
     (data / "tiny.json").write_text(json.dumps(rows or tiny_rows()))
     run = {
         "model_name_or_path": str(directory),

@@ -151,7 +151,9 @@ class Tokenizer(NamedTuple):
     chat_template: str | None
     """The model's own Jinja template, or `None`."""
     stops: tuple[str, ...] = ()
-    """Further tokens that end an answer (of generation_config.json)."""
+    """Further tokens that end an answer, by `eos_token_id` of `stops_from`."""
+    stops_from: str = "generation_config.json"
+    """generation_config.json, or config.json where that one says nothing."""
 
     def id_of(self, token: str | None) -> int | None:
         """Id of a token of the vocabulary; `None` if there is no such token."""

@@ -105,9 +105,46 @@ def test_a_stop_word_that_ends_what_is_learned_must_be_one_token():
     found = of(check(load_tiny(), 512, wanted=asked), "stop word")
     assert [finding.level for finding in found] == ["error", "warning"]
     assert "resize_vocab" in found[0].todo
-    spelt = check(load_tiny(), 512, wanted=Wanted("mine", stop_words=("!",), ends=("!",)))
-    assert levels(spelt)["stop word"] == "ok"
+    assert token_id(load_tiny(), "!") is not None
     assert token_id(load_tiny(), "<|stop|>") is None
+
+
+def test_an_end_of_ordinary_text_is_told_with_its_consequence():
+    spelt = check(load_tiny(), 512, wanted=Wanted("mine", stop_words=("\n",), ends=("\n",)))
+    (finding,) = of(spelt, "stop word")
+    assert finding.level == "warning"
+    assert r"'\n', which ends what is learned, is ordinary text" in finding.found
+    beside = check(load_tiny(), 512, wanted=Wanted("mine", stop_words=("!",)))
+    assert levels(beside)["stop word"] == "ok"
+
+
+def test_a_stop_of_the_models_files_is_told_with_its_file(tmp_path):
+    tiny_tokenizer(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": load_tiny().id_of("#")}))
+    report = check(tokenizers.load(tmp_path), 512, wanted=CHATML)
+    (finding,) = report.warnings
+    assert finding.found.startswith(f"# (id {load_tiny().id_of('#')}) ends answers too, by eos_to")
+    assert "config.json, and is ordinary text; the tokenizer's eos is <|im_end|>" in finding.found
+    assert "cut off" in finding.consequence
+    assert "correct eos_token_id in config.json; id of eos: 2" in finding.todo
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [2, 0]}))
+    tiny = tokenizers.load(tmp_path)
+    report = check(tiny, 512, wanted=CHATML._replace(stop_words=("<|im_end|>", "<|endoftext|>")))
+    assert report.warnings == ()
+    assert [f.found for f in of(report, "stop")] == [
+        "<|endoftext|> (id 0) ends answers too, by eos_token_id of generation_config.json"
+    ]
+    assert len(of(report, "stop word")) == 1
+
+
+def test_a_template_whose_answers_end_in_nothing_is_refused_unless_it_says_so():
+    asked = Wanted("mine", endless=True)
+    (finding,) = check(load_tiny(), 512, wanted=asked).errors
+    assert finding.what == "end"
+    assert "open_ended" in finding.todo
+    meant = check(load_tiny(), 512, wanted=asked._replace(open_ended=True))
+    assert of(meant, "end") == list(meant.warnings)
+    assert of(check(load_tiny(), 512, wanted=CHATML), "end") == []
 
 
 def test_a_control_string_that_splits_is_told_with_its_consequence_and_refuses_nothing():

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+import own_jinjas
 from real_tokenizers import real
 from tiny_tokenizer import load_tiny
 from tunesmith.errors import TemplateError
-from tunesmith.templates import Asked, choose, jinja_to_serve, mismatch, stop_ids
-from tunesmith.templates.examples import PLAIN
+from tunesmith.templates import Asked, choose, jinja_to_serve, mismatch, probes_for, stop_ids
+from tunesmith.templates.examples import PLAIN, PROBES
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "templates_stops.json"
 STOPS = json.loads(GOLDEN.read_text(encoding="utf8"))
@@ -98,3 +99,22 @@ def test_the_system_text_of_the_run_is_served_by_the_models_own_template_too():
         assert (told in ours) == (conversation.system is None)
     with pytest.raises(TemplateError, match="default_system"):
         choose(None, tiny, Asked(""))
+
+
+def test_rows_with_tools_are_compared_with_and_without_system_text():
+    tiny = load_tiny(own_jinjas.own("qwen3").source)
+    ours = choose("qwen3", tiny)
+    assert mismatch(ours, tiny, probes_for(ours, tools=False)) == []
+    found = {m.probe: m for m in mismatch(ours, tiny, probes_for(ours))}
+    assert set(found) == {"with tools", "a call and its result"}
+    assert "system\n\n\n# Tools" in found["with tools"].ours
+    assert "system\n# Tools" in found["with tools"].theirs
+    assert "with tools and system text" in probes_for(ours)
+
+
+def test_what_the_models_own_says_is_compared_where_its_answers_cannot_be_found_too():
+    own = own_jinjas.own("llama3_1")
+    tiny = load_tiny(own.source, bos=own.bos)._replace(eos=own.eos)
+    found = {m.probe: m for m in mismatch(choose("llama3", tiny), tiny, PROBES)}
+    assert "Cutting Know" in found["with tools"].ours
+    assert "How are you?" in found["with tools"].theirs

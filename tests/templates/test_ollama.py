@@ -38,6 +38,10 @@ DEVIATIONS = {
         "there a prompt ends without the header of the answer",
         {"one prompt", "three prompts", "system text"},
     ),
+    "gpt_oss": (
+        "there an earlier answer has no channel and no end",
+        {"three prompts", "system text"},
+    ),
 }
 
 

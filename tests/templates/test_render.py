@@ -310,3 +310,26 @@ def test_words_are_parted_from_calls_as_the_format_says(between, words, written)
 def test_a_thought_alone_is_not_parted_from_calls(words, between):
     text = text_with(changed("qwen3", between="\n"), words)
     assert f"{words}{between}<tool_call>" in text
+
+
+THOUGHT = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>"
+
+
+@pytest.mark.parametrize(
+    ("words", "kept", "shown"),
+    [
+        ("b", False, "<|channel|>final<|message|>b<|end|>"),
+        (f"{THOUGHT}b", False, "<|channel|>final<|message|>b<|end|>"),
+        ("b", True, "<|channel|>final<|message|>b<|end|>"),
+        (f"{THOUGHT}b", True, f"{THOUGHT}b<|end|>"),
+    ],
+)
+def test_an_earlier_answer_of_gpt_oss_has_its_channel_and_its_end(words, kept, shown):
+    template = bound("gpt_oss", preserve_thinking=kept)
+    talk = Conversation(turns("a", words, "c", f"{THOUGHT}d"))
+    text = "".join(span.text for span in template.render(talk))
+    asked = "<|start|>user<|message|>a<|end|><|start|>assistant"
+    assert f"{asked}{shown}<|start|>user<|message|>c<|end|>" in text
+    assert text.endswith(f"<|start|>assistant{THOUGHT}d{EOS}")
+    assert template.reads_as_given(talk) == [False, True]
+    assert learned(template.render(talk)) == [f"{THOUGHT}d{EOS}"]

@@ -9,6 +9,7 @@ from tunesmith.templates.thoughts import (
     History,
     after_thought,
     as_given,
+    parted,
     unsilenced,
     without_thought,
 )
@@ -107,3 +108,21 @@ def test_an_answer_reads_as_given_only_if_all_before_it_do():
     assert history("strip").reads_as_given(3, 3)
     assert history("keep").reads_as_given(1, 3)
     assert history("since_user", chain=True).reads_as_given(1, 3)
+
+
+@pytest.mark.parametrize(
+    ("words", "pieces"),
+    [
+        (SAID, [("<think>", True), ("\nhm\n", False), ("</think>", True), ("\n\nyes", False)]),
+        (
+            "<think>a</think></think>b",
+            [("<think>", True), ("a", False), ("</think>", True), ("</think>b", False)],
+        ),
+        ("so <think>a</think>b", [("so <think>a</think>b", False)]),
+        ("<think>cut", [("<think>cut", False)]),
+        ("</think><think>", [("</think><think>", False)]),
+    ],
+)
+def test_only_marks_around_a_thought_that_begins_an_answer_are_marks(words, pieces):
+    assert parted(words, MARKS) == pieces
+    assert "".join(text for text, _ in parted(words, MARKS)) == words

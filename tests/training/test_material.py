@@ -103,6 +103,30 @@ def test_a_learned_end_that_is_no_token_is_refused_at_the_template(tmp_path):
     assert "resize_vocab" in caught.value.hint
 
 
+def test_an_end_that_no_stop_word_names_is_held_to_the_same(tmp_path):
+    (tmp_path / "mine.yaml").write_text(STOP.replace('stop_words: ["<|stop|>"]\n', ""))
+    path = tiny_run(tmp_path, template=str(tmp_path / "mine.yaml"))
+    with pytest.raises(ConfigError) as caught:
+        gather(load(path), Silent())
+    assert "<|stop|>" in caught.value.got
+    added = gather(load(path, {"resize_vocab": True}), Silent())
+    assert added.renderer.stop_words == ("<|im_end|>", "<|stop|>")
+    assert added.tokenizer.id_of("<|stop|>") is not None
+
+
+def test_a_template_that_learns_no_end_is_refused_at_the_template(tmp_path):
+    (tmp_path / "mine.yaml").write_text(STOP.replace(', stop: "<|stop|>"', ""))
+    path = tiny_run(tmp_path, template=str(tmp_path / "mine.yaml"))
+    with pytest.raises(ConfigError) as caught:
+        gather(load(path), Silent())
+    assert caught.value.where.endswith("template")
+    assert "talks on" in caught.value.need
+    with (tmp_path / "mine.yaml").open("a") as file:
+        file.write("open_ended: true\n")
+    notes = gather(load(path), Silent()).tokenizer_notes
+    assert any("talks on" in note for note in notes)
+
+
 def test_a_control_string_that_splits_is_in_the_plan_with_its_consequence(tmp_path):
     text = STOP.replace("<|stop|>", "<|im_end|>")
     (tmp_path / "mine.yaml").write_text(text)

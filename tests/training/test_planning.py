@@ -2,6 +2,7 @@
 
 import pytest
 
+import own_jinjas
 from tiny_run import tiny_rows, tiny_run
 from tunesmith.config.load import load
 from tunesmith.errors import ConfigError
@@ -112,3 +113,27 @@ def test_watching_without_held_out_rows_names_the_key(tmp_path):
 def test_more_steps_than_can_be_counted_are_refused_by_key(tmp_path, key, value):
     with pytest.raises(ConfigError, match=f": {key}\n"):
         planned(tmp_path, **{key: value})
+
+
+TOOL = '[{"name": "weather", "parameters": {"type": "object", "properties": {}}}]'
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_template_that_puts_tools_otherwise_is_told_where_rows_have_tools(tmp_path, count):
+    rows = [{**row, "tools": TOOL if i < count else ""} for i, row in enumerate(tiny_rows())]
+    keys = {
+        "rows": rows,
+        "entry": {"columns": {"response": "output", "query": "input", "tools": "tools"}},
+        "model": {"template": own_jinjas.own("qwen3").source},
+        "template": "qwen3",
+    }
+    plan, material, _ = planned(tmp_path, **keys)
+    told = [note for note in plan.notes if "differs from the model's own" in note]
+    assert material.data.tools is bool(count)
+    assert len(told) == count
+    if count:
+        assert (
+            "in with tools, a call and its result: '<|im_start|>system\\n\\n\\n# Tools" in told[0]
+        )
+        with pytest.raises(ConfigError, match="template_mismatch"):
+            planned(tmp_path, **keys, template_mismatch="refuse")

@@ -1,12 +1,13 @@
 """An output directory is gone on with, finished, moved aside or refused: never guessed."""
 
+import datetime
 import json
 from pathlib import Path
 
 import pytest
 
 from tunesmith.errors import OutputError
-from tunesmith.training.resume import Record, Start, decide, finish, read, write
+from tunesmith.training.resume import Record, Start, day, decide, finish, read, write
 
 IDENTITY = {"model": "m1", "data": "d1", "learning_rate": 1e-4, "global_batch": 8}
 FACTS = {"layout": {"tokens": 4096, "recompute": False}, "threads": 2}
@@ -28,6 +29,20 @@ def test_what_is_written_is_read_back(tmp_path):
     stand(tmp_path / "run")
     assert read(tmp_path / "run") == Record(IDENTITY, 10, False, ASKED, FACTS)
     assert read(tmp_path) is None
+
+
+def test_the_day_of_the_first_start_is_kept_and_checked(tmp_path):
+    assert day(tmp_path) is None
+    stand(tmp_path)
+    assert day(tmp_path) is None  # of an earlier Tunesmith
+    record = Record(IDENTITY, 10, False, ASKED, {**FACTS, "day": "2026-11-22"})
+    write(tmp_path, record)
+    assert read(tmp_path) == record
+    assert day(tmp_path) == datetime.date(2026, 11, 22)
+    for odd in ("yesterday", 5, None):
+        write(tmp_path, record._replace(facts={**FACTS, "day": odd}))
+        with pytest.raises(OutputError):
+            day(tmp_path)
 
 
 def test_a_new_or_empty_directory_is_a_fresh_start(tmp_path):

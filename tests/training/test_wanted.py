@@ -1,5 +1,7 @@
 """What templates ask of a tokenizer."""
 
+import json
+
 import pytest
 
 from tiny_tokenizer import load_tiny
@@ -37,6 +39,32 @@ def test_the_models_own_template_is_not_held_to_tokens():
     assert "<|im_end|>" in found.stop_words
 
 
+@pytest.mark.parametrize(
+    ("stop", "word"), [("<|nope|>\n", "<|nope|>"), ("\n\n", "\n\n"), ("<|im_end|>\n", "<|im_end|>")]
+)
+def test_the_end_of_an_answer_is_a_stop_word_named_or_not(tmp_path, stop, word):
+    file = tmp_path / "mine.yaml"
+    file.write_text(json.dumps({"roles": {"user": {}, "assistant": {"stop": stop}}}))
+    found = asked(str(file))
+    assert found.ends == (word,)
+    assert word in found.stop_words
+    assert not found.endless
+
+
+def test_an_answer_without_an_end_is_seen(tmp_path):
+    file = tmp_path / "mine.yaml"
+    roles = {"user": {}, "assistant": {"open": "A"}}
+    file.write_text(json.dumps({"roles": roles}))
+    assert asked(str(file)).endless
+    assert not asked(str(file)).open_ended
+    file.write_text(json.dumps({"roles": roles, "efficient_eos": True}))
+    assert not asked(str(file)).endless
+    calling = {**roles, "assistant": {"stop": "<|im_end|>"}, "function": {"open": "F"}}
+    file.write_text(json.dumps({"roles": calling}))
+    assert asked(str(file)).endless
+    assert asked("empty").open_ended
+
+
 @pytest.mark.parametrize("name", names())
 def test_every_template_can_be_asked(name):
     tokenizer = load_tiny()
@@ -47,3 +75,4 @@ def test_every_template_can_be_asked(name):
     found = wanted(renderer, tokenizer)
     assert found.name == name
     assert set(found.ends) <= set(found.stop_words)
+    assert found.endless == found.open_ended

@@ -21,6 +21,7 @@ from tunesmith.config.deviations import DEVIATIONS
 from tunesmith.config.foreign import table
 from tunesmith.config.load import load
 from tunesmith.config.run import fields
+from tunesmith.templates.format import Format
 
 HOME = Path(__file__).parents[2]
 SOURCE = HOME / "src" / "tunesmith"
@@ -294,10 +295,10 @@ def test_the_tutorial_explains_every_key_of_its_run_file(page, heading):
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_setting_in_a_sentence_is_a_key(page):
-    """`key: value` and `key=value` in prose name keys, of ours or of other tools."""
+    """`key: value` and `key=value` in prose name keys, of runs, templates or other tools."""
     named = re.findall(r"`([a-z]+(?:_[a-z0-9]+)+)(?:: |=)[^`]*`", prose(page))
     named += re.findall(r"`tunesmith [^`]*? (\w+)=[^`]*`", prose(page))
-    assert set(named) <= {*fields(), *table()}
+    assert set(named) <= {*fields(), *table(), *Format.model_fields}
 
 
 def lay_out_tutorial(home):

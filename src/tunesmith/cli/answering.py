@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tunesmith.cli.target import Served, served, trained
+from tunesmith.cli.target import Served, Trained, served, trained
 from tunesmith.config.run import Run
 from tunesmith.data.tokenize import encode_prompt
 from tunesmith.errors import TemplateError
@@ -74,12 +74,14 @@ class Found(NamedTuple):
         )
 
 
-def find(run: Run, report: Any) -> Found:
+def find(run: Run, report: Any, *, on_the_day_of_training: bool = False) -> Found:
     """The trained model of a run where there is one, else what the file names.
 
     Args:
         run: what was asked.
         report: what the user sees while models are fetched.
+        on_the_day_of_training: for rows that were learned or held out then: a template that
+            prints the date prints that of the training, not today's.
 
     Raises:
         Error: a model, adapter or template that cannot be used.
@@ -88,8 +90,10 @@ def find(run: Run, report: Any) -> Found:
     directory, *paths = (fetch(run, name, report) for name in (meant.model, *meant.adapters))
     place = tokenizer_directory(directory, paths)
     tokenizer = tokenizers.load(place, trust_remote_code=run.model.trust_remote_code)
-    wording, notes = _as_trained(run, (paths or [directory])[-1])
-    renderer = choose(wording.template, tokenizer, Asked.of(wording))
+    before = trained((paths or [directory])[-1])
+    wording, notes = _as_trained(run, before, (paths or [directory])[-1])
+    today = before.day if before and on_the_day_of_training else None
+    renderer = choose(wording.template, tokenizer, Asked.of(wording), today=today)
     notes += differences(directory, meant.model, paths)
     split = wording.split_special_tokens
     return Found(meant, directory, tuple(paths), tokenizer, renderer, split, tuple(notes))
@@ -108,12 +112,11 @@ def _parsed(found: Found) -> Template:
     return Template(parsed.format).bind(found.tokenizer)
 
 
-def _as_trained(run: Run, weights: Path) -> tuple[Any, list[str]]:
+def _as_trained(run: Run, before: Trained | None, weights: Path) -> tuple[Any, list[str]]:
     """Template and its settings under which weights were trained, but for what the command says.
 
     A run file can be edited after the training; the weights know one template only.
     """
-    before = trained(weights)
     if before is None:
         return run.dataset, []
     now = ("command line", "argument")

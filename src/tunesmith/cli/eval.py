@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tunesmith.training.report import Silent, report_for
 
     report = Silent() if arguments.json else report_for(sys.stderr)
-    found = answering.find(asked, report)
+    found = answering.find(asked, report, on_the_day_of_training=True)
     split = found.split_special_tokens
     prepared = examples(asked, found.renderer, found.tokenizer, report, split_special_tokens=split)
     model = answering.load(asked, found, base_only=arguments.base)

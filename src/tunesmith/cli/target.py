@@ -6,6 +6,7 @@ it and exports it.
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 from collections.abc import Mapping
@@ -40,6 +41,8 @@ class Trained(NamedTuple):
     run: Run
     identity: Mapping[str, Any]
     """What changed what was learned; see `training.plan`."""
+    day: datetime.date | None = None
+    """What its template printed, if it prints the date."""
 
 
 def read(target: str, overrides: Overrides, *, to_train: bool = False) -> Run:
@@ -120,10 +123,15 @@ def trained(weights: Path) -> Trained | None:
     path = weights / _PLAN_FILE
     if not (path.is_file() and (weights / RUN_FILE).is_file()):
         return None
-    identity = files.read_json(path).get("identity")
+    plan = files.read_json(path)
+    identity, day = plan.get("identity"), plan.get("day")
     if not isinstance(identity, dict):
         raise ModelError(f"{path}: identity", got=identity, need="the plan of a training run")
-    return Trained(load(weights / RUN_FILE, ()), identity)
+    try:
+        known = datetime.date.fromisoformat(day) if day else None
+    except (TypeError, ValueError):
+        raise ModelError(f"{path}: day", got=day, need="a date, YYYY-MM-DD") from None
+    return Trained(load(weights / RUN_FILE, ()), identity, known)
 
 
 def _what(model: str, adapters: tuple[str, ...]) -> str:

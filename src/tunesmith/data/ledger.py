@@ -103,6 +103,8 @@ class Ledger:
     def __init__(self, journal: TextIO | None = None) -> None:
         self.files: dict[str, Account] = {}
         self.notes: list[str] = []
+        self.tools = False
+        """Whether a row has tools or calls them."""
         self._journal = journal
 
     def read(self, file: str) -> None:
@@ -174,6 +176,7 @@ class Ledger:
                 for file, account in self.files.items()
             },
             "notes": list(self.notes),
+            "tools": self.tools,
         }
 
     @classmethod
@@ -181,6 +184,7 @@ class Ledger:
         """The ledger that `as_dict` has told."""
         ledger = cls()
         ledger.notes = list(said["notes"])
+        ledger.tools = bool(said["tools"])
         for file, account in said["files"].items():
             skipped = {
                 reason: Skips(skips["count"], [Skip.again(one) for one in skips["first"]])

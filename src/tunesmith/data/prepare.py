@@ -18,6 +18,7 @@ from tunesmith.data.fit import Policy
 from tunesmith.data.ledger import Ledger
 from tunesmith.data.reader import Reader, Unasked
 from tunesmith.data.split import Copies, copies, fingerprint, split
+from tunesmith.data.thinking import Thoughts
 from tunesmith.data.token_store import Examples, Writer
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.templates.choose import Renderer
@@ -40,6 +41,8 @@ class Prepared(NamedTuple):
     """Training examples that equal an earlier one."""
     num_leaked: int
     """Held-out examples that are training examples too."""
+    tools: bool = False
+    """Whether a row has tools or calls them."""
 
 
 def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that matters here
@@ -116,7 +119,8 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     def fill(writer: Writer, ledger: Ledger) -> None:
         reader = Reader(ledger, max_samples, stop=on_bad_row != "skip")
         unasked = Unasked(renderer, mask_history=mask_history)
-        said = unasked.counting(reader.said(entries))
+        thoughts = Thoughts(renderer)
+        said = unasked.counting(thoughts.in_marks(reader.said(entries)))
         rows = Maker(how, ledger).examples(said)
         for done, (one, made) in enumerate(rows, start=1):
             writer.add(made, held_out=one.held_out)
@@ -124,7 +128,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
                 progress(done)
         if train_on_prompt:
             ledger.notes += reader.learned_all_the_same()
-        ledger.notes += unasked.notes()
+        ledger.notes += [*thoughts.notes(), *unasked.notes()]
         ledger.stop_on_bad_rows(on_bad_row)
         ledger.close()
         if _source([entry for entry, _ in entries]) != source:
@@ -168,7 +172,8 @@ def _prepared(train: Examples, held_out: Examples, ledger: Ledger, *, source: st
     ledger.notes += _told("training rows are copies of an earlier one", twice)
     ledger.notes += _told("held-out rows are training rows too: evaluation looks better", leaked)
     learned = fingerprint(train, held_out)
-    return Prepared(train, held_out, ledger, learned, source, twice.number, leaked.number)
+    counts = twice.number, leaked.number
+    return Prepared(train, held_out, ledger, learned, source, *counts, tools=ledger.tools)
 
 
 def _nothing_left(ledger: Ledger) -> DataError:

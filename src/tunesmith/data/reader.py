@@ -65,6 +65,9 @@ class Reader:
             except RowError as error:
                 self.ledger.skip(Skip.of(error, row.origin))
                 continue
+            self.ledger.tools |= bool(conversation.tools) or any(
+                [message.calls for message in conversation.messages]
+            )
             self._marked += any([m.trained is False for m in conversation.messages])
             if not (self.stop and self.ledger.bad):
                 yield Said(conversation, row.origin, held_out)

@@ -42,6 +42,10 @@ class Wanted(NamedTuple):
     """Control strings that the template writes around the turns."""
     needs_bos: bool = False
     """It begins with bos."""
+    endless: bool = False
+    """What is learned of some answers has no end."""
+    open_ended: bool = False
+    """It says itself that this is meant."""
 
 
 class Finding(NamedTuple):
@@ -119,8 +123,11 @@ def check(
     findings += _same(tokenizer)
     findings += [_beginning(tokenizer)] if tokenizer.id_of(tokenizer.bos) is not None else []
     findings.append(_rows(tokenizer, rows, wanted))
+    findings += [_stop(tokenizer, word) for word in tokenizer.stops]
     if wanted is not None:
-        findings += [_stop_word(tokenizer, word, wanted) for word in wanted.stop_words]
+        words = [w for w in wanted.stop_words if w in wanted.ends or w not in tokenizer.stops]
+        findings += [_stop_word(tokenizer, word, wanted) for word in words]
+        findings += [_endless(wanted)] if wanted.endless else []
         findings += _marks(tokenizer, wanted)
     return Report(
         directory=str(tokenizer.path),
@@ -310,26 +317,66 @@ def _rows(tokenizer: Tokenizer, rows: int, wanted: Wanted | None) -> Finding:
     )
 
 
+def _endless(wanted: Wanted) -> Finding:
+    found = f"nothing that an answer learns under template {wanted.name} ends it"
+    told = "a model trained so talks on until it is cut off"
+    if wanted.open_ended:
+        return Finding("end", "warning", found, told, "another template")
+    todo = "give the answer's turn a `stop`; or open_ended: true in the template, if meant so"
+    return Finding("end", "error", found, told, todo)
+
+
 def _stop_word(tokenizer: Tokenizer, word: str, wanted: Wanted) -> Finding:
     number = token_id(tokenizer, word)
+    if number is not None and word in wanted.ends and _is_text(tokenizer, word):
+        return Finding(
+            "stop word", "warning",
+            f"{_shown(word)}, which ends what is learned, is ordinary text (id {number})",
+            "an answer with that text in it is cut off there wherever the model is served",
+            "end answers with a control token",
+        )  # fmt: skip
     if number is not None:
-        return Finding("stop word", "ok", f"{word} is one token (id {number})")
+        return Finding("stop word", "ok", f"{_shown(word)} is one token (id {number})")
     pieces = len(tokenizer.backend.encode(word, add_special_tokens=False).ids)
     if word in wanted.ends:
         return Finding(
             "stop word",
             "error",
-            f"{word} is no token ({pieces} pieces), and learned turns end in it",
+            f"{_shown(word)} is no token ({pieces} pieces), and learned turns end in it",
             f"template {wanted.name} needs it as one token, which takes a new row of the embedding",
             "resize_vocab: true adds and learns it; or another template",
         )
     return Finding(
         "stop word",
         "warning",
-        f"{word} is no token ({pieces} pieces)",
+        f"{_shown(word)} is no token ({pieces} pieces)",
         "chat here ends at its text; an engine that stops at ids only talks on",
         "a template made for this model, or resize_vocab: true",
     )
+
+
+def _stop(tokenizer: Tokenizer, word: str) -> Finding:
+    """A further token that ends answers: not the template but a file of the model says so."""
+    name, said = tokenizer.stops_from, f"{_shown(word)} (id {tokenizer.id_of(word)})"
+    said += f" ends answers too, by eos_token_id of {name}"
+    if not _is_text(tokenizer, word):
+        return Finding("stop", "ok", said)
+    return Finding(
+        "stop", "warning",
+        f"{said}, and is ordinary text; the tokenizer's eos is {tokenizer.eos or 'not named'}",
+        "an answer with that text in it is cut off there, here and wherever the model is served",
+        f"correct eos_token_id in {name}; id of eos: {tokenizer.id_of(tokenizer.eos)}",
+    )  # fmt: skip
+
+
+def _is_text(tokenizer: Tokenizer, word: str) -> bool:
+    """Whether a token is none of the control tokens, so that what is said may hold it."""
+    added = {token.content for token in tokenizer.backend.get_added_tokens_decoder().values()}
+    return word not in {*added, tokenizer.eos}
+
+
+def _shown(word: str) -> str:
+    return word if word.isprintable() else repr(word)
 
 
 def _marks(tokenizer: Tokenizer, wanted: Wanted) -> list[Finding]:

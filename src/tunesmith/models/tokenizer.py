@@ -69,7 +69,7 @@ def load(
     if check_names:
         _check_named(directory, backend, named)
     _check_numbered(directory, backend, config)
-    ends = _end_tokens(directory, backend)
+    ends, ends_from = _end_tokens(directory, backend)
     eos = named["eos"] or (ends[0] if ends else None)
     return Tokenizer(
         backend=backend,
@@ -80,6 +80,7 @@ def load(
         unk=named["unk"],
         chat_template=_chat_template(directory, config),
         stops=tuple(token for token in ends if token != eos),
+        stops_from=ends_from,
     )
 
 
@@ -344,15 +345,17 @@ def _check_numbered(directory: Path, backend: tokenizers.Tokenizer, config: dict
             )
 
 
-def _end_tokens(directory: Path, backend: tokenizers.Tokenizer) -> list[str]:
-    """Tokens that end an answer by generation_config.json, else by config.json, in their order."""
-    for name in ("generation_config.json", "config.json"):
+def _end_tokens(directory: Path, backend: tokenizers.Tokenizer) -> tuple[list[str], str]:
+    """Tokens that end an answer, in their order, and the file that says so."""
+    names = ("generation_config.json", "config.json")
+    for name in names:
         ids = files.read_json_if_there(directory / name).get("eos_token_id")
         if ids is not None:
             ids = ids if isinstance(ids, list) else [ids]
             tokens = [backend.id_to_token(i) for i in ids if isinstance(i, int) and i >= 0]
-            return [token for token in tokens if token is not None]  # padded rows have no token
-    return []
+            # padded rows have no token
+            return [token for token in tokens if token is not None], name
+    return [], names[0]
 
 
 def _chat_template(directory: Path, config: dict[str, Any]) -> str | None:

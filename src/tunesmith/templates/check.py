@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from tunesmith.errors import TemplateError
 from tunesmith.templates.choose import Renderer
-from tunesmith.templates.examples import PLAIN, PROBES, with_thoughts
+from tunesmith.templates.dated import DatedJinja
+from tunesmith.templates.examples import PLAIN, WITH_TOOLS, with_thoughts
 from tunesmith.templates.jinja import OwnJinja
 from tunesmith.templates.order import PROMPTING
 from tunesmith.templates.render import Template
@@ -52,10 +53,18 @@ def jinja_to_serve(renderer: Renderer, tokenizer: Tokenizer) -> str:
     return own if own is not None and same else renderer.jinja()
 
 
-def probes_for(renderer: Renderer) -> dict[str, Conversation]:
-    """Every conversation on which a template is compared, in its own marks of thoughts."""
+def probes_for(renderer: Renderer, *, tools: bool = True) -> dict[str, Conversation]:
+    """Every conversation on which a template is compared, in its own marks of thoughts.
+
+    Args:
+        renderer: the template.
+        tools: whether those with tools matter.
+    """
+    probes = PLAIN | WITH_TOOLS if tools else PLAIN
     marks = renderer.format.thinking if isinstance(renderer, Template) else None
-    return PROBES if marks is None else PROBES | with_thoughts(marks.open, marks.close)
+    if marks is None:
+        return probes
+    return probes | with_thoughts(marks.open, marks.close)
 
 
 def mismatch(
@@ -74,7 +83,7 @@ def mismatch(
     if source is None or source == renderer.jinja():
         return []
     try:
-        own = OwnJinja(source, tokenizer)
+        own = _on_the_same_day(source, tokenizer, renderer)
     except TemplateError as error:
         return [Mismatch("any", 0, renderer.name, str(error))]
     found = []
@@ -85,7 +94,7 @@ def mismatch(
         except TemplateError:  # no row can be like this one
             continue
         try:
-            theirs = _text(own, conversation, asking)
+            theirs = own.text(conversation, prompting=asking)
         except TemplateError as error:
             found.append(Mismatch(name, 0, ours[:_AROUND], f"refuses: {error.got}"))
             continue
@@ -95,6 +104,13 @@ def mismatch(
             around = slice(start, place + _AROUND)
             found.append(Mismatch(name, place, ours[around], theirs[around]))
     return found
+
+
+def _on_the_same_day(source: str, tokenizer: Tokenizer, renderer: Renderer) -> OwnJinja:
+    today = renderer.today if isinstance(renderer, Template | DatedJinja) else None
+    if today is None:
+        return OwnJinja(source, tokenizer)
+    return DatedJinja(source, tokenizer, today=today)
 
 
 def _text(renderer: Renderer, conversation: Conversation, asking: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from fnmatch import fnmatch
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from tunesmith.errors import TemplateError
 from tunesmith.templates import registry
+from tunesmith.templates.dated import DatedJinja
 from tunesmith.templates.format import read
 from tunesmith.templates.jinja import OwnJinja
 from tunesmith.templates.render import Template
@@ -83,7 +85,13 @@ class Asked(NamedTuple):
 _NOTHING = Asked()
 
 
-def choose(name: str | None, tokenizer: Tokenizer, asked: Asked = _NOTHING) -> Renderer:
+def choose(
+    name: str | None,
+    tokenizer: Tokenizer,
+    asked: Asked = _NOTHING,
+    *,
+    today: datetime.date | None = None,
+) -> Renderer:
     """The template of a run.
 
     Args:
@@ -91,6 +99,7 @@ def choose(name: str | None, tokenizer: Tokenizer, asked: Asked = _NOTHING) -> R
             template that the tokenizer brings.
         tokenizer: whose tokens the template uses.
         asked: what the run asks of it.
+        today: the date that some templates print; `None`: the clock's.
 
     Raises:
         TemplateError: unknown name (the nearest are given), a file that cannot be read, no
@@ -104,10 +113,10 @@ def choose(name: str | None, tokenizer: Tokenizer, asked: Asked = _NOTHING) -> R
                 need="template: <name>, so that training and serving use the same text",
                 hint=" or ".join(f"template: {n}" for n in candidates(tokenizer)[:4]),
             )
-        return _own(tokenizer.chat_template, tokenizer, asked)
+        return _own(tokenizer.chat_template, tokenizer, asked, today=today)
     if name.endswith(".jinja"):
-        return _own(_text_of(Path(name)), tokenizer, asked, name=name)
-    return unbound(name).bind(tokenizer, **asked._asdict())
+        return _own(_text_of(Path(name)), tokenizer, asked, name=name, today=today)
+    return unbound(name).bind(tokenizer, today=today, **asked._asdict())
 
 
 def unbound(name: str) -> Template:
@@ -122,7 +131,12 @@ def unbound(name: str) -> Template:
 
 
 def _own(
-    source: str, tokenizer: Tokenizer, asked: Asked, name: str = "the model's own"
+    source: str,
+    tokenizer: Tokenizer,
+    asked: Asked,
+    name: str = "the model's own",
+    *,
+    today: datetime.date | None,
 ) -> OwnJinja:
     if asked.tool_format is not None:
         need = "a named template: a Jinja template has its own syntax of tools"
@@ -131,8 +145,11 @@ def _own(
         "enable_thinking": False if asked.enable_thinking is False else None,
         "preserve_thinking": asked.preserve_thinking or None,
     }
-    return OwnJinja(
-        source, tokenizer, default_system=asked.default_system, options=options, name=name
+    system = asked.default_system
+    if today is None:
+        return OwnJinja(source, tokenizer, default_system=system, options=options, name=name)
+    return DatedJinja(
+        source, tokenizer, today=today, default_system=system, options=options, name=name
     )
 
 

@@ -31,12 +31,13 @@ PLAIN = {
     "generation prompt": Conversation(_TURNS[:1]),
 }
 """What two templates are compared on, by what is special about it."""
-PROBES = {
-    **PLAIN,
+WITH_TOOLS = {
     "with tools": Conversation(_TURNS[:2], tools=TOOLS),
+    "with tools and system text": Conversation(_TURNS[:2], "Be brief.", TOOLS),
     "a call and its result": Conversation(_CHAIN, tools=TOOLS),
 }
-"""The same with tools."""
+"""Further ones for rows with tools, which many a template puts otherwise without system text."""
+PROBES = PLAIN | WITH_TOOLS
 
 
 def shown(format: Format) -> Conversation:

@@ -93,6 +93,15 @@ class Roles(Part):
     stands between what is said beside the calls and the calls."""
 
 
+class Earlier(Part):
+    """How an earlier answer stands whose thought is not shown, where that is not words alone."""
+
+    lead: str = ""
+    """Before its words."""
+    stop: str = ""
+    """What ends it, with a thought or without one, in place of what ends the last answer."""
+
+
 class Thinking(Part):
     """How a family marks a thought inside an answer."""
 
@@ -103,6 +112,8 @@ class Thinking(Part):
     history: Literal["strip", "since_user", "keep"] = "strip"
     """Thoughts of earlier answers: left out, kept since the last question (so that a chain of
     tool calls keeps its thoughts), or kept."""
+    earlier: Earlier = Earlier()
+    """What stands around the words of an earlier answer."""
 
     @property
     def none(self) -> str:
@@ -142,6 +153,8 @@ class Format(Part):
     """The first stop word takes the place of the tokenizer's eos."""
     efficient_eos: bool = False
     """One eos after the last answer instead of one in every turn."""
+    open_ended: bool = False
+    """Answers are meant to have no end that is learned; without this such a template is refused."""
     replace_jinja: bool = False
     """The template is written into the tokenizer even where the model brings its own."""
     thinking: Thinking | None = None
@@ -216,7 +229,7 @@ def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 _KEYS: dict[str, tuple[str, ...]] = {
     model.__name__: tuple(model.model_fields)
-    for model in (Format, Roles, Turn, Thinking, Special, Token, Round, Later)
+    for model in (Format, Roles, Turn, Thinking, Earlier, Special, Token, Round, Later)
 }
 
 

@@ -250,7 +250,7 @@ class _Writer:
             unthought = go.when(not_thought, given)
             said = self._thought(self.marks) + said
         before = self._header() + unthought + "{{ $asking = false }}"
-        lead, closed = self._text(turn.lead), self._text((*turn.stop, *turn.after))
+        lead, closed = self._text(turn.lead), self._closing(turn)
         if self.describe is None:
             return before + lead + said + closed
         # by way of `$message`: the first condition on `.ToolCalls` is where Ollama seeks the mark
@@ -262,7 +262,7 @@ class _Writer:
             said += go.when("and .Content $message.ToolCalls", parting)
         if calling is None:
             return before + lead + said + self._calls("") + closed
-        ended = self._text((*calling.stop, *calling.after))
+        ended = self._closing(calling)
         called = self._calls(opened) + ended
         plain = go.when("not $message.ToolCalls", lead) if lead else ""
         return before + plain + said + go.when(".ToolCalls", called, otherwise=closed)
@@ -274,22 +274,34 @@ class _Writer:
             before += go.when(".Content", parted)
         return go.when(".ToolCalls", before, syntax.GO_WRITE or "")
 
+    def _closing(self, turn: Turn) -> str:
+        """What ends an answer; an earlier one may end otherwise."""
+        stop, after = self._text(turn.stop), self._text(turn.after)
+        if self.marks is not None and self.marks.earlier.stop:
+            stop = go.when("eq $number $last", stop, otherwise=go.text(self.marks.earlier.stop))
+        return stop + after
+
     def _thought(self, marks: Thinking) -> str:
-        """A thought that is shown; the server leaves its last line break in the field."""
+        """A thought that is shown, or what stands for none in an earlier answer.
+
+        The server leaves the last line break of a thought in the field.
+        """
         history = "keep" if self.template.preserve_thinking else marks.history
         shown = {
             "strip": "and .Thinking (eq $number $last)",
             "since_user": "and .Thinking (gt $number $asked)",
             "keep": ".Thinking",
         }[history]
+        lead = marks.earlier.lead and go.when("ne $number $last", go.text(marks.earlier.lead))
         if not self.thinks:
-            return ""
+            return lead
         close = marks.close
         ended = ""
         if close.startswith("\n"):
             close = close.removeprefix("\n")
             ended = go.when(go.ends_in(".Thinking", "\n"), otherwise="\n")
-        return go.when(shown, go.text(marks.open), "{{ .Thinking }}", ended, go.text(close))
+        thought = (go.text(marks.open), "{{ .Thinking }}", ended, go.text(close))
+        return go.when(shown, *thought, otherwise=lead)
 
     def _plain(self, pieces: Text) -> str:
         return self.template.text(pieces)

@@ -21,7 +21,14 @@ from tunesmith.templates.order import ANSWERING, check_order
 from tunesmith.templates.page import Page
 from tunesmith.templates.shape import Shape
 from tunesmith.templates.spans import joined
-from tunesmith.templates.thoughts import Form, History, after_thought, as_given, has_thought
+from tunesmith.templates.thoughts import (
+    Form,
+    History,
+    after_thought,
+    as_given,
+    has_thought,
+    parted,
+)
 from tunesmith.types import Call, Conversation, Message, Span, Tokenizer
 
 
@@ -40,6 +47,8 @@ class Template:
         preserve_thinking: earlier answers keep their thoughts.
         tool_format: in place of the file's.
         today: the date that some tool formats print; `None`: the clock's.
+        steering: its marks of thoughts hold control tokens, so those that stand around a thought
+            are the template's text, not a speaker's words.
         notes: what the plan should say about this pairing.
     """
 
@@ -52,6 +61,7 @@ class Template:
     preserve_thinking: bool = False
     tool_format: str | None = None
     today: datetime.date | None = None
+    steering: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -61,9 +71,19 @@ class Template:
 
     @property
     def stop_words(self) -> tuple[str, ...]:
-        """Strings that end an answer: eos first, then the file's stop words."""
-        words = (self.eos, *self.format.stop_words)
-        return tuple(dict.fromkeys(word for word in words if word))
+        """Strings that end an answer: eos, the file's stop words, other ends that are learned."""
+        words = [word for word in (self.eos, *self.format.stop_words) if word]
+        for end in self.ends:
+            if end and not any(word in end for word in words):
+                words.append(end.strip() or end)
+        return tuple(dict.fromkeys(words))
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Last learned text of an answer and of one that calls tools; empty ones end in nothing."""
+        if self.format.efficient_eos:
+            return (self.eos,)
+        return (self._layout.assistant.stop, self._layout.function.stop)
 
     @property
     def system(self) -> str:
@@ -109,7 +129,14 @@ class Template:
             notes = (f"template {self.name} begins with bos; the tokenizer has none, so none is",)
         starts = tokenizer.backend.encode("").tokens[:1] == [bos]
         start = bos if bos and starts else ""
-        bound = replace(self, bos=bos or "", eos=eos or "", start=start, notes=notes, **asked)
+        marks = self.format.thinking
+        added = tokenizer.backend.get_added_tokens_decoder().values()
+        steering = marks is not None and any(
+            token.special and token.content in marks.open + marks.close for token in added
+        )
+        bound = replace(
+            self, bos=bos or "", eos=eos or "", start=start, steering=steering, notes=notes, **asked
+        )
         assert bound.tool_syntax, "an unknown one has been refused"
         return bound
 
@@ -317,13 +344,15 @@ class Template:
         page.own(header + (form.none if silenced else ""))
         page.begin_answer()
         start = page.length
-        page.learn(("" if silenced else form.none) + turn.lead, trained)
-        page.learn(form.words, trained, control=False)
+        page.learn(("" if silenced else form.none) + form.lead + turn.lead, trained)
+        marks = self.format.thinking if self.steering else None
+        for text, own in parted(form.words, marks) if marks else [(form.words, False)]:
+            page.learn(text, trained, control=own)
         if message.calls:
             page.learn(turn.between + self._parting(form.words), trained)
             for span in self.tool_syntax.write(message.calls):
                 page.learn(span.text, trained, control=span.control)
-        page.learn(turn.stop, trained)
+        page.learn(form.stop or turn.stop, trained)
         page.own(turn.after)
         page.answers.append((start, page.length))
 

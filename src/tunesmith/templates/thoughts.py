@@ -20,6 +20,10 @@ class Form(NamedTuple):
     words: str
     none: str = ""
     """What stands before them because nothing was thought."""
+    lead: str = ""
+    """What stands before them because the answer is an earlier one without its thought."""
+    stop: str = ""
+    """What ends an earlier answer in place of the turn's own end; empty: that does."""
 
 
 def has_thought(words: str, marks: Thinking) -> bool:
@@ -40,6 +44,15 @@ def without_thought(words: str, marks: Thinking) -> str:
 def after_thought(words: str, marks: Thinking) -> str:
     """What an answer says behind its thought."""
     return words.split(marks.close.strip())[-1].lstrip("\n")
+
+
+def parted(words: str, marks: Thinking) -> list[tuple[str, bool]]:
+    """An answer in pieces, and whether each is a mark: of a whole thought that begins it."""
+    opened, closed = marks.open.strip(), marks.close.strip()
+    if not words.startswith(opened) or closed not in words.removeprefix(opened):
+        return [(words, False)]
+    thought, _, rest = words.removeprefix(opened).partition(closed)
+    return [(opened, True), (thought, False), (closed, True), (rest, False)]
 
 
 def as_given(words: str, marks: Thinking | None, *, enable_thinking: bool | None) -> Form:
@@ -90,9 +103,10 @@ class History:
             return as_given(words, self.marks, enable_thinking=self.enable_thinking)
         asked = max((i for i in range(last + 1) if self.messages[i].role == "user"), default=-1)
         kept = self.policy == "keep" or (self.policy == "since_user" and number > asked)
-        if kept and self.enable_thinking is not False:
-            return Form(words)
-        return Form(without_thought(words, self.marks))
+        if not kept or self.enable_thinking is False:
+            words = without_thought(words, self.marks)
+        lead = "" if has_thought(words, self.marks) else self.marks.earlier.lead
+        return Form(words, lead=lead, stop=self.marks.earlier.stop)
 
     def reads_as_given(self, number: int, last: int) -> bool:
         """Whether the text up to the end of an answer is the one that it was given in."""

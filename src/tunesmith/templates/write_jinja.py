@@ -153,13 +153,19 @@ class _Writer:
             none = _put("unthought")
         if calls is None:
             body = _put(self._joined(lead, "content")) + self._calls("")
-            closing = _put(self._text((*turn.stop, *turn.after)))
-            return before + none + body + closing
-        plain = _put(self._joined(lead, "content", self._text((*turn.stop, *turn.after))))
+            return before + none + body + _put(self._closing(turn))
+        plain = _put(self._joined(lead, "content", self._closing(turn)))
         calling = "{{- content }}" + self._calls(_put(self._text(calls.lead)))
-        calling += _put(self._text((*calls.stop, *calls.after)))
+        calling += _put(self._closing(calls))
         either = f"{{%- if message['tool_calls'] %}}{calling}{{%- else %}}{plain}{{%- endif %}}"
         return before + none + either
+
+    def _closing(self, turn: Turn) -> str:
+        """What ends an answer, as an expression; an earlier one may end otherwise."""
+        if self.marks is None or not self.marks.earlier.stop:
+            return self._text((*turn.stop, *turn.after))
+        stop = f"({self._text(turn.stop)} if given else {literal(self.marks.earlier.stop)})"
+        return self._joined(stop, self._text(turn.after))
 
     def _calls(self, before: str) -> str:
         syntax = self.template.tool_syntax
@@ -184,6 +190,7 @@ class _Writer:
         )
         whole = f"{opened} in content and {closed} in content.split({opened}, 1)[1]"
         given = "(loop.last and not add_generation_prompt)"
+        lead = literal(marks.earlier.lead)
         return "".join(
             (
                 f"{{%- set given = {given} %}}",
@@ -191,8 +198,8 @@ class _Writer:
                     f"(thinking is false or not (given or {kept})) and {whole}",
                     f"{{%- set content = {without} %}}",
                 ),
-                f"{{%- set unthought = {literal(marks.none)} if given and not ({opened} in content "
-                f"or {closed} in content) else '' %}}",
+                f"{{%- set unthought = ({literal(marks.none)} if given else {lead}) "
+                f"if not ({opened} in content or {closed} in content) else '' %}}",
             )
         )
 

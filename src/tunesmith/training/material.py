@@ -6,6 +6,7 @@ files; `planning.py` does the arithmetic.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 from itertools import pairwise
 from pathlib import Path
@@ -71,15 +72,20 @@ class Material(NamedTuple):
     """What the template wants of the tokenizer and does not get, and what tokens are new."""
     words: Words | None = None
     """Tokens that the run adds."""
+    day: datetime.date | None = None
+    """What a template prints that prints the date."""
 
 
-def gather(run: Run, report: Report, *, weights: bool = True) -> Material:
+def gather(
+    run: Run, report: Report, *, weights: bool = True, today: datetime.date | None = None
+) -> Material:
     """Find, read and check everything that a run needs.
 
     Args:
         run: what was asked.
         report: what the user sees.
         weights: whether they must be there too (they are not read); a plan does without.
+        today: the date that some templates print; `None`: the clock's.
 
     Raises:
         Error: whatever is missing or wrong, the first in the order of the run file.
@@ -87,7 +93,8 @@ def gather(run: Run, report: Report, *, weights: bool = True) -> Material:
     directory = fetch(run, str(run.model.model_name_or_path), report, weights=weights)
     adapter_directories = tuple(fetch(run, name, report) for name in run.model.adapter_name_or_path)
     known = facts.facts(directory, trust_remote_code=run.model.trust_remote_code)
-    words = _words(run, directory, adapter_directories, known.vocab)
+    today = today or datetime.date.today()  # one for all rows, though midnight may pass
+    words = _words(run, directory, adapter_directories, known.vocab, today=today)
     tokenizer, renderer = words.tokenizer, words.renderer
     tokenizer_notes = new_tokens.notes(run, words, known.vocab)
     known = known._replace(vocab=words.extended.rows)
@@ -117,15 +124,24 @@ def gather(run: Run, report: Report, *, weights: bool = True) -> Material:
         adapter_notes=tuple(differences(directory, name, adapter_directories)) if weights else (),
         tokenizer_notes=tuple(tokenizer_notes),
         words=words,
+        day=today,
     )
 
 
-def _words(run: Run, directory: Path, adapter_directories: tuple[Path, ...], rows: int) -> Words:
+def _words(
+    run: Run,
+    directory: Path,
+    adapter_directories: tuple[Path, ...],
+    rows: int,
+    *,
+    today: datetime.date,
+) -> Words:
     """Tokenizer and template, with the tokens of the adapters and those that the run adds."""
     trust = run.model.trust_remote_code
     place = adapter_rows.tokenizer_directory(directory, adapter_directories)
     rows = max(rows, *(1 + adapter_rows.last_id(path) for path in adapter_directories), 0)
-    words = new_tokens.words(run, tokenizers.load(place, trust_remote_code=trust), rows)
+    loaded = tokenizers.load(place, trust_remote_code=trust)
+    words = new_tokens.words(run, loaded, rows, today=today)
     if adapter_directories and not getattr(run.method, "create_new_adapter", True):
         new_tokens.refuse_more(run, words)
     return words
@@ -209,7 +225,7 @@ def check_tokenizer(
     """
     found = doctor.check(tokenizer, rows, wanted=wanted(renderer, tokenizer))
     for finding in found.errors[:1]:
-        key = "template" if finding.what == "stop word" else "model_name_or_path"
+        key = "template" if finding.what in ("stop word", "end") else "model_name_or_path"
         raise ConfigError(
             run.where(key),
             got=f"{finding.what}: {finding.found}",

@@ -5,6 +5,7 @@ With `resize_vocab: true` the stop words of a named template that are no tokens 
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 from collections.abc import Mapping
@@ -47,13 +48,16 @@ class Words(NamedTuple):
         make_rows(model, self.extended, like=self.like)
 
 
-def words(run: Run, tokenizer: Tokenizer, rows: int) -> Words:
+def words(
+    run: Run, tokenizer: Tokenizer, rows: int, *, today: datetime.date | None = None
+) -> Words:
     """Tokenizer and template of a run, with the tokens that it adds.
 
     Args:
         run: what was asked.
         tokenizer: of the model, or of the adapter that is gone on with.
         rows: of the model's embedding.
+        today: see `templates.choose`.
 
     Raises:
         ConfigError: a file of descriptions that cannot be read.
@@ -63,11 +67,11 @@ def words(run: Run, tokenizer: Tokenizer, rows: int) -> Words:
     described = _described(run)
     special = tuple(described) or run.model.add_special_tokens
     extended = extend(tokenizer, rows, plain=run.model.add_tokens, special=special)
-    renderer = _renderer(run, extended.tokenizer)
+    renderer = _renderer(run, extended.tokenizer, today)
     if run.model.resize_vocab and not isinstance(renderer, OwnJinja):
         stops = not_tokens(extended.tokenizer, renderer.stop_words)
         extended = extend(tokenizer, rows, plain=run.model.add_tokens, special=(*special, *stops))
-        renderer = _renderer(run, extended.tokenizer)
+        renderer = _renderer(run, extended.tokenizer, today)
     backend = tokenizer.backend
     like = {
         token.token: backend.encode(described[token.token], add_special_tokens=False).ids
@@ -125,8 +129,8 @@ def _changed(extended: Extended) -> bool:
     return bool(extended.new or extended.known)
 
 
-def _renderer(run: Run, tokenizer: Tokenizer) -> Renderer:
-    return choose(run.dataset.template, tokenizer, Asked.of(run.dataset))
+def _renderer(run: Run, tokenizer: Tokenizer, today: datetime.date | None) -> Renderer:
+    return choose(run.dataset.template, tokenizer, Asked.of(run.dataset), today=today)
 
 
 def _described(run: Run) -> dict[str, str]:

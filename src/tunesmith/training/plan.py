@@ -70,6 +70,8 @@ class Plan:
     notes: tuple[str, ...]
     """What a careful reader would want to know."""
     identity: dict[str, Any]
+    day: str = ""
+    """The date that templates print which print one, YYYY-MM-DD: of the first start."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -13,7 +13,7 @@ from tunesmith.data.batches import packs
 from tunesmith.data.split import fingerprint
 from tunesmith.errors import ConfigError
 from tunesmith.models.facts import Facts
-from tunesmith.templates import mismatch, stop_ids
+from tunesmith.templates import mismatch, probes_for, stop_ids
 from tunesmith.training import memory
 from tunesmith.training.material import Material
 from tunesmith.training.memory import Layout, Shape
@@ -181,6 +181,7 @@ def _described(run: Run, material: Material) -> dict[str, Any]:
         "attention": _attention(material),
         "stop_tokens": tuple(str(material.tokenizer.backend.id_to_token(i)) for i in chosen),
         "output_dir": str(run.output.output_dir),
+        "day": str(material.day),
         "ledger": tuple(material.data.ledger.lines()),
     }
 
@@ -343,7 +344,8 @@ def _against_the_models_own(run: Run, material: Material) -> list[str]:
     Raises:
         ConfigError: it does, and the run refuses that.
     """
-    found = mismatch(material.renderer, material.tokenizer)
+    probes = probes_for(material.renderer, tools=material.data.tools)
+    found = mismatch(material.renderer, material.tokenizer, probes)
     if not found:
         return []
     first = found[0]

@@ -6,6 +6,7 @@ learned, and nothing else. Logging, saving, workers, trackers and micro-batches 
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,7 +53,7 @@ class Record(NamedTuple):
     asked: dict[str, Any]
     """The keys of the run file, to name what differs."""
     facts: dict[str, Any]
-    """What must stay as it was at the first start: layout of micro-batches, threads."""
+    """What must stay as it was at the first start: layout of micro-batches, threads, the day."""
     result: Mapping[str, store.FileFact] = {}
     """The files of a finished run that nobody edits, as they were written."""
 
@@ -77,6 +78,8 @@ def read(output_dir: Path) -> Record | None:
         facts = {"layout": dict(data["facts"]["layout"]), "threads": int(data["facts"]["threads"])}
         if not 1 <= facts["threads"] <= _MOST_THREADS:
             raise ValueError(f"{facts['threads']} threads")
+        if "day" in data["facts"]:  # a record of an earlier Tunesmith has none
+            facts["day"] = str(datetime.date.fromisoformat(data["facts"]["day"]))
         return Record(
             dict(data["identity"]),
             int(data["steps"]),
@@ -95,6 +98,17 @@ def read(output_dir: Path) -> Record | None:
             need="the record that Tunesmith wrote",
             hint="another output_dir, or move this directory away",
         ) from error
+
+
+def day(output_dir: Path) -> datetime.date | None:
+    """The day of the first start, which some templates print; `None`: no start is recorded.
+
+    Raises:
+        OutputError: see `read`.
+    """
+    before = read(output_dir)
+    text = before.facts.get("day") if before else None
+    return datetime.date.fromisoformat(text) if text else None
 
 
 def write(output_dir: Path, record: Record) -> None:

@@ -7,6 +7,7 @@ nothing is written before the decision about the output directory has been made.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -45,16 +46,31 @@ class Result(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def plan(run: Run, report: Report, *, weights: bool = False) -> tuple[Plan, Material]:
+def plan(
+    run: Run, report: Report, *, weights: bool = False, today: datetime.date | None = None
+) -> tuple[Plan, Material]:
     """Plan without training; weights need not have been downloaded.
+
+    Args:
+        run: what was asked.
+        report: what the user sees.
+        weights: whether they must be there.
+        today: the date that some templates print; `None`: that of the start that is gone on with.
 
     Raises:
         Error: whatever is missing or wrong.
     """
     require(run, "model_name_or_path", "dataset")
     trackers.check(run.output.report_to)
-    material = gather(run, report, weights=weights)
+    material = gather(run, report, weights=weights, today=today or _day(run))
     return planning.make(run, material), material
+
+
+def _day(run: Run) -> datetime.date | None:
+    """That of the start which the run would go on from: its rows may hold the date."""
+    if run.output.output_dir is None or run.train.resume_from_checkpoint is False:
+        return None
+    return resume.day(Path(run.output.output_dir))
 
 
 def train(
@@ -91,6 +107,9 @@ def train(
             start_over=run.train.resume_from_checkpoint is False,
             in_use=_in_use(run, material),
         )
+        if start.kind == "fresh" and planned.day != str(datetime.date.today()):
+            today = datetime.date.today()  # the day was that of a run which is moved aside
+            planned, material = plan(run, report, weights=True, today=today)
         if start.kind == "finished":
             return Result("finished before", output_dir, planned, *_results(output_dir))
         before = resume.read(output_dir) if start.kind == "resume" else None
@@ -159,7 +178,11 @@ def _begin(run: Run, planned: Plan, output_dir: Path) -> resume.Record:
         steps=planned.steps,
         finished=False,
         asked=dict(run.asked),
-        facts={"layout": layout._asdict(), "threads": torch.get_num_threads()},
+        facts={
+            "layout": layout._asdict(),
+            "threads": torch.get_num_threads(),
+            "day": planned.day,
+        },
     )
     resume.write(output_dir, record)
     return record

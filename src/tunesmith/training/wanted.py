@@ -32,6 +32,8 @@ def wanted(renderer: Renderer, tokenizer: Tokenizer) -> Wanted:
         ends=() if own else tuple(word for word in words if word in learned),
         marks=tuple(dict.fromkeys(_MARK.findall(control))),
         needs_bos=_begins_with_bos(renderer),
+        endless=isinstance(renderer, Template) and not all(renderer.ends),
+        open_ended=isinstance(renderer, Template) and renderer.format.open_ended,
     )
 
 
