@@ -7,12 +7,13 @@ here; see `repair`.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from tunesmith.errors import ModelError
 from tunesmith.models import tokenizer as tokenizers
-from tunesmith.models.padded import SENTENCES, Padded, padded
+from tunesmith.models.padded import SENTENCES, Padded, filler, padded
 from tunesmith.types import Tokenizer
 
 Level = Literal["ok", "note", "warning", "error"]
@@ -65,8 +66,8 @@ class Report(NamedTuple):
 
     directory: str
     tokens: int
-    rows: int
-    """Of the embedding."""
+    rows: int | None
+    """Of the embedding; `None`: there is no model beside the tokenizer."""
     findings: tuple[Finding, ...]
     example: Padded | None
     """`None` where no token can stand for padding."""
@@ -83,10 +84,12 @@ class Report(NamedTuple):
 
     def lines(self) -> list[str]:
         """For people."""
-        out = [f"tokenizer  {self.directory}: {self.tokens:,} tokens, {self.rows:,} rows"]
+        rows = "no model beside it" if self.rows is None else f"{self.rows:,} rows"
+        out = [f"tokenizer  {self.directory}: {self.tokens:,} tokens, {rows}"]
+        width = max((len(finding.what) for finding in self.findings), default=0)
         for finding in self.findings:
-            out.append(f"  {finding.level:<8} {finding.what:<10} {finding.found}")
-            out += [f"{'':<22}{text}" for text in finding[3:] if text]
+            out.append(f"  {finding.level:<8} {finding.what:<{width}} {finding.found}")
+            out += [f"{'':<{width + 12}}{text}" for text in finding[3:] if text]
         return out + (self.example.lines() if self.example else [])
 
     def as_dict(self) -> dict[str, Any]:
@@ -102,7 +105,7 @@ class Report(NamedTuple):
 
 def check(
     tokenizer: Tokenizer,
-    rows: int,
+    rows: int | None,
     *,
     wanted: Wanted | None = None,
     further: Sequence[Finding] = (),
@@ -111,14 +114,14 @@ def check(
 
     Args:
         tokenizer: may name tokens that do not exist (`check_names` of `tokenizer.load`).
-        rows: of the model's embedding.
+        rows: of the model's embedding; `None`: there is no model to look at.
         wanted: what the template asks; `None`: no template is looked at.
         further: findings of others, put at the end.
     """
     findings = [_named(tokenizer, name, wanted) for name in NAMES]
     findings += _same(tokenizer)
     findings += [_beginning(tokenizer)] if tokenizer.id_of(tokenizer.bos) is not None else []
-    findings.append(_rows(tokenizer, rows, wanted))
+    findings += [] if rows is None else [_rows(tokenizer, rows, wanted)]
     if wanted is not None:
         findings += [_stop_word(tokenizer, word, wanted) for word in wanted.stop_words]
         findings += _marks(tokenizer, wanted)
@@ -184,9 +187,16 @@ def _named(tokenizer: Tokenizer, name: str, wanted: Wanted | None) -> Finding:
             "error",
             f"{token}, which is no token of the vocabulary",
             f"{_ROLES[name]} would be spelt in pieces, or get an id that the model has no row for",
-            f"--fix {name}=TOKEN --output DIR",
+            _fix(tokenizer, name),
         )
     return Finding(name, "ok", f"{token} (id {number})")
+
+
+def _fix(tokenizer: Tokenizer, name: str, token: str | None = None) -> str:
+    """The command that names a token, as a shell takes it: most tokens hold `<`, `|` and `>`."""
+    named = f"{name}={token or 'TOKEN'}"
+    words = ("tunesmith", "tokenizer", "check", str(tokenizer.path), "--fix", named)
+    return f"{shlex.join(words)} --output DIR"
 
 
 def _no_bos(tokenizer: Tokenizer, wanted: Wanted | None) -> Finding:
@@ -196,9 +206,10 @@ def _no_bos(tokenizer: Tokenizer, wanted: Wanted | None) -> Finding:
             "warning",
             "none",
             f"template {wanted.name} begins with it; texts are trained and served without",
-            "--fix bos=TOKEN --output DIR, or another template",
+            f"{_fix(tokenizer, 'bos')}; or another template",
         )
-    return Finding("bos", "note", "none; nothing asks for it")
+    which = f"template {wanted.name} does" if wanted else "most templates do"
+    return Finding("bos", "note", f"none; {which} not need one")
 
 
 def _no_eos(tokenizer: Tokenizer, wanted: Wanted | None) -> Finding:
@@ -208,20 +219,20 @@ def _no_eos(tokenizer: Tokenizer, wanted: Wanted | None) -> Finding:
     level: Level = "error" if wanted is not None else "warning"
     return Finding(
         "eos", level, "none", "nothing ends an answer: a model talks on until it is cut off",
-        "--fix eos=TOKEN --output DIR",
+        _fix(tokenizer, "eos"),
     )  # fmt: skip
 
 
 def _no_unk(tokenizer: Tokenizer, wanted: Wanted | None) -> Finding:
     ids = tokenizer.backend.encode(_RARE, add_special_tokens=False).ids
     if all(sign in tokenizer.backend.decode(ids) for sign in _RARE.split()):
-        return Finding("unk", "note", "none; every text has tokens, so nothing asks for it")
+        return Finding("unk", "note", "none; not needed: every text has tokens")
     return Finding(
         "unk",
         "warning",
         "none, and some characters have no token",
         "such characters are dropped from every text without a trace",
-        "--fix unk=TOKEN --output DIR",
+        _fix(tokenizer, "unk"),
     )
 
 
@@ -230,8 +241,8 @@ def _no_pad(tokenizer: Tokenizer, wanted: Wanted | None) -> Finding:
         "pad",
         "note",
         "none; training here pads nothing",
-        "other tools that batch texts ask for one; unk or eos will do",
-        f"--fix pad={tokenizer.unk or tokenizer.eos or 'TOKEN'} --output DIR",
+        "other tools that batch texts need one; unk or eos will do",
+        _fix(tokenizer, "pad", filler(tokenizer)),
     )
 
 
@@ -305,8 +316,7 @@ def _rows(tokenizer: Tokenizer, rows: int, wanted: Wanted | None) -> Finding:
         level,
         f"{rows:,} rows, none for {shown}{more}",
         "a text that holds such a token stops the model with an error",
-        "fetch tokenizer and model from one source, or --fix NAME=TOKEN --output DIR, which "
-        "makes the rows",
+        "fetch tokenizer and model from one source, or make the rows: " + _fix(tokenizer, "NAME"),
     )
 
 
