@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from tunesmith.errors import TemplateError
 from tunesmith.templates import conversation
+from tunesmith.templates.keys import follow, takes
 
 
 class Part(BaseModel):
@@ -162,8 +163,14 @@ def read(text: str, where: str, parent: Callable[[str], Format]) -> dict[str, Fo
     found: dict[str, Format] = {}
     try:
         documents = list(YAML(typ="safe", pure=True).load_all(text))
-    except YAMLError as error:
-        raise TemplateError(where, got=str(error), need="a YAML file") from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        problem = " ".join(filter(None, (error.context, error.problem)))
+        raise TemplateError(place, need=f"valid YAML: {problem}") from None
+    except (YAMLError, RecursionError, ValueError) as error:
+        need = f"valid YAML: {error}".split("\n")[0]
+        raise TemplateError(where, need=need) from None
     for document in documents:
         if not isinstance(document, dict):
             need = "a mapping with name and roles in every document"
@@ -186,11 +193,19 @@ def _one(document: dict[str, Any], where: str, parent: Callable[[str], Format]) 
             del fields["name"]
     if "like" in fields:
         name = str(fields.pop("like"))
-        base = parent(name).model_dump()
+        base = _parent(parent, name, where).model_dump()
         base = {key: value for key, value in base.items() if key not in ("name", "models")}
         fields = _laid_over(base, fields)
     fields.setdefault("name", re.sub(r".*/|\.ya?ml$", "", where))
     return from_fields(fields, where)
+
+
+def _parent(parent: Callable[[str], Format], name: str, where: str) -> Format:
+    try:
+        return parent(name)
+    except TemplateError as error:
+        need, hint = error.need, error.hint
+        raise TemplateError(f"{where}: like", got=name, need=need, hint=hint) from None
 
 
 def from_fields(fields: Mapping[str, Any], where: str) -> Format:
@@ -214,24 +229,37 @@ def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return joined
 
 
-_KEYS: dict[str, tuple[str, ...]] = {
-    model.__name__: tuple(model.model_fields)
-    for model in (Format, Roles, Turn, Thinking, Special, Token, Round, Later)
-}
-
-
 def _refusal(error: ValidationError, where: str) -> TemplateError:
-    first = error.errors(include_url=False)[0]
-    pieces = ("str", "Special", "Token", "Round", "Later")
-    place = [str(part) for part in first["loc"] if part not in pieces]
+    """The first mistake in words: a key that is not there before one that is missing for it."""
+    places = [(one, _place(one["loc"])) for one in error.errors(include_url=False)]
+    unknown = (
+        (one, place) for one, place in places
+        if one["type"] == "extra_forbidden" and not _PIECES & {*map(str, one["loc"])}
+    )  # fmt: skip
+    first, place = next(unknown, places[0])
+    holder, annotation = follow(Format, place)
     full = ".".join([where, *place])
-    if first["type"] != "extra_forbidden":
-        got = first["input"] if first["type"] != "missing" else None
-        return TemplateError(full, got=got, need=first["msg"][0].lower() + first["msg"][1:])
-    holder = {1: "Format", 2: "Roles" if place[0] == "roles" else "Thinking"}.get(
-        len(place), "Turn"
+    if first["type"] == "extra_forbidden" and annotation is None:
+        known = (*holder.model_fields, *(("like",) if holder is Format else ()))
+        near = difflib.get_close_matches(place[-1], known, 1)
+        need = f"a key of {_CALLED[holder.__name__]}: {', '.join(known)}"
+        return TemplateError(full, need=need, hint="".join(near))
+    if first["type"] == "missing":
+        return TemplateError(full, got="nothing", need=takes(annotation))
+    hint = f"tool_format: {first['input']}" if place == ["tools"] else ""
+    need = (
+        f"{takes(annotation)} (letters, digits, _ . -)" if place == ["name"] else takes(annotation)
     )
-    known = _KEYS[holder] + (("like",) if holder == "Format" else ())
-    near = difflib.get_close_matches(place[-1], known, 1)
-    hint = f"{near[0]}" if near else ""
-    return TemplateError(full, need=f"a key of {holder}: {', '.join(known)}", hint=hint)
+    return TemplateError(full, got=first["input"], need=need, hint=hint)
+
+
+_CALLED = {"Format": "a template", "Roles": "roles", "Turn": "a turn", "Thinking": "thinking"}
+_PIECES = {"str", "Special", "Token", "Round", "Later"}
+"""What pydantic puts into the place of an error for the kinds that a text may be of."""
+
+
+def _place(loc: tuple[int | str, ...]) -> list[str]:
+    """The keys of a template file that lead to a mistake; numbers of a list are left out."""
+    names = [str(part) for part in loc if isinstance(part, str)]
+    kinds = [number for number, name in enumerate(names) if name in _PIECES]
+    return names[: kinds[0]] if kinds else names

@@ -72,7 +72,8 @@ def format(name: str) -> Format:
         near = difflib.get_close_matches(name, names(), 3, cutoff=0.5)
         raise TemplateError(
             f"template: {name}",
-            need=f"one of {', '.join(names())}; or a .yaml or .jinja file",
+            need=f"the name of a template (`tunesmith template list` shows all {len(names())}), "
+            "or a .yaml or .jinja file",
             hint=" or ".join(near),
         )
     return _family(_index()[name])[name]
