@@ -375,7 +375,7 @@ def test_a_model_that_nobody_has_heard_of_is_added_as_the_page_says(tmp_path, mo
                 assert main(words[1:]) == 0, (words, capsys.readouterr())
                 said += capsys.readouterr().out
             continue
-        place = Path(re.findall(r"`([\w./-]+\.(?:json|yaml))`", block.before)[-1])
+        place = Path(re.findall(r"`([\w./-]+\.(?:jsonl?|yaml))`", block.before)[-1])
         place.parent.mkdir(exist_ok=True)
         place.write_text(block.text, encoding="utf8")
     assert "⟦21 °C.<eos>⟧" in said

@@ -15,7 +15,7 @@ from tunesmith.templates.render import Template
 from tunesmith.templates.shape import Shape
 from tunesmith.types import Conversation, Span, Tokenizer
 
-_MARK = re.compile(r"<[^\s<>]+>|\[/?[A-Z_]+\]")
+MARK = re.compile(r"<[^\s<>]+>|\[/?[A-Z_]+\]")
 """What looks like a control token in a template's text."""
 
 
@@ -106,7 +106,7 @@ def choose(name: str | None, tokenizer: Tokenizer, asked: Asked = _NOTHING) -> R
             )
         return _own(tokenizer.chat_template, tokenizer, asked)
     if name.endswith(".jinja"):
-        return _own(_text_of(Path(name)), tokenizer, asked, name=name)
+        return _own(text_of(Path(name)), tokenizer, asked, name=name)
     return unbound(name).bind(tokenizer, **asked._asdict())
 
 
@@ -118,7 +118,7 @@ def unbound(name: str) -> Template:
     """
     if not name.endswith((".yaml", ".yml")):
         return registry.get(name)
-    return Template(list(read(_text_of(Path(name)), name, registry.format).values())[-1])
+    return Template(list(read(text_of(Path(name)), name, registry.format).values())[-1])
 
 
 def _own(
@@ -145,7 +145,7 @@ def candidates(tokenizer: Tokenizer) -> list[str]:
     here = tokenizer.path.name.lower()
     by_name, by_token, plain = [], [], []
     for name in registry.names():
-        marks = _MARK.findall(registry.get(name).control_text())
+        marks = MARK.findall(registry.get(name).control_text())
         if any(fnmatch(here, p.lower()) for p in registry.format(name).models):
             by_name.append(name)
         elif not marks:
@@ -155,7 +155,12 @@ def candidates(tokenizer: Tokenizer) -> list[str]:
     return by_name + by_token + plain
 
 
-def _text_of(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """What a template file holds.
+
+    Raises:
+        TemplateError: it cannot be read.
+    """
     try:
         return path.read_text(encoding="utf8")
     except (OSError, UnicodeDecodeError) as error:
