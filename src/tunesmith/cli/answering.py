@@ -15,6 +15,7 @@ from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_rows import last_id, tokenizer_directory
 from tunesmith.models.lineage import differences
 from tunesmith.templates import Asked, OwnJinja, Renderer, Template, choose
+from tunesmith.templates.choose import is_here
 from tunesmith.templates.parse import parse
 from tunesmith.training.material import fetch
 from tunesmith.types import Call, Conversation, Message, Tokenizer
@@ -89,7 +90,8 @@ def find(run: Run, report: Any) -> Found:
     place = tokenizer_directory(directory, paths)
     tokenizer = tokenizers.load(place, trust_remote_code=run.model.trust_remote_code)
     wording, notes = _as_trained(run, (paths or [directory])[-1])
-    renderer = choose(wording.template, tokenizer, Asked.of(wording))
+    renderer, saved = _renderer(wording, tokenizer, (paths or [directory])[-1])
+    notes += saved
     notes += differences(directory, meant.model, paths)
     split = wording.split_special_tokens
     return Found(meant, directory, tuple(paths), tokenizer, renderer, split, tuple(notes))
@@ -126,6 +128,25 @@ def _as_trained(run: Run, weights: Path) -> tuple[Any, list[str]]:
         for key in other
     ]
     return run.dataset.model_copy(update=own), notes
+
+
+def _renderer(wording: Any, tokenizer: Tokenizer, weights: Path) -> tuple[Renderer, list[str]]:
+    """The template of a run, or what stands beside its weights where that is not here.
+
+    A program can register templates, and a template file can be elsewhere; the directory that was
+    trained brings the same text as Jinja.
+    """
+    asked, name = Asked.of(wording), wording.template
+    saved, before = weights / "chat_template.jinja", trained(weights)
+    as_trained = before is not None and before.run.dataset.template == name
+    if is_here(name) or not as_trained or not saved.is_file():
+        return choose(name, tokenizer, asked), []
+    asked = asked._replace(tool_format=None, default_system=asked.default_system or None)
+    note = (
+        f"template {name} is not here (a program registered it, or its file is elsewhere): "
+        f"{saved}, which was saved in training, is used; template=FILE.yaml would replace it"
+    )
+    return choose(str(saved), tokenizer, asked), [note]
 
 
 def _said(value: Any) -> str:

@@ -110,6 +110,13 @@ def choose(name: str | None, tokenizer: Tokenizer, asked: Asked = _NOTHING) -> R
     return unbound(name).bind(tokenizer, **asked._asdict())
 
 
+def is_here(name: str | None) -> bool:
+    """Whether a name leads to a template: shipped, registered in this process, or a file."""
+    if name is None or name.endswith((".yaml", ".yml", ".jinja")):
+        return name is None or Path(name).is_file()
+    return name in registry.names()
+
+
 def unbound(name: str) -> Template:
     """A shipped template, or the last one of a `.yaml` file; bos and eos are empty.
 
