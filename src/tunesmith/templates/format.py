@@ -27,30 +27,34 @@ class Part(BaseModel):
 
 
 class Special(Part):
-    """The tokenizer's own begin or end token, whatever its text is.
+    """`bos` or `eos`: the tokenizer's own begin or end token, whatever its text is.
 
-    `start` is bos where the tokenizer itself puts it before a text, else nothing.
+    `start`: bos where the tokenizer itself puts it before a text, else nothing.
     """
 
     special: Literal["bos", "eos", "start"]
+    """Which one."""
 
 
 class Token(Part):
     """Text that must be exactly one token of the vocabulary."""
 
     token: Annotated[str, Field(min_length=1)]
+    """The text; a tokenizer without such a token is refused."""
 
 
 class Round(Part):
-    """The number of the question, counted from `round`."""
+    """The number of the question, counted from this one."""
 
     round: int
+    """The number of the first question."""
 
 
 class Later(Part):
     """Text that stands in the opening of every question but the first."""
 
     later: str
+    """The text."""
 
 
 Piece = str | Special | Token | Round | Later
@@ -74,7 +78,7 @@ class Turn(Part):
     lead: Text = ()
     """Of an answer: what the model itself says before its words; learned like them."""
     stop: Text = ()
-    """End of the turn. Of an answer, it is learned."""
+    """End of the turn. Of an answer, it is learned: what the model ends its answers with."""
     after: Text = ()
     """What follows the end of the turn; never learned, because nobody generates it."""
     then: Text | None = None
@@ -82,11 +86,14 @@ class Turn(Part):
 
 
 class Roles(Part):
-    """The speakers. A null system is a template that cannot express one."""
+    """The speakers."""
 
     system: Turn | None = Turn()
+    """The system text; null: a template that cannot express one, so that it is refused."""
     user: Turn
+    """A question."""
     assistant: Turn = Turn(stop=(Special(special="eos"),))
+    """An answer; its words and its `stop` are learned."""
     observation: Turn | None = None
     """A tool's result; null: as if the user said it."""
     function: Turn | None = None
@@ -98,7 +105,9 @@ class Thinking(Part):
     """How a family marks a thought inside an answer."""
 
     open: str
+    """What begins a thought."""
     close: str
+    """What ends it, before the answer itself."""
     empty: str | None = None
     """A thought that is none; null: `open` and `close`."""
     history: Literal["strip", "since_user", "keep"] = "strip"
@@ -115,6 +124,7 @@ class Format(Part):
     """One template, as its file says it."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    """What it is found by: letters, digits, `_`, `.`, `-`; not given, the name of the file."""
     models: tuple[str, ...] = ()
     """Patterns of model names that this template was made for; `*` is anything."""
     source: str = ""
@@ -128,8 +138,8 @@ class Format(Part):
     system_always: bool = False
     """The system turn stands there even around no text."""
     tool_format: str | None = "default"
-    """How tools are described and called: a module of `templates.tools`. A null one is a
-    template that cannot express tools, calls and results."""
+    """How tools are described and called, by name. A null one is a template that cannot express
+    tools, calls and results: they are refused."""
     tools: Turn = Turn()
     """What stands around the tools' description; both follow the system text."""
     trim_tools: bool = False
@@ -137,16 +147,18 @@ class Format(Part):
     between: str | None = None
     """What parts an answer's words from its calls; null: what the tool format says."""
     roles: Roles
+    """What stands around the words of each speaker."""
     stop_words: tuple[str, ...] = ()
-    """Strings besides eos that end an answer."""
+    """Strings besides eos at which `chat`, exports and engines end an answer."""
     replace_eos: bool = False
     """The first stop word takes the place of the tokenizer's eos."""
     efficient_eos: bool = False
-    """One eos after the last answer instead of one in every turn."""
+    """One eos after the last answer of a conversation instead of one after every answer."""
     replace_jinja: bool = False
     """The template is written into the tokenizer even where the model brings its own."""
     thinking: Thinking | None = None
-    """An answer without a thought gets an empty one in front (see `enable_thinking`)."""
+    """How thoughts are marked; null: not at all. Where they are, an answer without one gets an
+    empty one in front (see `enable_thinking`)."""
 
 
 def read(text: str, where: str, parent: Callable[[str], Format]) -> dict[str, Format]:

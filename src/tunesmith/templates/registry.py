@@ -44,6 +44,11 @@ def names() -> list[str]:
     return sorted({*_index(), *_registered})
 
 
+def shipped() -> list[str]:
+    """Names of the shipped templates, sorted: the same in every process."""
+    return sorted(_index())
+
+
 def register(conversation: Conversation) -> None:
     """Let `template: <version>` find a conversation, from now on and in this process.
 
