@@ -80,7 +80,8 @@ def init(tmp_path, monkeypatch, rows, *more):
 def test_a_small_set_gets_enough_steps_and_the_file_says_why(tmp_path, monkeypatch, capsys):
     assert init(tmp_path, monkeypatch, tiny_rows(20)) == 0
     assert (
-        "# sized for little data, 18 examples to learn from: 126 steps" in (tmp_path / "run.yaml").read_text()
+        "# sized for little data, 18 examples to learn from: 126 steps"
+        in (tmp_path / "run.yaml").read_text()
     )
     capsys.readouterr()
     assert main(["plan", "run.yaml", "--json"]) == 0
