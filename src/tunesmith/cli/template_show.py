@@ -35,7 +35,8 @@ def show(name: str, tokenizer: str | None, *, as_json: bool) -> None:
     pages = {title: list(_texts(renderer, one)) for title, one in _examples(renderer).items()}
     if as_json:
         spans = {t: [[s._asdict() for s in text] for text in page] for t, page in pages.items()}
-        print(json.dumps({**facts, "examples": spans}, ensure_ascii=False))
+        named = {key.replace(" ", "_"): value for key, value in facts.items()}
+        print(json.dumps({**named, "examples": spans}, ensure_ascii=False))
         return
     if any(len(texts) > 1 for texts in pages.values()):
         facts["rows"] = _ROWS

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Report, and repair where asked; 2 where an error is left."""
     named = _fixes(arguments)
     from tunesmith.models import source
-    from tunesmith.training.report import Silent, report_for
+    from tunesmith.training.report import Silent, report_for, width_of
 
     progress = Silent() if arguments.json else report_for(sys.stderr)
     alone = not named and _is_tokenizer_alone(Path(arguments.model))
@@ -51,14 +51,14 @@ def run(arguments: argparse.Namespace) -> int:
         )  # fmt: skip
     trust = arguments.trust_remote_code
     report = examine(directory, arguments.template, trust_remote_code=trust)
-    record, lines = report.as_dict(), report.lines()
+    record, lines = report.as_dict(), report.lines(width_of(sys.stdout))
     if named:
         from tunesmith.models.repair import repair
 
         repaired = repair(directory, arguments.output, named, trust_remote_code=trust)
         report = examine(arguments.output, arguments.template, trust_remote_code=trust)
         record |= {"repaired": repaired.as_dict(), "after": report.as_dict()}
-        lines = [*repaired.lines(), "", *report.lines()]
+        lines = [*repaired.lines(), "", *report.lines(width_of(sys.stdout))]
         lines.append(f"result  {arguments.output}")
     print(json.dumps(record, ensure_ascii=False) if arguments.json else "\n".join(lines))
     return 2 if report.errors else 0

@@ -8,6 +8,7 @@ here; see `repair`.
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -82,14 +83,17 @@ class Report(NamedTuple):
         """What has a consequence and refuses nothing."""
         return tuple(f for f in self.findings if f.level == "warning")
 
-    def lines(self) -> list[str]:
-        """For people."""
+    def lines(self, width: int | None = None) -> list[str]:
+        """For people; words are wrapped to a width, commands and the picture are not."""
         rows = "no model beside it" if self.rows is None else f"{self.rows:,} rows"
         out = [f"tokenizer  {self.directory}: {self.tokens:,} tokens, {rows}"]
-        width = max((len(finding.what) for finding in self.findings), default=0)
+        column = max((len(finding.what) for finding in self.findings), default=0)
+        inner = None if width is None else max(20, width - column - 12)
         for finding in self.findings:
-            out.append(f"  {finding.level:<8} {finding.what:<{width}} {finding.found}")
-            out += [f"{'':<{width + 12}}{text}" for text in finding[3:] if text]
+            head = f"  {finding.level:<8} {finding.what:<{column}} "
+            said = (*_wrapped(finding.found, inner), *_wrapped(finding.consequence, inner))
+            lines = [line for line in (*said, finding.todo) if line]
+            out += [f"{head if not i else ' ' * len(head)}{line}" for i, line in enumerate(lines)]
         return out + (self.example.lines() if self.example else [])
 
     def as_dict(self) -> dict[str, Any]:
@@ -192,6 +196,10 @@ def _named(tokenizer: Tokenizer, name: str, wanted: Wanted | None) -> Finding:
     return Finding(name, "ok", f"{token} (id {number})")
 
 
+def _wrapped(text: str, width: int | None) -> list[str]:
+    return [text] if width is None else textwrap.wrap(text, width, break_long_words=False)
+
+
 def _fix(tokenizer: Tokenizer, name: str, token: str | None = None) -> str:
     """The command that names a token, as a shell takes it: most tokens hold `<`, `|` and `>`."""
     named = f"{name}={token or 'TOKEN'}"
@@ -206,7 +214,7 @@ def _no_bos(tokenizer: Tokenizer, wanted: Wanted | None) -> Finding:
             "warning",
             "none",
             f"template {wanted.name} begins with it; texts are trained and served without",
-            f"{_fix(tokenizer, 'bos')}; or another template",
+            f"another template, or: {_fix(tokenizer, 'bos')}",
         )
     which = f"template {wanted.name} does" if wanted else "most templates do"
     return Finding("bos", "note", f"none; {which} not need one")
