@@ -27,9 +27,11 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/python -m tunesmith.config.reference --check
+	$(BIN)/python -m tunesmith.templates.reference --check
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m tunesmith.config.reference --write
+	$(BIN)/python -m tunesmith.templates.reference --write
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/speed.py

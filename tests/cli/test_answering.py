@@ -8,7 +8,8 @@ import torch
 from template_cases import single_tokens
 from tiny_run import tiny_run, train
 from tiny_tokenizer import load_tiny
-from tunesmith.cli import answering
+from tunesmith.cli import answering, target
+from tunesmith.cli.main import main
 from tunesmith.config.load import load
 from tunesmith.data.tokenize import encode
 from tunesmith.errors import TemplateError
@@ -191,3 +192,34 @@ def test_marks_of_calls_that_are_special_tokens_are_read():
 def test_weights_that_no_run_of_ours_made_are_served_as_the_file_says(tmp_path):
     run = load(tiny_run(tmp_path, template="llama2"))
     assert answering.find(run, Silent()).renderer.name == "llama2"
+
+
+@pytest.mark.parametrize("how", ["registered", "a file"])
+def test_a_template_that_is_gone_is_served_by_what_was_saved(tmp_path, monkeypatch, capsys, how):
+    from tunesmith import templates
+    from tunesmith.templates import registry
+
+    monkeypatch.setattr(registry, "_registered", {})
+    keys = {"roles": ("Q", "A"), "sep_style": "TWO", "sep": "\n", "sep2": "<|im_end|>"}
+    if how == "registered":
+        told = {"system": "Be kind.", "messages": (), "offset": 0}
+        templates.register(templates.Conversation(version="mine", **told, **keys))
+        name = "mine"
+    else:
+        name = str(tmp_path / "mine.yaml")
+        (tmp_path / "mine.yaml").write_text(json.dumps({"system": "Be kind.", **keys}))
+    run = load(tiny_run(tmp_path, template=name, max_steps=1))
+    train(tmp_path / "run.yaml")
+    asked = Conversation((Message("user", "Say one."),))
+    before = answering.find(run, Silent())
+    assert before.notes == ()
+    registry._registered.clear()
+    (tmp_path / "mine.yaml").unlink(missing_ok=True)
+    for path in (tmp_path / "run.yaml", tmp_path / "out"):
+        found = answering.find(target.read(str(path), []), Silent())
+        assert found.encode(asked) == before.encode(asked)
+        assert f"template {name} is not here" in found.notes[0]
+    with pytest.raises(TemplateError):
+        answering.find(target.read(str(tmp_path / "out"), ["template=mien"]), Silent())
+    assert main(["export", str(tmp_path / "out")]) == 0
+    assert "is not here" in capsys.readouterr().out

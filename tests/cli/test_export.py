@@ -1,6 +1,7 @@
 """`tunesmith export` from the run file: a plain directory that stock transformers opens."""
 
 import json
+import shlex
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -67,6 +68,25 @@ def test_a_run_without_a_result_is_not_exported_as_its_base(tmp_path, capsys):
     (tmp_path / "out" / "run.json").write_text("{}")
     assert main(["export", str(path)]) == 2
     assert "without a result" in capsys.readouterr().err
+
+
+def test_before_training_there_is_nothing_to_export_but_the_model_itself(tmp_path, capsys):
+    path = tiny_run(tmp_path, max_steps=1)
+    assert main(["export", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert "nothing has been trained there" in error
+    assert f"train {path}" in error
+    assert not (tmp_path / "out").exists()
+    command = error.rpartition("untuned: ")[2].strip().replace("DIR", str(tmp_path / "out/export"))
+    words = shlex.split(command)
+    assert main([*words[words.index("export") :], "template=chatml"]) == 0
+    assert f"nothing is merged: this is {tmp_path}/model itself" in capsys.readouterr().out
+    card = (tmp_path / "out" / "export" / "README.md").read_text()
+    assert "# model\n" in card
+    assert "itself, not tuned" in card
+    assert main(["train", str(path)]) == 0
+    assert main(["export", str(path)]) == 0
+    assert "tuned on tiny" in (tmp_path / "out" / "export" / "README.md").read_text()
 
 
 def test_modules_trained_in_full_are_served_in_the_precision_of_the_model(tmp_path, capsys):

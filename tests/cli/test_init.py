@@ -80,7 +80,8 @@ def init(tmp_path, monkeypatch, rows, *more):
 def test_a_small_set_gets_enough_steps_and_the_file_says_why(tmp_path, monkeypatch, capsys):
     assert init(tmp_path, monkeypatch, tiny_rows(20)) == 0
     assert (
-        "# sized for few rows, 18 to learn from: 126 steps" in (tmp_path / "run.yaml").read_text()
+        "# sized for little data, 18 examples to learn from: 126 steps"
+        in (tmp_path / "run.yaml").read_text()
     )
     capsys.readouterr()
     assert main(["plan", "run.yaml", "--json"]) == 0
@@ -135,3 +136,13 @@ def test_a_run_file_that_is_there_is_not_overwritten(tmp_path, monkeypatch, caps
     assert "already exists; it is not overwritten" in err
     assert "--to run-2.yaml" in err
     assert (tmp_path / "run.yaml").read_text() == "mine"
+
+
+def test_rows_are_counted_as_rows_where_each_becomes_several_texts(tmp_path, monkeypatch, capsys):
+    said = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "<think>\nb\n</think>\n\nc"}]
+    rows = [{"conversations": said * 3, "id": i} for i in range(4)]
+    assert init(tmp_path, monkeypatch, rows, "--template", "qwen3", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["rows"], facts["examples"]) == (4, 12)
+    assert "4 rows are too few" in (tmp_path / "run.yaml").read_text()
+    assert "12 examples to learn from" in (tmp_path / "run.yaml").read_text()

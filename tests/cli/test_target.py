@@ -59,7 +59,8 @@ def test_an_adapter_named_on_the_command_line_is_the_one_that_is_meant(tmp_path)
 def test_before_training_the_base_is_meant_and_afterwards_the_result(tmp_path):
     run = read(str(tiny_run(tmp_path)), [])
     assert served(run).adapters == ()
-    assert served(run).note == f"the model {tmp_path}/model"
+    assert served(run).note == f"the model {tmp_path}/model: {tmp_path}/out holds no result yet"
+    assert not served(run).complete
     finished(tmp_path / "out")
     assert served(run).adapters == (str(tmp_path / "out"),)
 

@@ -5,7 +5,6 @@ import json
 from tiny_model import tiny_model
 from tiny_run import tiny_run
 from tunesmith.cli.main import main
-from tunesmith.templates import names
 
 JINJA = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -16,24 +15,6 @@ JINJA = (
 def out(capsys, *arguments, code=0):
     assert main(["template", *map(str, arguments)]) == code
     return capsys.readouterr()
-
-
-def test_the_list_names_every_template(capsys):
-    text = out(capsys, "list").out
-    assert all(f"\n{name} " in text for name in names())
-    rows = {row["name"]: row for row in json.loads(out(capsys, "list", "--json").out)}
-    assert rows["qwen3"]["thinking"]
-    assert rows["llama3"]["tools"] == "llama3"
-
-
-def test_an_example_shows_what_is_learned(capsys, tmp_path):
-    assert "⟦21 °C.<|im_end|>⟧" in out(capsys, "show", "chatml").out
-    spans = json.loads(out(capsys, "show", "chatml", "--json").out)
-    assert [s["text"] for s in spans if s["trained"]][-2:] == ["21 °C.", "<|im_end|>"]
-    mine = tmp_path / "mine.yaml"
-    mine.write_text("like: chatml\ndefault_system: Mine.\n")
-    assert "⟦21 °C.<|im_end|>⟧" in out(capsys, "show", mine).out
-    assert "chatml" in out(capsys, "show", "chatmll", code=2).err
 
 
 def test_cases_are_rendered_line_by_line(capsys, tmp_path):

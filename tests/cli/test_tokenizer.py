@@ -1,6 +1,8 @@
 """`tunesmith tokenizer check`: the report, the repair, and every way to ask wrongly."""
 
 import json
+import re
+import shlex
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from safetensors.torch import save_file
 
 from tiny_gguf import tiny_gguf
 from tiny_model import tiny_model
+from tiny_tokenizer import tiny_tokenizer
 from tunesmith.cli.main import main
 
 OWN = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -32,9 +35,9 @@ def test_the_template_that_is_named_or_brought_is_looked_at(tmp_path, capsys):
     assert "<|im_end|> is one token" in capsys.readouterr().out
     assert asked(own, "--template", "llama3") == 2
     out = capsys.readouterr().out
-    assert "error    stop word  <|eot_id|>" in out
+    assert re.search(r"error +stop word +<\|eot_id\|>", out)
     assert "<|start_header_id|> (" in out
-    assert "bos        none" in out
+    assert re.search(r"bos +none", out)
 
 
 def test_json_is_json_only(tmp_path, capsys):
@@ -80,6 +83,7 @@ WRONG = {
     "nowhere": ["--fix", "bos=<s>"],
     "nothing": ["--output", "OUT"],
     "a full directory": ["--fix", "bos=<s>", "--output", "FULL"],
+    "a sentence": ["--fix", "eos=nonsense words", "--output", "OUT"],
     "an unknown template": ["--template", "chatmll"],
 }
 
@@ -97,6 +101,47 @@ def test_what_is_asked_wrongly_is_one_error_and_leaves_nothing(name, tmp_path, c
     assert error.count("error:") == 1
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
     assert out == ""
+
+
+def test_a_tokenizer_without_a_model_is_looked_at_without_the_rows(tmp_path, capsys):
+    alone = tiny_tokenizer(tmp_path / "alone")
+    assert sorted(path.name for path in alone.iterdir()) == [
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    assert asked(alone, "--template", "chatml") == 0
+    out = capsys.readouterr().out
+    assert "tokens, no model beside it" in out
+    assert "<|im_end|> is one token" in out
+    assert "embedding" not in out
+    assert asked(alone, "--fix", "unk=<|im_end|>", "--output", tmp_path / "out") == 2
+    assert "config.json" in capsys.readouterr().err
+
+
+def test_the_suggested_repair_can_be_typed_as_it_stands(tmp_path, capsys):
+    model = tiny_model(tmp_path, name="a model")
+    path = model / "tokenizer_config.json"
+    without = {k: v for k, v in json.loads(path.read_text()).items() if k != "pad_token"}
+    path.write_text(json.dumps(without))
+    assert asked(model) == 0
+    out = capsys.readouterr().out
+    assert "padded with <|im_end|>" in out
+    line = next(line for line in out.splitlines() if "--fix" in line)
+    program, verb, check, *words = shlex.split(line, comments=False)
+    assert (program, verb, check) == ("tunesmith", "tokenizer", "check")
+    assert words == [str(model), "--fix", "pad=<|im_end|>", "--output", "DIR"]
+    assert asked(*words[:-1], tmp_path / "out") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("repaired  ")
+    assert out.count("two sentences") == 1, "the report on what was written, and no other"
+
+
+def test_all_findings_stand_in_one_column(tmp_path, capsys):
+    assert asked(tiny_model(tmp_path)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line for line in lines if line.startswith(("  ok ", "  note "))]
+    starts = {len(re.match(r"  \w+ +\w+ +", row)[0]) for row in rows}
+    assert len(starts) == 1
 
 
 def test_an_adapter_is_told_from_a_model(tmp_path, capsys):

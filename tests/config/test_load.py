@@ -192,3 +192,12 @@ def test_an_argument_that_is_no_utf8_is_refused_with_its_bytes():
     with pytest.raises(ConfigError) as refused:
         load(None, [os.fsdecode(b"output_dir=\xff")])
     assert refused.value.got == b"output_dir=\xff"
+
+
+@pytest.mark.parametrize("text", ["name: a\nroles: {}\n", "like: chatml\n", "sep_style: TWO\n"])
+def test_a_template_file_is_told_from_a_run_file(tmp_path, text):
+    error = problem_of(write(tmp_path, text, "lantern.yaml"))
+    assert error.got == "a template file"
+    assert "tunesmith template show" in error.hint
+    both = write(tmp_path, f"model_name_or_path: m\n{text}")
+    assert problem_of(both).got != "a template file"

@@ -69,6 +69,14 @@ def test_what_is_not_known_is_left_out_and_not_guessed():
     assert "| `template` |" not in card(FULL)
 
 
+def test_a_model_that_nothing_was_learned_by_is_not_called_tuned():
+    text = card(CardFacts(name=title("a/b", ["d"], tuned=False), base="a/b", is_adapter=False,
+                          tuned=False))  # fmt: skip
+    assert "\n# b\n" in text
+    assert "not tuned" in text
+    assert "tuned from" not in text
+
+
 def test_the_python_in_the_card_is_python():
     for is_adapter in (True, False):
         text = card(FULL._replace(is_adapter=is_adapter, base='a"b'))

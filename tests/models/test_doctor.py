@@ -8,7 +8,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from real_tokenizers import NAMES, real
 from tiny_tokenizer import load_tiny, tiny_tokenizer
 from tunesmith.models import tokenizer as tokenizers
-from tunesmith.models.doctor import Wanted, check, comparisons, token_id
+from tunesmith.models.doctor import Finding, Report, Wanted, check, comparisons, token_id
 from tunesmith.types import Tokenizer as Ours
 
 CHATML = Wanted(
@@ -185,3 +185,13 @@ def test_real_tokenizers_are_sound_with_a_row_for_every_id(name):
     rows = 1 + max(tokenizer.backend.get_vocab(with_added_tokens=True).values())
     assert check(tokenizer, rows).errors == ()
     assert check(tokenizer, rows - 1).findings != check(tokenizer, rows).findings
+
+
+def test_words_are_wrapped_to_the_width_and_commands_are_not():
+    long = Finding("pad", "warning", "none " * 20, "because " * 20, f"tunesmith {'x' * 90}")
+    report = Report("d", 1, 1, (long, Finding("named", "ok", "short")), None)
+    lines = report.lines(80)
+    assert max(len(line) for line in lines if "xxx" not in line) <= 80
+    assert sum("xxx" in line for line in lines) == 1
+    assert len({len(line) - len(line.lstrip()) for line in lines[2:-1]}) == 1
+    assert len(report.lines()) == 5

@@ -39,12 +39,12 @@ def test_it_is_the_batch_that_transformers_makes(tmp_path):
 @pytest.mark.parametrize(
     ("pad", "eos", "unk", "used"),
     [
-        (None, "<|im_end|>", "<think>", "<|im_end|>"),
+        (None, "<|im_end|>", "<think>", "<think>"),
         (None, None, "<think>", "<think>"),
-        ("<gone>", "<|im_end|>", None, "<|im_end|>"),
+        ("<gone>", "<|im_end|>", "<gone>", "<|im_end|>"),
     ],
 )
-def test_eos_or_unk_fill_where_there_is_no_pad(pad, eos, unk, used):
+def test_unk_or_eos_fill_where_there_is_no_pad(pad, eos, unk, used):
     assert padded(load_tiny()._replace(pad=pad, eos=eos, unk=unk)).pad == used
 
 

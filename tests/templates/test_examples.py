@@ -13,7 +13,7 @@ from tunesmith.templates.order import PROMPTING
 @pytest.mark.parametrize("name", ["qwen3", "llama3", "mistral", "glm4", "alpaca"])
 def test_every_template_can_lay_every_one_out(name):
     template = bound(name)
-    probes = {"shown": SHOWN, **PROBES, **with_thoughts("<think>", "</think>")}
+    probes = {**SHOWN, **PROBES, **with_thoughts("<think>", "</think>")}
     for conversation in probes.values():
         asking = conversation.messages[-1].role in PROMPTING
         text = "".join(s.text for s in template.render(conversation, add_generation_prompt=asking))
@@ -25,11 +25,13 @@ def test_a_template_is_shown_without_what_it_cannot_express():
     no_tools = format.model_copy(update={"tool_format": None})
     roles = format.roles.model_copy(update={"system": None})
     no_system = format.model_copy(update={"roles": roles})
-    assert shown(format) == SHOWN
-    assert (shown(no_tools).system, shown(no_tools).tools) == (SHOWN.system, None)
-    assert (shown(no_system).system, shown(no_system).tools) == (None, None)
+    assert list(shown(format)) == list(SHOWN)
+    assert list(shown(no_tools)) == ["two questions", "with a system text"]
+    assert list(shown(no_system)) == ["two questions"]
+    assert list(shown(bound("qwen3").format)) == [*SHOWN, "with thoughts"]
     for one in (format, no_tools, no_system):
-        assert replace(bound("chatml"), format=one).render(shown(one))
+        for conversation in shown(one).values():
+            assert replace(bound("chatml"), format=one).render(conversation)
 
 
 def test_tools_are_json_and_the_plain_ones_have_none():

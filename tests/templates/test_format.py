@@ -3,6 +3,7 @@
 import pytest
 
 from tunesmith.errors import TemplateError
+from tunesmith.templates import registry
 from tunesmith.templates.format import Special, read
 
 GOOD = """
@@ -45,18 +46,27 @@ def test_a_child_of_another_file_is_asked_for_by_name():
     [
         (GOOD + "stop_word: []\n", "f.yaml: a.stop_word", "stop_words"),
         (GOOD.replace("after:", "aftr:"), "f.yaml: a.roles.assistant.aftr", "after"),
-        (GOOD.replace("  user:", "  usr:"), "f.yaml: a.roles.user", ""),
+        (GOOD.replace("  user:", "  usr:"), "f.yaml: a.roles.usr", "user"),
+        (GOOD.replace("roles:", "role:"), "f.yaml: a.role", "roles"),
+        ("like: chatml\ntools: glm4\n", "f.yaml: f.tools", "tool_format: glm4"),
+        ("like: chatmal\n", "f.yaml: like", "chatml"),
+        ("like: chatml\ntools: {opn: x}\n", "f.yaml: f.tools.opn", "open"),
+        (
+            "like: chatml\nthinking: {open: a, close: b, histry: keep}\n",
+            "f.yaml: f.thinking.histry",
+            "history",
+        ),
         (GOOD.replace("{special: eos}", "{special: end}"), "f.yaml: a.roles.assistant.stop", ""),
         (GOOD + "replace_eos: [1]\n", "f.yaml: a.replace_eos", ""),
         ("- a\n", "f.yaml", ""),
-        ("a: [\n", "f.yaml", ""),
+        ("a: [\n", "f.yaml:2:1", ""),
         ("", "f.yaml", ""),
         (GOOD + "---" + GOOD, "f.yaml: name", ""),
     ],
 )
 def test_what_is_wrong_is_one_error_with_file_and_key(text, where, hint):
     with pytest.raises(TemplateError) as caught:
-        read(text, "f.yaml", _no_parent)
+        read(text, "f.yaml", registry.format)
     assert caught.value.where.startswith(where)
     assert caught.value.need
     assert hint in caught.value.hint

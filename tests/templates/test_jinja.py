@@ -90,7 +90,7 @@ def test_a_speakers_words_are_never_marked_as_the_templates(name):
 
 def test_an_answer_that_the_template_rewrites_later_is_context_there():
     renderer = own("qwen3")
-    assert "a text of its own" in renderer.notes[0]
+    assert "without their thoughts" in renderer.notes[0]
     spans = renderer.render(Conversation(turns("a", "b", "c", "d")))
     assert learned(spans) == "<think>\n\n</think>\n\nd<|im_end|>"
     assert own("smollm2").notes == ()

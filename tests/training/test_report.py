@@ -73,7 +73,9 @@ def test_anything_else_gets_plain_lines():
     assert isinstance(report_for(io.StringIO()), Plain)
 
 
-def test_an_example_shows_what_is_trained():
+def test_an_example_shows_what_is_trained(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
     pieces = [("<|im_start|>user\nhi", False), ("hello<|im_end|>", True), ("\n", False)]
     stream = io.StringIO()
     Plain(stream).example(pieces)
@@ -82,6 +84,12 @@ def test_an_example_shows_what_is_trained():
     Live(terminal).example(pieces)
     assert "hello<|im_end|>" in terminal.getvalue()
     assert "⟦" not in terminal.getvalue()
+    assert "in green" in terminal.getvalue()
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal()
+    Live(terminal).example(pieces)
+    assert "⟦hello<|im_end|>⟧" in terminal.getvalue()
+    assert "green" not in terminal.getvalue(), "nobody sees it"
 
 
 def test_silence_takes_everything():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tunesmith.errors import OutputError
+from tunesmith.store import publish
 from tunesmith.training.resume import Record, Start, day, decide, finish, read, write
 
 IDENTITY = {"model": "m1", "data": "d1", "learning_rate": 1e-4, "global_batch": 8}
@@ -194,6 +195,20 @@ def test_files_of_something_else_are_never_touched(tmp_path):
         assert "thesis.tex" in caught.value.got
     with pytest.raises(OutputError, match="thesis"):
         ask(tmp_path / "thesis.tex")
+
+
+def test_an_export_that_stands_there_is_in_nobodys_way(tmp_path):
+    with publish(tmp_path / "export", facts={"kind": "export"}) as place:
+        (place / "config.json").touch()
+    assert ask(tmp_path) == Start("fresh")
+    with publish(tmp_path / "repair", facts={"kind": "another"}) as place:
+        (place / "config.json").touch()
+    with pytest.raises(OutputError) as caught:
+        ask(tmp_path)
+    assert "(repair)" in caught.value.got
+    (tmp_path / "repair" / "MANIFEST.json").write_text("{")
+    with pytest.raises(OutputError):
+        ask(tmp_path)
 
 
 def test_a_run_of_another_tool_is_moved_aside_when_asked(tmp_path):

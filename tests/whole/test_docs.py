@@ -376,7 +376,7 @@ def test_a_model_that_nobody_has_heard_of_is_added_as_the_page_says(tmp_path, mo
                 assert main(words[1:]) == 0, (words, capsys.readouterr())
                 said += capsys.readouterr().out
             continue
-        place = Path(re.findall(r"`([\w./-]+\.(?:json|yaml))`", block.before)[-1])
+        place = Path(re.findall(r"`([\w./-]+\.(?:jsonl?|yaml))`", block.before)[-1])
         place.parent.mkdir(exist_ok=True)
         place.write_text(block.text, encoding="utf8")
     assert "⟦21 °C.<eos>⟧" in said
@@ -385,6 +385,36 @@ def test_a_model_that_nobody_has_heard_of_is_added_as_the_page_says(tmp_path, mo
     text = served.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     system = "You are Lantern, a helpful assistant."
     assert text == f"{system}\n\n### Question\nWho?\n\n### Answer\n"
+
+
+def test_rows_with_tools_and_thoughts_are_learned_as_the_page_shows(tmp_path, monkeypatch, capsys):
+    from tunesmith.data import registry
+    from tunesmith.data.formats import sharegpt
+    from tunesmith.templates import apart, get
+
+    monkeypatch.chdir(tmp_path)
+    shown = []
+    for block in blocks(HOME / "docs" / "data-with-tools.md"):
+        if block.kind in ("json", "yaml"):
+            place = Path(re.findall(r"`([\w./-]+\.(?:json|yaml))`", block.before)[-1])
+            place.parent.mkdir(exist_ok=True)
+            place.write_text(block.text, encoding="utf8")
+        elif block.kind == "text":
+            shown.append(block.text)
+    templates = [replace(get(name), eos="<|im_end|>") for name in ("qwen", "qwen3")]
+    found = registry.load(Path("data"), ["lathe", "thinking"])
+    for template, entry, text in zip(templates, found, shown, strict=True):
+        (row,) = json.loads(entry.path.read_text(encoding="utf8"))
+        texts = [
+            "".join(f"⟦{s.text}⟧" if s.trained else s.text for s in template.render(part))
+            for part in apart(template, sharegpt(row, entry.columns, entry.tags))
+        ]
+        assert "\n\n".join(one.replace("⟧⟦", "").rstrip() for one in texts) == text.rstrip()
+    tiny_model(tmp_path, "qwen3", name="models/Qwen3-4B")
+    assert main(["train", "run.yaml", "max_steps=1"]) == 0
+    said = capsys.readouterr().out
+    assert "data/lathe.json: 1 row" in said
+    assert "data/thinking.json: 1 row" in said
 
 
 def test_the_code_for_elsewhere_runs_on_what_the_commands_leave(tmp_path, monkeypatch, capsys):

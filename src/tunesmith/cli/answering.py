@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +16,7 @@ from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_rows import last_id, tokenizer_directory
 from tunesmith.models.lineage import differences
 from tunesmith.templates import Asked, OwnJinja, Renderer, Template, choose
+from tunesmith.templates.choose import is_here
 from tunesmith.templates.parse import parse
 from tunesmith.training.material import fetch
 from tunesmith.types import Call, Conversation, Message, Tokenizer
@@ -93,7 +95,8 @@ def find(run: Run, report: Any, *, on_the_day_of_training: bool = False) -> Foun
     before = trained((paths or [directory])[-1])
     wording, notes = _as_trained(run, before, (paths or [directory])[-1])
     today = before.day if before and on_the_day_of_training else None
-    renderer = choose(wording.template, tokenizer, Asked.of(wording), today=today)
+    renderer, saved = _renderer(wording, tokenizer, before, (paths or [directory])[-1], today=today)
+    notes += saved
     notes += differences(directory, meant.model, paths)
     split = wording.split_special_tokens
     return Found(meant, directory, tuple(paths), tokenizer, renderer, split, tuple(notes))
@@ -129,6 +132,32 @@ def _as_trained(run: Run, before: Trained | None, weights: Path) -> tuple[Any, l
         for key in other
     ]
     return run.dataset.model_copy(update=own), notes
+
+
+def _renderer(
+    wording: Any,
+    tokenizer: Tokenizer,
+    before: Trained | None,
+    weights: Path,
+    *,
+    today: datetime.date | None,
+) -> tuple[Renderer, list[str]]:
+    """The template of a run, or what stands beside its weights where that is not here.
+
+    A program can register templates, and a template file can be elsewhere; the directory that was
+    trained brings the same text as Jinja.
+    """
+    asked, name = Asked.of(wording), wording.template
+    saved = weights / "chat_template.jinja"
+    as_trained = before is not None and before.run.dataset.template == name
+    if is_here(name) or not as_trained or not saved.is_file():
+        return choose(name, tokenizer, asked, today=today), []
+    asked = asked._replace(tool_format=None, default_system=asked.default_system or None)
+    note = (
+        f"template {name} is not here (a program registered it, or its file is elsewhere): "
+        f"{saved}, which was saved in training, is used; template=FILE.yaml would replace it"
+    )
+    return choose(str(saved), tokenizer, asked, today=today), [note]
 
 
 def _said(value: Any) -> str:

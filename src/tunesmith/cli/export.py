@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.cli import target
-from tunesmith.cli.command import following
+from tunesmith.cli.command import command, following
 from tunesmith.config.load import require
 from tunesmith.config.run import Run
 from tunesmith.errors import OutputError
@@ -62,13 +62,13 @@ def export(asked: Run, out: Path, report: Any) -> Any:
     from tunesmith.training.material import examples
     from tunesmith.types import Conversation, Message
 
+    _refuse_untrained(asked)
     found = answering.find(asked, report)
     modelfile, notes = _modelfile(asked, found)
-    if not found.served.complete:
-        raise OutputError(
-            str(asked.output.output_dir), got="a run without a result", need="a finished run",
-            hint="tunesmith train to the end, or name a checkpoint-N directory",
-        )  # fmt: skip
+    base = str(asked.model.model_name_or_path)
+    tuned = bool(found.adapters) or found.served.model != base
+    if not tuned:
+        notes = (f"nothing is merged: this is {base} itself, with the template beside it", *notes)
     chosen, question = [], Conversation((Message("user", _QUESTION),))
     if asked.dataset.dataset:
         split = found.split_special_tokens
@@ -93,9 +93,10 @@ def export(asked: Run, out: Path, report: Any) -> Any:
         ],
         trust_remote_code=asked.model.trust_remote_code,
         about=CardFacts(
-            name=title(str(asked.model.model_name_or_path), asked.dataset.dataset),
-            base=str(asked.model.model_name_or_path),
+            name=title(base, asked.dataset.dataset, tuned=tuned),
+            base=base,
             is_adapter=False,
+            tuned=tuned,
             directory=str(out),
             template=asked.dataset.template or "",
             stage=asked.method.stage,
@@ -103,6 +104,24 @@ def export(asked: Run, out: Path, report: Any) -> Any:
         progress=report.say,
     )
     return exported._replace(notes=(*found.notes, *exported.notes, *notes))
+
+
+def _refuse_untrained(asked: Run) -> None:
+    """An export of the base under the name of a run would pass for its result."""
+    if target.served(asked).complete:
+        return
+    output = Path(str(asked.output.output_dir))
+    begun = (output / "run.json").is_file()
+    itself = command("export", asked.model.model_name_or_path, "export_dir=DIR")
+    train = command("train", asked.path or output)
+    raise OutputError(
+        str(output),
+        got="a run without a result" if begun else "no result: nothing has been trained there yet",
+        need="a finished run",
+        hint=f"{train} to the end, or export a checkpoint-N directory of it"
+        if begun
+        else f"{train}; the model itself, untuned: {itself}",
+    )
 
 
 def _modelfile(asked: Run, found: Any) -> tuple[str | None, tuple[str, ...]]:

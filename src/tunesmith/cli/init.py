@@ -51,8 +51,10 @@ class Layout(NamedTuple):
 class Found(NamedTuple):
     """What data and model turn out to be."""
 
+    rows: int
+    """That can be used."""
     lengths: list[int]
-    """Tokens of every row that can be used."""
+    """Tokens of every text that is learned from; a row can become several."""
     template: str | None
     """To name in the run file; `None`: the model's own."""
     context: int | None
@@ -105,7 +107,9 @@ def run(arguments: argparse.Namespace) -> int:
     facts = {
         "run_file": str(to), "registry": f"{entered.file}: {entered.name} ({entered.said})",
         "layout": layout.said, "template": found.template or "the model's own",
-        "rows": len(found.lengths), "cutoff_len": cutoff,
+        "rows": found.rows,
+        **({"examples": len(found.lengths)} if len(found.lengths) != found.rows else {}),
+        "cutoff_len": cutoff,
     }  # fmt: skip
     skip = ["on_bad_row=skip"] if found.bad else []
     if arguments.json:
@@ -250,6 +254,7 @@ def _measure(arguments: argparse.Namespace, entry: dict[str, Any], report: Any) 
     report.close()
     config = json.loads((directory / "config.json").read_text(encoding="utf8"))
     return Found(
+        sum(account.used for account in prepared.ledger.files.values()),
         prepared.train.lengths.tolist(),
         template,
         config.get("max_position_embeddings"),
@@ -268,9 +273,10 @@ def _text(arguments: argparse.Namespace, entered: Entered, found: Found, cutoff:
     schema = Path(__file__).parent.parent / "config" / "schema.json"
     template = found.template
     line = f"template: {template}" if template else "# template: the model's own chat template"
-    rows = len(found.lengths)
+    rows = found.rows
     holds_out = rows >= _ENOUGH_TO_HOLD_OUT
-    learned = rows - held_out_rows(rows, _HELD_OUT) if holds_out else rows
+    kept = rows - held_out_rows(rows, _HELD_OUT) if holds_out else rows
+    learned = round(len(found.lengths) * kept / rows)
     size = sized(learned, found.width)
     why = "".join(f"# {line}\n" for line in textwrap.wrap(size.why(learned), 96))
     held = (

@@ -101,13 +101,16 @@ def served(run: Run) -> Served:
     output = run.output.output_dir
     if run.places.get("adapter_name_or_path", "").startswith("command line"):
         return Served(model, given, _what(model, given))
-    if output is not None and any((output / name).is_file() for name in ("run.json", _PLAN_FILE)):
-        written = (output / _PLAN_FILE).is_file()
-        if written and (output / "adapter_config.json").is_file():
+    if output is None:
+        return Served(model, given, _what(model, given))
+    if (output / _PLAN_FILE).is_file():
+        if (output / "adapter_config.json").is_file():
             before = given if getattr(run.method, "create_new_adapter", False) else given[:-1]
             return Served(model, (*before, str(output)), f"the adapter in {output}")
-        if written and (output / "config.json").is_file():
+        if (output / "config.json").is_file():
             return Served(str(output), (), f"the tuned model in {output}")
+    begun = any((output / name).is_file() for name in ("run.json", _PLAN_FILE))
+    if begun or run.dataset.dataset:  # a file with data is one to train with
         note = f"{_what(model, given)}: {output} holds no result yet{_newest(output)}"
         return Served(model, given, note, False)
     return Served(model, given, _what(model, given))

@@ -23,9 +23,17 @@ rendering were made with the clock at this day. Training and serving go by the c
 def options(parser: argparse.ArgumentParser) -> None:
     """The sub-verb, and what it acts on."""
     parser.add_argument("what", choices=_ACTIONS)
-    parser.add_argument("name", nargs="?", help="a template; for `check`: a run file")
-    parser.add_argument("--tokenizer", help="for `render`: a model directory")
-    parser.add_argument("--input", help="for `render`: a file of cases, one JSON object a line")
+    parser.add_argument(
+        "name",
+        nargs="?",
+        help="a template; for `list`: a part of a name; for `check`: a run file",
+    )
+    parser.add_argument("--tokenizer", help="for `render` and `show`: a model directory")
+    parser.add_argument(
+        "--input",
+        help="for `render`: a file of cases, a line each: "
+        '{"messages": [{"role": "user", "content": "Hi"}, …], "system": …, "tools": …}',
+    )
     parser.add_argument(
         "--today",
         metavar="YYYY-MM-DD",
@@ -49,60 +57,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from tunesmith.templates import registry
+    from tunesmith.cli import template_list
+    from tunesmith.training.report import width_of
 
-    rows = []
-    for name in registry.names():
-        format = registry.format(name)
-        rows.append(
-            {
-                "name": name,
-                "models": list(format.models),
-                "tools": format.tool_format,
-                "thinking": format.thinking is not None,
-                "default_system": format.default_system,
-            }
-        )
-    if arguments.json:
-        print(json.dumps(rows, ensure_ascii=False))
-        return 0
-    width = max(len(row["name"]) for row in rows)
-    print(f"{'template':<{width}}  {'tools':<9} thinking  models; default system")
-    for row in rows:
-        thinking = "yes" if row["thinking"] else "-"
-        system = f'; "{_short(row["default_system"])}"' if row["default_system"] else ""
-        models = ", ".join(row["models"]) or "-"
-        print(f"{row['name']:<{width}}  {row['tools'] or '-':<9} {thinking:<8}  {models}{system}")
+    width = width_of(sys.stdout)
+    template_list.show(arguments.name, as_json=arguments.json, width=width)
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    """One conversation under the template, its parts told apart."""
-    from dataclasses import replace
+    from tunesmith.cli import template_show
 
-    from tunesmith.templates.choose import unbound
-    from tunesmith.templates.examples import shown
-
-    template = unbound(arguments.name)
-    words = template.format.stop_words
-    eos = words[0] if template.format.replace_eos and words else "<eos>"
-    spans = replace(template, bos="<bos>", eos=eos).render(shown(template.format))
-    if arguments.json:
-        print(json.dumps([span._asdict() for span in spans], ensure_ascii=False))
-        return 0
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.text import Text
-
-        styles = {(True, True): "bold green", (True, False): "green", (False, True): "cyan dim"}
-        page = Text()
-        for span in spans:
-            page.append(span.text, style=styles.get((span.trained, span.control), ""))
-        Console(highlight=False).print(page, soft_wrap=True)
-        print("\ncyan: the template's own · plain: context · green: learned")
-        return 0
-    print("".join(f"⟦{s.text}⟧" if s.trained else s.text for s in spans).replace("⟧⟦", ""))
-    print("\nin ⟦⟧: learned")
+    template_show.show(arguments.name, arguments.tokenizer, as_json=arguments.json)
     return 0
 
 
@@ -200,8 +166,3 @@ def _told(found: Any, differences: Iterable[Any]) -> Iterator[str]:
         yield f"  {name:<12} {one.ours!r}"
         yield f"  {'its own':<12} {one.theirs!r}"
     yield "trained so, the model answers to this text; the template is saved with the result"
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 48 else f"{line[:46]} …"

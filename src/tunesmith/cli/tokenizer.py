@@ -10,6 +10,7 @@ from typing import Any
 
 from tunesmith.errors import ConfigError, ModelError
 
+_FILES = ("tokenizer.json", "config.json", "adapter_config.json")
 _NAMES = ("bos", "eos", "unk", "pad")
 
 
@@ -31,39 +32,46 @@ def run(arguments: argparse.Namespace) -> int:
     """Report, and repair where asked; 2 where an error is left."""
     named = _fixes(arguments)
     from tunesmith.models import source
-    from tunesmith.training.report import Silent, report_for
+    from tunesmith.training.report import Silent, report_for, width_of
 
     progress = Silent() if arguments.json else report_for(sys.stderr)
-    directory = source.fetch(
+    alone = not named and _is_tokenizer_alone(Path(arguments.model))
+    directory = Path(arguments.model) if alone else source.fetch(
         arguments.model,
         weights=bool(named),
         code=arguments.trust_remote_code,
         progress=progress.work,
         note=lambda text: progress.say(f"note: {text}"),
-    )
+    )  # fmt: skip
     progress.close()
-    if not (directory / "config.json").is_file():
+    if not alone and not (directory / "config.json").is_file():
         raise ModelError(
             str(directory), got="an adapter", need="the model that it belongs to",
             hint="name the base, or the directory that `tunesmith export` writes",
         )  # fmt: skip
     trust = arguments.trust_remote_code
     report = examine(directory, arguments.template, trust_remote_code=trust)
-    record, lines = report.as_dict(), report.lines()
+    record, lines = report.as_dict(), report.lines(width_of(sys.stdout))
     if named:
         from tunesmith.models.repair import repair
 
         repaired = repair(directory, arguments.output, named, trust_remote_code=trust)
         report = examine(arguments.output, arguments.template, trust_remote_code=trust)
         record |= {"repaired": repaired.as_dict(), "after": report.as_dict()}
-        lines += ["", *repaired.lines(), "", *report.lines()]
+        lines = [*repaired.lines(), "", *report.lines(width_of(sys.stdout))]
         lines.append(f"result  {arguments.output}")
     print(json.dumps(record, ensure_ascii=False) if arguments.json else "\n".join(lines))
     return 2 if report.errors else 0
 
 
+def _is_tokenizer_alone(directory: Path) -> bool:
+    """Whether a directory holds a tokenizer and neither a model nor an adapter."""
+    has = {name for name in _FILES if (directory / name).is_file()}
+    return has == {"tokenizer.json"} and not any(directory.glob("*.gguf"))
+
+
 def examine(directory: Path, template: str | None, *, trust_remote_code: bool = False) -> Any:
-    """The doctor's report on a model directory.
+    """The doctor's report on a model directory, or on a tokenizer without a model.
 
     Raises:
         Error: the model, its tokenizer or the template cannot be read.
@@ -74,13 +82,15 @@ def examine(directory: Path, template: str | None, *, trust_remote_code: bool = 
     from tunesmith.training.wanted import wanted
 
     tokenizer = tokenizers.load(directory, trust_remote_code=trust_remote_code, check_names=False)
-    known = facts.facts(directory, trust_remote_code=trust_remote_code)
+    rows = None
+    if (directory / "config.json").is_file():
+        rows = facts.facts(directory, trust_remote_code=trust_remote_code).vocab
     asked = None
     if template is not None or tokenizer.chat_template:
         asked = wanted(choose(template, tokenizer), tokenizer)
-    whole = not doctor.check(tokenizer, known.vocab).errors
+    whole = not doctor.check(tokenizer, rows).errors
     further = doctor.comparisons(tokenizer) if whole else []
-    return doctor.check(tokenizer, known.vocab, wanted=asked, further=further)
+    return doctor.check(tokenizer, rows, wanted=asked, further=further)
 
 
 def _fixes(arguments: argparse.Namespace) -> dict[str, str]:

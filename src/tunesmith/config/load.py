@@ -17,6 +17,8 @@ from tunesmith.errors import ConfigError
 
 __all__ = ["dump", "flat", "load", "require"]
 
+_OF_A_TEMPLATE = {"roles", "like", "sep_style"}
+"""Keys that every template file has one of, and no run file."""
 Overrides = Sequence[str] | Mapping[str, Any]
 
 
@@ -78,6 +80,11 @@ def _read(path: Path) -> dict[str, Given]:
             f"{name}:{line}", got=f"byte 0x{error.object[error.start]:02x}", need="UTF-8 text"
         ) from None
     entries = yaml.read(text, name)
+    if entries.keys() & _OF_A_TEMPLATE and "model_name_or_path" not in entries:
+        raise ConfigError(
+            name, got="a template file", need="a run file, in which this is `template`",
+            hint=f"template: {name} in a run file; tunesmith template show {name} shows it",
+        )  # fmt: skip
     return {
         key: Given(entry.value, f"{name}:{entry.line}: {key}", entry.written)
         for key, entry in entries.items()

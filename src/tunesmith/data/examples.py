@@ -151,8 +151,9 @@ class Maker:
             yield f"the answers of {counted(self.num_thinking)} hold {count}"
         if self.num_apart:
             yield (
-                f"{self.num_apart:,} conversations became {self.num_texts:,} examples: their "
-                "earlier answers read otherwise in the history than when they are given"
+                f"{self.num_apart:,} conversations became {self.num_texts:,} examples, each answer "
+                "under its own prompt: later prompts show earlier answers without their thoughts, "
+                "or changed in another way"
             )
         over = sum(length > cutoff_len for length in self.needed)
         if over:

@@ -25,6 +25,8 @@ class CardFacts(NamedTuple):
     """The model that was tuned, as the run named it."""
     is_adapter: bool
     """Whether the directory holds an adapter (else a whole model)."""
+    tuned: bool = True
+    """Whether anything was learned (else it is the base as it stands)."""
     directory: str = ""
     """Where it was written, as a command takes it; "": not known."""
     stage: str = "sft"
@@ -49,9 +51,11 @@ class CardFacts(NamedTuple):
     """Of Tunesmith."""
 
 
-def title(base: str, datasets: Iterable[str]) -> str:
+def title(base: str, datasets: Iterable[str], *, tuned: bool = True) -> str:
     """A heading that tells the model from others: `SmolLM2-135M-Instruct tuned on lanternfold`."""
     short = base.rstrip("/").rpartition("/")[2].removesuffix(".gguf")
+    if not tuned:
+        return short
     learned = ", ".join(datasets)
     return f"{short} tuned on {learned}" if learned else f"{short}, tuned"
 
@@ -89,9 +93,11 @@ def _front_matter(facts: CardFacts) -> str:
 
 
 def _opening(facts: CardFacts) -> str:
+    made = f"Tunesmith {facts.version}".strip()
+    if not facts.tuned:
+        return f"The model {_code(facts.base)} itself, not tuned, written by {made}."
     kind = "An adapter for" if facts.is_adapter else "A model tuned from"
     how = f" ({_inline(facts.method)})" if facts.method else ""
-    made = f"Tunesmith {facts.version}".strip()
     return f"{kind} {_code(facts.base)}, made with {made}: stage {_code(facts.stage)}{how}."
 
 

@@ -7,12 +7,14 @@ here; see `repair`.
 
 from __future__ import annotations
 
+import shlex
+import textwrap
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 from tunesmith.errors import ModelError
 from tunesmith.models import tokenizer as tokenizers
-from tunesmith.models.padded import SENTENCES, Padded, padded
+from tunesmith.models.padded import SENTENCES, Padded, filler, padded
 from tunesmith.types import Tokenizer
 
 Level = Literal["ok", "note", "warning", "error"]
@@ -69,8 +71,8 @@ class Report(NamedTuple):
 
     directory: str
     tokens: int
-    rows: int
-    """Of the embedding."""
+    rows: int | None
+    """Of the embedding; `None`: there is no model beside the tokenizer."""
     findings: tuple[Finding, ...]
     example: Padded | None
     """`None` where no token can stand for padding."""
@@ -85,12 +87,17 @@ class Report(NamedTuple):
         """What has a consequence and refuses nothing."""
         return tuple(f for f in self.findings if f.level == "warning")
 
-    def lines(self) -> list[str]:
-        """For people."""
-        out = [f"tokenizer  {self.directory}: {self.tokens:,} tokens, {self.rows:,} rows"]
+    def lines(self, width: int | None = None) -> list[str]:
+        """For people; words are wrapped to a width, commands and the picture are not."""
+        rows = "no model beside it" if self.rows is None else f"{self.rows:,} rows"
+        out = [f"tokenizer  {self.directory}: {self.tokens:,} tokens, {rows}"]
+        column = max((len(finding.what) for finding in self.findings), default=0)
+        inner = None if width is None else max(20, width - column - 12)
         for finding in self.findings:
-            out.append(f"  {finding.level:<8} {finding.what:<10} {finding.found}")
-            out += [f"{'':<22}{text}" for text in finding[3:] if text]
+            head = f"  {finding.level:<8} {finding.what:<{column}} "
+            said = (*_wrapped(finding.found, inner), *_wrapped(finding.consequence, inner))
+            lines = [line for line in (*said, finding.todo) if line]
+            out += [f"{head if not i else ' ' * len(head)}{line}" for i, line in enumerate(lines)]
         return out + (self.example.lines() if self.example else [])
 
     def as_dict(self) -> dict[str, Any]:
@@ -106,7 +113,7 @@ class Report(NamedTuple):
 
 def check(
     tokenizer: Tokenizer,
-    rows: int,
+    rows: int | None,
     *,
     wanted: Wanted | None = None,
     further: Sequence[Finding] = (),
@@ -115,14 +122,14 @@ def check(
 
     Args:
         tokenizer: may name tokens that do not exist (`check_names` of `tokenizer.load`).
-        rows: of the model's embedding.
+        rows: of the model's embedding; `None`: there is no model to look at.
         wanted: what the template asks; `None`: no template is looked at.
         further: findings of others, put at the end.
     """
     findings = [_named(tokenizer, name, wanted) for name in NAMES]
     findings += _same(tokenizer)
     findings += [_beginning(tokenizer)] if tokenizer.id_of(tokenizer.bos) is not None else []
-    findings.append(_rows(tokenizer, rows, wanted))
+    findings += [] if rows is None else [_rows(tokenizer, rows, wanted)]
     findings += [_stop(tokenizer, word) for word in tokenizer.stops]
     if wanted is not None:
         words = [w for w in wanted.stop_words if w in wanted.ends or w not in tokenizer.stops]
@@ -191,9 +198,20 @@ def _named(tokenizer: Tokenizer, name: str, wanted: Wanted | None) -> Finding:
             "error",
             f"{token}, which is no token of the vocabulary",
             f"{_ROLES[name]} would be spelt in pieces, or get an id that the model has no row for",
-            f"--fix {name}=TOKEN --output DIR",
+            _fix(tokenizer, name),
         )
     return Finding(name, "ok", f"{token} (id {number})")
+
+
+def _wrapped(text: str, width: int | None) -> list[str]:
+    return [text] if width is None else textwrap.wrap(text, width, break_long_words=False)
+
+
+def _fix(tokenizer: Tokenizer, name: str, token: str | None = None) -> str:
+    """The command that names a token, as a shell takes it: most tokens hold `<`, `|` and `>`."""
+    named = f"{name}={token or 'TOKEN'}"
+    words = ("tunesmith", "tokenizer", "check", str(tokenizer.path), "--fix", named)
+    return f"{shlex.join(words)} --output DIR"
 
 
 def _no_bos(tokenizer: Tokenizer, wanted: Wanted | None) -> Finding:
@@ -203,9 +221,10 @@ def _no_bos(tokenizer: Tokenizer, wanted: Wanted | None) -> Finding:
             "warning",
             "none",
             f"template {wanted.name} begins with it; texts are trained and served without",
-            "--fix bos=TOKEN --output DIR, or another template",
+            f"another template, or: {_fix(tokenizer, 'bos')}",
         )
-    return Finding("bos", "note", "none; nothing asks for it")
+    which = f"template {wanted.name} does" if wanted else "most templates do"
+    return Finding("bos", "note", f"none; {which} not need one")
 
 
 def _no_eos(tokenizer: Tokenizer, wanted: Wanted | None) -> Finding:
@@ -215,20 +234,20 @@ def _no_eos(tokenizer: Tokenizer, wanted: Wanted | None) -> Finding:
     level: Level = "error" if wanted is not None else "warning"
     return Finding(
         "eos", level, "none", "nothing ends an answer: a model talks on until it is cut off",
-        "--fix eos=TOKEN --output DIR",
+        _fix(tokenizer, "eos"),
     )  # fmt: skip
 
 
 def _no_unk(tokenizer: Tokenizer, wanted: Wanted | None) -> Finding:
     ids = tokenizer.backend.encode(_RARE, add_special_tokens=False).ids
     if all(sign in tokenizer.backend.decode(ids) for sign in _RARE.split()):
-        return Finding("unk", "note", "none; every text has tokens, so nothing asks for it")
+        return Finding("unk", "note", "none; not needed: every text has tokens")
     return Finding(
         "unk",
         "warning",
         "none, and some characters have no token",
         "such characters are dropped from every text without a trace",
-        "--fix unk=TOKEN --output DIR",
+        _fix(tokenizer, "unk"),
     )
 
 
@@ -237,8 +256,8 @@ def _no_pad(tokenizer: Tokenizer, wanted: Wanted | None) -> Finding:
         "pad",
         "note",
         "none; training here pads nothing",
-        "other tools that batch texts ask for one; unk or eos will do",
-        f"--fix pad={tokenizer.unk or tokenizer.eos or 'TOKEN'} --output DIR",
+        "other tools that batch texts need one; unk or eos will do",
+        _fix(tokenizer, "pad", filler(tokenizer)),
     )
 
 
@@ -312,8 +331,7 @@ def _rows(tokenizer: Tokenizer, rows: int, wanted: Wanted | None) -> Finding:
         level,
         f"{rows:,} rows, none for {shown}{more}",
         "a text that holds such a token stops the model with an error",
-        "fetch tokenizer and model from one source, or --fix NAME=TOKEN --output DIR, which "
-        "makes the rows",
+        "fetch tokenizer and model from one source, or make the rows: " + _fix(tokenizer, "NAME"),
     )
 
 

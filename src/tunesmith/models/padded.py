@@ -36,10 +36,18 @@ class Padded(NamedTuple):
         return out
 
 
+def filler(tokenizer: Tokenizer) -> str | None:
+    """What pads: pad, else unk, else eos, as far as there are tokens of these names.
+
+    Whoever pads with eos takes care not to take it out of what is learned; unk is in nobody's way.
+    """
+    named = (tokenizer.pad, tokenizer.unk, tokenizer.eos)
+    return next((token for token in named if tokenizer.id_of(token) is not None), None)
+
+
 def padded(tokenizer: Tokenizer) -> Padded | None:
-    """`SENTENCES` as a padded batch: pad, else eos, else unk fills the shorter one."""
-    named = (tokenizer.pad, tokenizer.eos, tokenizer.unk)
-    pad = next((token for token in named if tokenizer.id_of(token) is not None), None)
+    """`SENTENCES` as a padded batch, the shorter one filled with `filler`; `None`: with nothing."""
+    pad = filler(tokenizer)
     pad_id = tokenizer.id_of(pad)
     if pad is None or pad_id is None:
         return None

@@ -6,6 +6,8 @@ are held against those of the model that it was made from.
 
 from __future__ import annotations
 
+import difflib
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +49,10 @@ class Repaired(NamedTuple):
             out.append(f"  {name:<4} {token} (id {number}), was {before or 'none'}")
         for token in self.new:
             row = "a spare row of the embedding" if token.spare else "a new row of the embedding"
-            out.append(f"  new  {token.token} takes {row}, set to the mean of all tokens' rows")
+            out.append(
+                f"  new  {token.token} takes {row}, set to the mean of all tokens' rows; "
+                "the model has to be trained to use it"
+            )
         grown = f"{self.rows_before:,} to {self.rows:,}"
         same = f"{self.rows:,}, as before"
         out.append(f"  rows {grown if self.rows != self.rows_before else same}")
@@ -79,11 +84,13 @@ def repair(
 
     Raises:
         OutputError: `out` holds something, or is the model.
-        ModelError: the model cannot be read, or the result does not prove equal on old tokens.
+        ModelError: the model cannot be read, a new token holds spaces, or the result does not
+            prove equal on old tokens.
         StoreError: a file cannot be written.
     """
     _refuse_place(directory, out)
     old = tokenizers.load(directory, trust_remote_code=trust_remote_code, check_names=False)
+    _refuse_text(old, named)
     known = facts.facts(directory, trust_remote_code=trust_remote_code)
     extended = extend(old, known.vocab, special=tuple(named.values()))
     fresh = extended.tokenizer._replace(**named)
@@ -118,6 +125,19 @@ def _refuse_place(directory: Path, out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         names = sorted(p.name for p in out.iterdir())[:5] if out.is_dir() else ["a file"]
         raise OutputError(f"--output {out}", got=", ".join(names), need="a new or empty directory")
+
+
+def _refuse_text(tokenizer: Tokenizer, named: Mapping[str, str]) -> None:
+    """A new token with spaces in it is a sentence in the wrong place: no text would reach it."""
+    added = [t.content for t in tokenizer.backend.get_added_tokens_decoder().values()]
+    for name, token in named.items():
+        if tokenizer.id_of(token) is None and any(sign.isspace() for sign in token):
+            near = difflib.get_close_matches(token, added, 1) or added[:1]
+            raise ModelError(
+                f"--fix {name}", got=token,
+                need="a token of the vocabulary, or a new one without spaces",
+                hint=shlex.quote(f"{name}={near[0]}") if near else "",
+            )  # fmt: skip
 
 
 def _write_grown(

@@ -8,6 +8,7 @@ transformers makes of it is compared (`check_rows`, `check_stock`), and what is 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -328,7 +329,8 @@ def _check_named(
                 got=token,
                 need="a token of tokenizer.json; the model has no row for another one",
                 hint="fetch both files from one source, or name a token that is there: "
-                f"tunesmith tokenizer check {directory} --fix {name}=TOKEN --output DIR",
+                f"tunesmith tokenizer check {shlex.quote(str(directory))} --fix {name}=TOKEN "
+                "--output DIR",
             )
 
 

@@ -17,7 +17,7 @@ from tunesmith.templates.render import Template
 from tunesmith.templates.shape import Shape
 from tunesmith.types import Conversation, Span, Tokenizer
 
-_MARK = re.compile(r"<[^\s<>]+>|\[/?[A-Z_]+\]")
+MARK = re.compile(r"<[^\s<>]+>|\[/?[A-Z_]+\]")
 """What looks like a control token in a template's text."""
 
 
@@ -115,8 +115,15 @@ def choose(
             )
         return _own(tokenizer.chat_template, tokenizer, asked, today=today)
     if name.endswith(".jinja"):
-        return _own(_text_of(Path(name)), tokenizer, asked, name=name, today=today)
+        return _own(text_of(Path(name)), tokenizer, asked, name=name, today=today)
     return unbound(name).bind(tokenizer, today=today, **asked._asdict())
+
+
+def is_here(name: str | None) -> bool:
+    """Whether a name leads to a template: shipped, registered in this process, or a file."""
+    if name is None or name.endswith((".yaml", ".yml", ".jinja")):
+        return name is None or Path(name).is_file()
+    return name in registry.names()
 
 
 def unbound(name: str) -> Template:
@@ -127,7 +134,7 @@ def unbound(name: str) -> Template:
     """
     if not name.endswith((".yaml", ".yml")):
         return registry.get(name)
-    return Template(list(read(_text_of(Path(name)), name, registry.format).values())[-1])
+    return Template(list(read(text_of(Path(name)), name, registry.format).values())[-1])
 
 
 def _own(
@@ -162,7 +169,7 @@ def candidates(tokenizer: Tokenizer) -> list[str]:
     here = tokenizer.path.name.lower()
     by_name, by_token, plain = [], [], []
     for name in registry.names():
-        marks = _MARK.findall(registry.get(name).control_text())
+        marks = MARK.findall(registry.get(name).control_text())
         if any(fnmatch(here, p.lower()) for p in registry.format(name).models):
             by_name.append(name)
         elif not marks:
@@ -172,7 +179,12 @@ def candidates(tokenizer: Tokenizer) -> list[str]:
     return by_name + by_token + plain
 
 
-def _text_of(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """What a template file holds.
+
+    Raises:
+        TemplateError: it cannot be read.
+    """
     try:
         return path.read_text(encoding="utf8")
     except (OSError, UnicodeDecodeError) as error:

@@ -22,8 +22,6 @@ _CHAIN = (
     Message("observation", '{"celsius": 21}'),
     Message("assistant", "21 °C."),
 )
-SHOWN = Conversation((*_TURNS[:2], *_CHAIN), "Be brief.", TOOLS)
-"""What `template show` shows, as far as a template can express it."""
 PLAIN = {
     "one turn": Conversation(_TURNS[:2]),
     "two turns": Conversation(_TURNS),
@@ -40,11 +38,23 @@ WITH_TOOLS = {
 PROBES = PLAIN | WITH_TOOLS
 
 
-def shown(format: Format) -> Conversation:
-    """`SHOWN` without what a template cannot express: tools stand with the system text."""
-    if format.roles.system is None:
-        return Conversation(_TURNS)
-    return SHOWN if format.tool_format else Conversation(_TURNS, SHOWN.system)
+SHOWN = {
+    "two questions": Conversation(_TURNS),
+    "with a system text": Conversation(_TURNS[:2], "Be brief."),
+    "with tools": Conversation(_CHAIN, tools=TOOLS),
+}
+"""What `template show` shows, as far as a template can express it."""
+
+
+def shown(format: Format) -> dict[str, Conversation]:
+    """`SHOWN` without what a template cannot express, and with thoughts in its marks."""
+    system, calls = format.roles.system is not None, format.tool_format is not None
+    left_out = {"with a system text": not system, "with tools": not (system and calls)}
+    found = {name: one for name, one in SHOWN.items() if not left_out.get(name)}
+    if format.thinking is None:
+        return found
+    thoughts = with_thoughts(format.thinking.open, format.thinking.close)
+    return found | {"with thoughts": thoughts["a thought in the history"]}
 
 
 def with_thoughts(opened: str, closed: str) -> dict[str, Conversation]:

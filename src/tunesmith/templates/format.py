@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from tunesmith.errors import TemplateError
 from tunesmith.templates import conversation
+from tunesmith.templates.keys import follow, takes
 
 
 class Part(BaseModel):
@@ -26,30 +27,34 @@ class Part(BaseModel):
 
 
 class Special(Part):
-    """The tokenizer's own begin or end token, whatever its text is.
+    """`bos` or `eos`: the tokenizer's own begin or end token, whatever its text is.
 
-    `start` is bos where the tokenizer itself puts it before a text, else nothing.
+    `start`: bos where the tokenizer itself puts it before a text, else nothing.
     """
 
     special: Literal["bos", "eos", "start"]
+    """Which one."""
 
 
 class Token(Part):
     """Text that must be exactly one token of the vocabulary."""
 
     token: Annotated[str, Field(min_length=1)]
+    """The text; a tokenizer without such a token is refused."""
 
 
 class Round(Part):
-    """The number of the question, counted from `round`."""
+    """The number of the question, counted from this one."""
 
     round: int
+    """The number of the first question."""
 
 
 class Later(Part):
     """Text that stands in the opening of every question but the first."""
 
     later: str
+    """The text."""
 
 
 Piece = str | Special | Token | Round | Later
@@ -73,7 +78,7 @@ class Turn(Part):
     lead: Text = ()
     """Of an answer: what the model itself says before its words; learned like them."""
     stop: Text = ()
-    """End of the turn. Of an answer, it is learned."""
+    """End of the turn. Of an answer, it is learned: what the model ends its answers with."""
     after: Text = ()
     """What follows the end of the turn; never learned, because nobody generates it."""
     then: Text | None = None
@@ -81,11 +86,14 @@ class Turn(Part):
 
 
 class Roles(Part):
-    """The speakers. A null system is a template that cannot express one."""
+    """The speakers."""
 
     system: Turn | None = Turn()
+    """The system text; null: a template that cannot express one, so that it is refused."""
     user: Turn
+    """A question."""
     assistant: Turn = Turn(stop=(Special(special="eos"),))
+    """An answer; its words and its `stop` are learned."""
     observation: Turn | None = None
     """A tool's result; null: as if the user said it."""
     function: Turn | None = None
@@ -106,7 +114,9 @@ class Thinking(Part):
     """How a family marks a thought inside an answer."""
 
     open: str
+    """What begins a thought."""
     close: str
+    """What ends it, before the answer itself."""
     empty: str | None = None
     """A thought that is none; null: `open` and `close`."""
     history: Literal["strip", "since_user", "keep"] = "strip"
@@ -125,6 +135,7 @@ class Format(Part):
     """One template, as its file says it."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    """What it is found by: letters, digits, `_`, `.`, `-`; not given, the name of the file."""
     models: tuple[str, ...] = ()
     """Patterns of model names that this template was made for; `*` is anything."""
     source: str = ""
@@ -138,8 +149,8 @@ class Format(Part):
     system_always: bool = False
     """The system turn stands there even around no text."""
     tool_format: str | None = "default"
-    """How tools are described and called: a module of `templates.tools`. A null one is a
-    template that cannot express tools, calls and results."""
+    """How tools are described and called, by name. A null one is a template that cannot express
+    tools, calls and results: they are refused."""
     tools: Turn = Turn()
     """What stands around the tools' description; both follow the system text."""
     trim_tools: bool = False
@@ -147,18 +158,20 @@ class Format(Part):
     between: str | None = None
     """What parts an answer's words from its calls; null: what the tool format says."""
     roles: Roles
+    """What stands around the words of each speaker."""
     stop_words: tuple[str, ...] = ()
-    """Strings besides eos that end an answer."""
+    """Strings besides eos at which `chat`, exports and engines end an answer."""
     replace_eos: bool = False
     """The first stop word takes the place of the tokenizer's eos."""
     efficient_eos: bool = False
-    """One eos after the last answer instead of one in every turn."""
+    """One eos after the last answer of a conversation instead of one after every answer."""
     open_ended: bool = False
     """Answers are meant to have no end that is learned; without this such a template is refused."""
     replace_jinja: bool = False
     """The template is written into the tokenizer even where the model brings its own."""
     thinking: Thinking | None = None
-    """An answer without a thought gets an empty one in front (see `enable_thinking`)."""
+    """How thoughts are marked; null: not at all. Where they are, an answer without one gets an
+    empty one in front (see `enable_thinking`)."""
 
 
 def read(text: str, where: str, parent: Callable[[str], Format]) -> dict[str, Format]:
@@ -175,8 +188,14 @@ def read(text: str, where: str, parent: Callable[[str], Format]) -> dict[str, Fo
     found: dict[str, Format] = {}
     try:
         documents = list(YAML(typ="safe", pure=True).load_all(text))
-    except YAMLError as error:
-        raise TemplateError(where, got=str(error), need="a YAML file") from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        problem = " ".join(filter(None, (error.context, error.problem)))
+        raise TemplateError(place, need=f"valid YAML: {problem}") from None
+    except (YAMLError, RecursionError, ValueError) as error:
+        need = f"valid YAML: {error}".split("\n")[0]
+        raise TemplateError(where, need=need) from None
     for document in documents:
         if not isinstance(document, dict):
             need = "a mapping with name and roles in every document"
@@ -199,11 +218,19 @@ def _one(document: dict[str, Any], where: str, parent: Callable[[str], Format]) 
             del fields["name"]
     if "like" in fields:
         name = str(fields.pop("like"))
-        base = parent(name).model_dump()
+        base = _parent(parent, name, where).model_dump()
         base = {key: value for key, value in base.items() if key not in ("name", "models")}
         fields = _laid_over(base, fields)
     fields.setdefault("name", re.sub(r".*/|\.ya?ml$", "", where))
     return from_fields(fields, where)
+
+
+def _parent(parent: Callable[[str], Format], name: str, where: str) -> Format:
+    try:
+        return parent(name)
+    except TemplateError as error:
+        need, hint = error.need, error.hint
+        raise TemplateError(f"{where}: like", got=name, need=need, hint=hint) from None
 
 
 def from_fields(fields: Mapping[str, Any], where: str) -> Format:
@@ -227,24 +254,43 @@ def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return joined
 
 
-_KEYS: dict[str, tuple[str, ...]] = {
-    model.__name__: tuple(model.model_fields)
-    for model in (Format, Roles, Turn, Thinking, Earlier, Special, Token, Round, Later)
-}
-
-
 def _refusal(error: ValidationError, where: str) -> TemplateError:
-    first = error.errors(include_url=False)[0]
-    pieces = ("str", "Special", "Token", "Round", "Later")
-    place = [str(part) for part in first["loc"] if part not in pieces]
+    """The first mistake in words: a key that is not there before one that is missing for it."""
+    places = [(one, _place(one["loc"])) for one in error.errors(include_url=False)]
+    unknown = (
+        (one, place) for one, place in places
+        if one["type"] == "extra_forbidden" and not _PIECES & {*map(str, one["loc"])}
+    )  # fmt: skip
+    first, place = next(unknown, places[0])
+    holder, annotation = follow(Format, place)
     full = ".".join([where, *place])
-    if first["type"] != "extra_forbidden":
-        got = first["input"] if first["type"] != "missing" else None
-        return TemplateError(full, got=got, need=first["msg"][0].lower() + first["msg"][1:])
-    holder = {1: "Format", 2: "Roles" if place[0] == "roles" else "Thinking"}.get(
-        len(place), "Turn"
+    if first["type"] == "extra_forbidden" and annotation is None:
+        known = (*holder.model_fields, *(("like",) if holder is Format else ()))
+        near = difflib.get_close_matches(place[-1], known, 1)
+        need = f"a key of {_CALLED[holder.__name__]}: {', '.join(known)}"
+        return TemplateError(full, need=need, hint="".join(near))
+    if first["type"] == "missing":
+        return TemplateError(full, got="nothing", need=takes(annotation))
+    hint = f"tool_format: {first['input']}" if place == ["tools"] else ""
+    need = (
+        f"{takes(annotation)} (letters, digits, _ . -)" if place == ["name"] else takes(annotation)
     )
-    known = _KEYS[holder] + (("like",) if holder == "Format" else ())
-    near = difflib.get_close_matches(place[-1], known, 1)
-    hint = f"{near[0]}" if near else ""
-    return TemplateError(full, need=f"a key of {holder}: {', '.join(known)}", hint=hint)
+    return TemplateError(full, got=first["input"], need=need, hint=hint)
+
+
+_CALLED = {
+    "Format": "a template",
+    "Roles": "roles",
+    "Turn": "a turn",
+    "Thinking": "thinking",
+    "Earlier": "thinking.earlier",
+}
+_PIECES = {"str", "Special", "Token", "Round", "Later"}
+"""What pydantic puts into the place of an error for the kinds that a text may be of."""
+
+
+def _place(loc: tuple[int | str, ...]) -> list[str]:
+    """The keys of a template file that lead to a mistake; numbers of a list are left out."""
+    names = [str(part) for part in loc if isinstance(part, str)]
+    kinds = [number for number, name in enumerate(names) if name in _PIECES]
+    return names[: kinds[0]] if kinds else names

@@ -89,8 +89,8 @@ class OwnJinja:
         if self.finder.answers(_PROBED[-1])[0].trained:
             return ()
         return (
-            f"template {self.name} rewrites earlier answers of a conversation: "
-            "each answer is learned from a text of its own",
+            f"template ({self.name}): later prompts show earlier answers without their thoughts, "
+            "or changed in another way, so each answer is learned under its own prompt",
         )
 
     def jinja(self) -> str:

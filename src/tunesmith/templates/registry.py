@@ -44,6 +44,11 @@ def names() -> list[str]:
     return sorted({*_index(), *_registered})
 
 
+def shipped() -> list[str]:
+    """Names of the shipped templates, sorted: the same in every process."""
+    return sorted(_index())
+
+
 def register(conversation: Conversation) -> None:
     """Let `template: <version>` find a conversation, from now on and in this process.
 
@@ -72,7 +77,8 @@ def format(name: str) -> Format:
         near = difflib.get_close_matches(name, names(), 3, cutoff=0.5)
         raise TemplateError(
             f"template: {name}",
-            need=f"one of {', '.join(names())}; or a .yaml or .jinja file",
+            need=f"the name of a template (`tunesmith template list` shows all {len(names())}), "
+            "or a .yaml or .jinja file",
             hint=" or ".join(near),
         )
     return _family(_index()[name])[name]

@@ -77,8 +77,7 @@ class Plain(Report):
 
     def example(self, pieces: Sequence[tuple[str, bool]]) -> None:
         """Print it with the trained pieces in brackets."""
-        marked = (f"⟦{text}⟧" if trained else text for text, trained in pieces)
-        self.say(f"example 0, what is trained in ⟦⟧:\n{_indented(''.join(marked))}")
+        self.say(bracketed(pieces))
 
     def work(self, what: str, done: int, total: int | None) -> None:
         """Print now and then: long work must not look dead."""
@@ -117,9 +116,12 @@ class Live(Report):
         self._console.print(printable(text), markup=False, soft_wrap=True)
 
     def example(self, pieces: Sequence[tuple[str, bool]]) -> None:
-        """Print it with the trained pieces in green."""
+        """Print it with the trained pieces in green, in brackets where there are no colours."""
         from rich.text import Text
 
+        if not in_colour(self._console):
+            self.say(bracketed(pieces))
+            return
         shown = Text("example 0, what is trained in green:\n")
         for text, trained in pieces:
             shown.append(printable(text), style="bold green" if trained else "dim")
@@ -164,6 +166,17 @@ class Live(Report):
 def report_for(stream: TextIO) -> Report:
     """A live bar where `stream` is a terminal, plain lines otherwise."""
     return Live(stream) if stream.isatty() else Plain(stream)
+
+
+def in_colour(console: Any) -> bool:
+    """Whether a reader sees colours: a terminal that has them, and no `NO_COLOR`."""
+    return console.is_terminal and not console.no_color and console.color_system is not None
+
+
+def bracketed(pieces: Sequence[tuple[str, bool]]) -> str:
+    """An example with the trained pieces in brackets."""
+    marked = (f"⟦{text}⟧" if trained else text for text, trained in pieces)
+    return f"example 0, what is trained in ⟦⟧:\n{_indented(''.join(marked))}"
 
 
 def _indented(text: str) -> str:

@@ -308,7 +308,19 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
 
 
 def _visible(directory: Path) -> list[Path]:
-    return [path for path in directory.iterdir() if not path.name.startswith(".")]
+    """What stands there and could be in the way of a run."""
+    shown = (path for path in directory.iterdir() if not path.name.startswith("."))
+    return [path for path in shown if not _is_export(path)]
+
+
+def _is_export(path: Path) -> bool:
+    """Whether `tunesmith export` wrote it: its usual place is inside the directory of a run."""
+    if not (path / store.MANIFEST).is_file() or (path / STATE).is_file():
+        return False
+    try:
+        return store.read_manifest(path).facts.get("kind") == "export"
+    except StoreError:
+        return False
 
 
 def _short(value: object) -> str:

@@ -41,7 +41,10 @@ class Sizing(NamedTuple):
         if self.steps >= _MANY_STEPS:
             return ""
         usual = steps_of(rows, global_batch=_BATCHES[0], epochs=_EPOCHS, max_steps=None)[1]
-        said = f"sized for few rows, {rows} to learn from: {self.steps} steps at this rate."
+        said = (
+            f"sized for little data, {rows} examples to learn from: {self.steps} steps at this "
+            "rate."
+        )
         rate = in_yaml(_CAUTIOUS_RATE)
         if usual == self.steps:
             return f"{said} At {rate}, right for thousands of steps, they would change little."

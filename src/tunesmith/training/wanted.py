@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 from tunesmith.models.doctor import Wanted
 from tunesmith.templates import OwnJinja, Renderer, Template
+from tunesmith.templates.choose import MARK
 from tunesmith.types import Conversation, Message, Tokenizer
 
-_MARK = re.compile(r"<[^\s<>]+>|\[/?[A-Z_]+\]")
-"""What looks like a control token in a template's text."""
 _BOS = "\ue000"
 _PROBE = Conversation((Message("user", "a"), Message("assistant", "b")))
 
@@ -30,7 +28,7 @@ def wanted(renderer: Renderer, tokenizer: Tokenizer) -> Wanted:
         name=renderer.name,
         stop_words=words,
         ends=() if own else tuple(word for word in words if word in learned),
-        marks=tuple(dict.fromkeys(_MARK.findall(control))),
+        marks=tuple(dict.fromkeys(MARK.findall(control))),
         needs_bos=_begins_with_bos(renderer),
         endless=isinstance(renderer, Template) and not all(renderer.ends),
         open_ended=isinstance(renderer, Template) and renderer.format.open_ended,
