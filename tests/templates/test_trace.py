@@ -32,6 +32,7 @@ def test_a_text_is_constants_and_marks_and_back():
     "spoilt",
     [A[1:], A[:-1], A.strip(), A.upper(), A.lower(), A.title(), A[: len(A) // 2], A[::-1],
      A.replace("<", "&lt;"), A.replace('"', '\\"'), A.replace("\\", "\\\\"), "\ue000", "\ue001"],
+    ids=range(13),  # marks are drawn anew in every process
 )  # fmt: skip
 def test_a_mark_that_something_has_changed_is_found(spoilt):
     with pytest.raises(Opaque):
