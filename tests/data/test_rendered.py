@@ -3,7 +3,7 @@
 import datetime
 import json
 from collections import Counter
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -17,9 +17,10 @@ from tunesmith.models.vocabulary import extend
 from tunesmith.templates import choose, registry, stop_ids
 
 SHARED = Path(__file__).parents[3] / "shared" / "golden"
-DEVIATIONS = json.loads(
+LISTED = json.loads(
     (Path(__file__).parents[1] / "golden" / "templates_deviations.json").read_text(encoding="utf8")
-)["rows"]
+)
+DEVIATIONS, OVERRIDES = LISTED["rows"], LISTED["overrides"]
 TWO = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}] * 2
 
 
@@ -274,18 +275,34 @@ def test_the_day_of_a_case_must_be_one_and_a_jinja_template_takes_none():
 
 
 def test_a_tool_format_and_a_system_text_of_the_run_take_the_place_of_the_templates():
-    compared = 0
+    """Every prompt and response, and the ids of all but the listed rows."""
+    compared, differing = Counter(), set()
     for row in recorded("overrides.jsonl"):
         case = {key: row[key] for key in ("messages", "tools", "options")}
-        tokenizer = fitted(row["template"], "neutral")
-        (found,) = render_cases([case], row["template"], tokenizer, today=NEW_YEAR)
-        if row["error"] or found.error:
+        name, tokenizer = row["template"], fitted(row["template"], "neutral")
+        (found,) = render_cases([case], name, tokenizer, today=NEW_YEAR)
+        assert (found.error is None) == (row["error"] is None), (name, row["options"])
+        if row["error"]:
             continue
-        assert found.pairs[0]["prompt"] == as_upstream(row["pairs"][0]["prompt"]), row["template"]
-        compared += 1
-    assert compared > 40
+        marks = {"bos": tokenizer.bos, "eos": choose(name, tokenizer).stop_words[0]}
+        theirs = [{k: as_pieces(pair[k], marks) for k in pair} for pair in row["pairs"]]
+        if found.pairs != [{k: "".join(v) for k, v in pair.items()} for pair in theirs]:
+            differing.add(row["options"]["tool_format"])
+            continue
+        compared["text"] += 1
+        encode = partial(tokenizer.backend.encode, add_special_tokens=False)
+        flat = [i for pair in theirs for k in pair for text in pair[k] for i in encode(text).ids]
+        ours = found.input_ids if found.examples is None else as_given(tokenizer, found)
+        if registry.format(name).efficient_eos:
+            assert ours.pop() == tokenizer.id_of(tokenizer.eos)
+        if ours != flat:
+            assert name in CUT_ELSEWHERE["neutral"], (name, row["options"])
+            assert as_text(tokenizer, ours) == as_text(tokenizer, flat), (name, row["options"])
+            compared["cut"] += 1
+    listed = {entry["tool_format"] for entry in OVERRIDES}
+    assert differing == listed
+    assert compared["text"] - compared["cut"] > 30
 
 
-def as_upstream(elements):
-    marks = {"bos": "<|bos|>", "eos": "<|eos|>"}
-    return "".join(marks.get(kind) or rest[0] for kind, *rest in elements)
+def as_pieces(elements, marks):
+    return [marks.get(kind) or rest[0] for kind, *rest in elements]
