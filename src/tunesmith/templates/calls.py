@@ -67,7 +67,10 @@ def decode(text: str, at: int = 0) -> tuple[Any, int]:
     if brackets > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise ValueError("nested too deep")
     if text.find("\\u", at, end) >= 0:
-        dumps(value).encode()  # a lone surrogate is no text
+        try:
+            dumps(value).encode()
+        except UnicodeEncodeError:
+            raise ValueError("a lone surrogate is no text") from None
     return value, end
 
 
@@ -220,7 +223,7 @@ def read_calls(content: str, where: str) -> tuple[str, tuple[Call, ...]]:
     found = closing_json(content)
     if found is None:
         need = 'a tool call at its end, {"name": ..., "arguments": {...}}, or a list of calls'
-        raise TemplateError(where, got=content, need=need)
+        raise TemplateError(where, got=content, need=need + _because(content))
     text, values = found
     flat = _flat(values)
     if text.strip() and not flat:
@@ -291,10 +294,23 @@ def _checked(value: object, where: str) -> Call:
         raise TemplateError(f"{where}.name", got=dumps(value["name"]), need="the tool's name")
     call = as_call(value)
     if call is None:
-        got = dumps(value["arguments"])
-        need = "an object, or a string that holds JSON of an object"
-        raise TemplateError(f"{where}.arguments", got=got, need=need)
+        written = value["arguments"]
+        reason = _because(written) if isinstance(written, str) else ""
+        need = "an object, or a string that holds JSON of an object" + reason
+        raise TemplateError(f"{where}.arguments", got=dumps(written), need=need)
     return call
+
+
+def _because(text: str) -> str:
+    """Why JSON in a text is refused though its syntax is sound, in brackets."""
+    for start in _START.finditer(text):
+        try:
+            decode(text, start.start())
+        except json.JSONDecodeError:
+            continue
+        except ValueError as error:
+            return f" ({error})"
+    return ""
 
 
 def _refuse_others(value: dict[str, Any], known: Sequence[str], where: str) -> None:
@@ -339,7 +355,8 @@ def _no_constant(word: str) -> NoReturn:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("duplicate key")
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"duplicate key {next(k for k in keys if keys.count(k) > 1)!r}")
     return found
 
 
