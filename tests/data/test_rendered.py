@@ -105,6 +105,13 @@ def test_several_examples_of_one_conversation_are_all_shown():
     assert found.input_ids == found.examples[-1]["input_ids"]
 
 
+def calling(arguments, content=None, **more):
+    function = {"name": "f", "arguments": arguments}
+    calls = [{"type": "function", "id": "1", "function": function}]
+    answer = {"role": "assistant", "content": content, "tool_calls": calls, "refusal": None}
+    return {"messages": [TWO[0], answer | more]}
+
+
 @pytest.mark.parametrize(
     ("case", "where"),
     [
@@ -119,12 +126,35 @@ def test_several_examples_of_one_conversation_are_all_shown():
         ({"messages": [TWO[0], {"role": "function", "content": "x"}]}, "messages[1].content"),
         ({"messages": [TWO[0], {"role": "function", "content": "[]"}]}, "messages[1].content"),
         ({"messages": TWO[:1]}, "messages"),
+        ({"messages": [{"role": "user", "content": "\ud800"}, TWO[1]]}, "messages[0].content"),
+        ({"messages": TWO, "system": "\ud800"}, "system"),
+        ({"messages": TWO, "tools": "\ud800"}, "tools"),
+        ({"messages": TWO, "options": {"default_system": "\ud800"}}, "options.default_system"),
+        ({"messages": [TWO[0], TWO[1] | {"name": "x"}]}, "messages[1].name"),
+        ({"messages": [TWO[0] | {"tool_calls": [{}]}, TWO[1]]}, "messages[0].tool_calls"),
+        ({"messages": [TWO[0], TWO[1] | {"tool_calls": "f"}]}, "messages[1].tool_calls"),
+        ({"messages": [TWO[0], TWO[1] | {"tool_calls": [{}]}]}, "messages[1].tool_calls"),
+        (calling({"a": float("inf")}), "messages[1].tool_calls"),
+        (calling({"a": "\ud800"}), "messages[1].tool_calls"),
     ],
 )
 def test_a_bad_case_is_an_error_of_its_own(case, where):
     found = one(case)
     assert found.pairs is None
     assert where in found.error.splitlines()[0]
+
+
+@pytest.mark.parametrize("arguments", [{"a": 1.5}, '{"a": 1.5}'])
+@pytest.mark.parametrize("words", [None, "", "Hm.\n"])
+def test_calls_beside_an_answer_are_those_of_a_turn_of_calls(arguments, words):
+    text = (words or "") + '{"name": "f", "arguments": {"a": 1.5}}'
+    turn = [TWO[0], {"role": "function", "content": text}]
+    result = [{"role": "tool", "content": "r", "tool_call_id": "1"}, TWO[1]]
+    for after in ([], result):
+        asked = {"messages": calling(arguments, words)["messages"] + after}
+        assert one(asked) == one({"messages": turn + after})
+        assert one(asked).error is None
+    assert one(calling({}, "a", tool_calls=[])) == one({"messages": TWO[:2]})
 
 
 def test_a_template_that_does_not_exist_is_one_error():
