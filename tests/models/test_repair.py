@@ -83,6 +83,17 @@ def test_an_embedding_smaller_than_the_tokenizer_gets_a_row_for_every_id(tmp_pat
         assert torch.equal(after[key][: len(matrix)], matrix)
 
 
+@pytest.mark.parametrize("token", ["a", "the"])
+def test_a_piece_of_words_is_refused_as_a_named_token(tmp_path, token):
+    source = tiny_model(tmp_path)
+    assert load_tiny().id_of(token) is not None
+    with pytest.raises(ModelError) as caught:
+        repair(source, tmp_path / "out", {"eos": token})
+    assert caught.value.where == f"--fix eos={token}"
+    assert "ordinary words" in caught.value.got
+    assert [path.name for path in tmp_path.iterdir()] == [source.name]
+
+
 def test_names_that_no_token_has_can_be_repaired(tmp_path):
     source = broken(tiny_model(tmp_path), bos="<s>", unk="<gone>")
     with pytest.raises(ModelError) as caught:

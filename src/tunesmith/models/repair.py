@@ -84,8 +84,8 @@ def repair(
 
     Raises:
         OutputError: `out` holds something, or is the model.
-        ModelError: the model cannot be read, a new token holds spaces, or the result does not
-            prove equal on old tokens.
+        ModelError: the model cannot be read, a new token holds spaces, a token stands in ordinary
+            text, or the result does not prove equal on old tokens.
         StoreError: a file cannot be written.
     """
     _refuse_place(directory, out)
@@ -93,6 +93,7 @@ def repair(
     _refuse_text(old, named)
     known = facts.facts(directory, trust_remote_code=trust_remote_code)
     extended = _with_all_rows(extend(old, known.vocab, special=tuple(named.values())))
+    _refuse_words(extended.tokenizer, named)
     fresh = extended.tokenizer._replace(**named)
     for name in ("bos", "eos", "unk", "pad"):
         if name not in named and old.id_of(getattr(old, name)) is None:
@@ -138,6 +139,25 @@ def _refuse_text(tokenizer: Tokenizer, named: Mapping[str, str]) -> None:
                 need="a token of the vocabulary, or a new one without spaces",
                 hint=shlex.quote(f"{name}={near[0]}") if near else "",
             )  # fmt: skip
+
+
+def _refuse_words(tokenizer: Tokenizer, named: Mapping[str, str]) -> None:
+    """Transformers cuts a named token out of every text that holds it."""
+    added = {token.content for token in tokenizer.backend.get_added_tokens_decoder().values()}
+    nothing = tokenizer._replace(bos=None, eos=None, unk=None, pad=None)
+    for name, token in named.items():
+        if token in added:
+            continue
+        texts = (f"a{token}a", f" {token} ", token * 2)
+        try:
+            tokenizers.check_rows(nothing._replace(**{name: token}), texts, from_file=False)
+        except ModelError:
+            raise ModelError(
+                f"--fix {name}={token}", got="a piece of ordinary words",
+                need="a control token, which no words hold: other loaders cut a named token out of "
+                "every text, so that its other pieces change",
+                hint=f"--fix {name}='<|extra_0|>', which is added",
+            ) from None  # fmt: skip
 
 
 def _with_all_rows(extended: Extended) -> Extended:
