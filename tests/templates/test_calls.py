@@ -165,8 +165,12 @@ def test_random_calls_survive_the_data():
 def test_the_end_of_a_broken_call_in_an_answer_is_no_call():
     for text in (f'{{"name": "g", "arguments": {CALL}', f"[{CALL}, {CALL}"):
         assert closing_calls(text) == (text, ())
-    for before in ("so: ", "[]", '{"a": 1} ', "<tool_call>"):
+    for before in ("so: ", "[]", '{"a": 1} ', "<tool_call>", "a {", 'as "g": ', "then }, "):
         assert closing_calls(before + CALL) == (before, (F,))
+        assert closing_calls(f"{before}[{CALL}]") == (before, (F,))
+    assert closing_calls(f"a [[{CALL}]") == ("a [", (F,))
+    nested = f'{{"name": "g", "arguments": {{"a": [[{CALL}]'
+    assert closing_calls(nested) == (nested, ())
 
 
 @pytest.mark.parametrize("text", ["", " \n", "[]", "{}"])
