@@ -227,6 +227,12 @@ def test_ids_are_the_recorded_ones_but_where_pieces_and_the_whole_text_differ():
     assert equal > 950
 
 
+def test_the_log_lists_the_templates_and_tokenizers_whose_ids_differ():
+    log = (Path(__file__).parents[2] / "docs" / "log.md").read_text(encoding="utf8")
+    for folder, templates in CUT_ELSEWHERE.items():
+        assert f"| `{folder}` | {', '.join(f'`{name}`' for name in templates)} |\n" in log
+
+
 def as_given(tokenizer, found):
     """Ids of the whole recorded text, which training does not see: each answer has its own."""
     text = "".join(pair["prompt"] + pair["response"] for pair in found.pairs)
