@@ -74,7 +74,7 @@ def rendered(template, recorded, options):
     spoken += [conversation.system, template.system, conversation.tools or ""]
     if not conversation.tools and not any(m.calls for m in conversation.messages):
         assert all(span.control or any(span.text in s for s in spoken if s) for span in spans)
-    return "".join(span.text for span in spans), learned(spans)
+    return "".join(span.text for span in spans), [text for text in learned(spans) if text]
 
 
 def wanted(template, pairs):

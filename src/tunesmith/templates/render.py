@@ -357,8 +357,7 @@ class Template:
             for span in self.tool_syntax.write(message.calls):
                 page.learn(span.text, trained, control=span.control)
         page.learn(form.stop or turn.stop, trained)
-        page.own(turn.after)
-        page.answers.append((start, page.length))
+        page.end_answer(start, turn.after, trained)
 
     def _parting(self, words: str) -> str:
         """What parts an answer's words from its calls."""
