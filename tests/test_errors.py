@@ -37,6 +37,7 @@ def test_control_characters_are_spelled_so_that_they_command_no_terminal():
     error = errors.DataError("a\x1b]0;pwn\x07.json", got="b\r\x9b1m", need="c\td")
     assert str(error) == "a\\x1b]0;pwn\\x07.json\n  got   b\\x0d\\x9b1m\n  need  c\td"
     assert errors.printable("ä⟦\n\t€") == "ä⟦\n\t€"
+    assert errors.printable("a\ud800b") == "a\\ud800b"
 
 
 def test_one_line_holds_all_four_facts():

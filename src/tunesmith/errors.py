@@ -18,7 +18,7 @@ import re
 from typing import Any
 
 _SHOWN_CHARACTERS = 200
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Error(Exception):
@@ -104,9 +104,15 @@ def printable(text: str) -> str:
     r"""Text for a terminal or a log: control characters but newline and tab are spelled.
 
     Whoever wrote a row or a file name would otherwise command the terminal of whoever reads it
-    (C0 and C1 of ISO 6429: titles, cursor, colours). ESC is shown as `\x1b`.
+    (C0 and C1 of ISO 6429: titles, cursor, colours). ESC is shown as `\x1b`. Lone surrogates,
+    which no stream can write, are shown as JSON spells them.
     """
-    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return _UNPRINTABLE.sub(_spelled, text)
+
+
+def _spelled(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
 def _shorten(value: object) -> str:

@@ -21,9 +21,11 @@ def test_cases_are_rendered_line_by_line(capsys, tmp_path):
     model = tiny_model(tmp_path, name="model")
     cases = tmp_path / "cases.jsonl"
     good = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
-    cases.write_text(json.dumps(good) + "\n\n" + '{"messages": []}\n')
+    half = '{"messages": [], "system": "\\ud800"}\n'
+    cases.write_text(json.dumps(good) + "\n\n" + '{"messages": []}\n' + half)
     flags = ("--tokenizer", model, "--input", cases)
-    first, second = map(json.loads, out(capsys, "render", "chatml", *flags).out.splitlines())
+    printed = out(capsys, "render", "chatml", *flags).out.splitlines()
+    first, second, third = map(json.loads, printed)
     start = "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"
     assert first["pairs"] == [{"prompt": start, "response": "b<|im_end|>\n"}]
     assert len(first["input_ids"]) == len(first["labels"])
@@ -31,9 +33,10 @@ def test_cases_are_rendered_line_by_line(capsys, tmp_path):
     assert first["error"] is None
     assert second["pairs"] is None
     assert "messages" in second["error"]
+    assert "\\ud800" in third["error"]
     written = tmp_path / "out.jsonl"
     out(capsys, "render", "chatml", *flags, "--output", written)
-    assert [json.loads(line) for line in written.read_text().splitlines()] == [first, second]
+    assert [json.loads(line) for line in written.read_text().splitlines()] == [first, second, third]
 
 
 def test_the_date_that_tools_print_is_the_recorded_one_unless_told(capsys, tmp_path):
@@ -68,6 +71,9 @@ def test_what_is_missing_or_broken_is_said(capsys, tmp_path):
         broken.write_bytes(odd)
         flags = ("--tokenizer", model, "--input", broken)
         assert "cases.jsonl:2" in out(capsys, "render", "chatml", *flags, code=2).err
+    for nothing in (tmp_path, tmp_path / "none.jsonl"):
+        flags = ("--tokenizer", model, "--input", nothing)
+        assert str(nothing) in out(capsys, "render", "chatml", *flags, code=2).err
     yaml = tmp_path / "mine.yaml"
     yaml.write_bytes(b"\xff")
     assert "UTF-8" in out(capsys, "show", yaml, code=2).err

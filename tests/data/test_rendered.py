@@ -3,7 +3,7 @@
 import datetime
 import json
 from collections import Counter
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -17,9 +17,10 @@ from tunesmith.models.vocabulary import extend
 from tunesmith.templates import choose, registry, stop_ids
 
 SHARED = Path(__file__).parents[3] / "shared" / "golden"
-DEVIATIONS = json.loads(
+LISTED = json.loads(
     (Path(__file__).parents[1] / "golden" / "templates_deviations.json").read_text(encoding="utf8")
-)["rows"]
+)
+DEVIATIONS, OVERRIDES = LISTED["rows"], LISTED["overrides"]
 TWO = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}] * 2
 
 
@@ -104,6 +105,13 @@ def test_several_examples_of_one_conversation_are_all_shown():
     assert found.input_ids == found.examples[-1]["input_ids"]
 
 
+def calling(arguments, content=None, **more):
+    function = {"name": "f", "arguments": arguments}
+    calls = [{"type": "function", "id": "1", "function": function}]
+    answer = {"role": "assistant", "content": content, "tool_calls": calls, "refusal": None}
+    return {"messages": [TWO[0], answer | more]}
+
+
 @pytest.mark.parametrize(
     ("case", "where"),
     [
@@ -118,12 +126,35 @@ def test_several_examples_of_one_conversation_are_all_shown():
         ({"messages": [TWO[0], {"role": "function", "content": "x"}]}, "messages[1].content"),
         ({"messages": [TWO[0], {"role": "function", "content": "[]"}]}, "messages[1].content"),
         ({"messages": TWO[:1]}, "messages"),
+        ({"messages": [{"role": "user", "content": "\ud800"}, TWO[1]]}, "messages[0].content"),
+        ({"messages": TWO, "system": "\ud800"}, "system"),
+        ({"messages": TWO, "tools": "\ud800"}, "tools"),
+        ({"messages": TWO, "options": {"default_system": "\ud800"}}, "options.default_system"),
+        ({"messages": [TWO[0], TWO[1] | {"name": "x"}]}, "messages[1].name"),
+        ({"messages": [TWO[0] | {"tool_calls": [{}]}, TWO[1]]}, "messages[0].tool_calls"),
+        ({"messages": [TWO[0], TWO[1] | {"tool_calls": "f"}]}, "messages[1].tool_calls"),
+        ({"messages": [TWO[0], TWO[1] | {"tool_calls": [{}]}]}, "messages[1].tool_calls"),
+        (calling({"a": float("inf")}), "messages[1].tool_calls"),
+        (calling({"a": "\ud800"}), "messages[1].tool_calls"),
     ],
 )
 def test_a_bad_case_is_an_error_of_its_own(case, where):
     found = one(case)
     assert found.pairs is None
     assert where in found.error.splitlines()[0]
+
+
+@pytest.mark.parametrize("arguments", [{"a": 1.5}, '{"a": 1.5}'])
+@pytest.mark.parametrize("words", [None, "", "Hm.\n"])
+def test_calls_beside_an_answer_are_those_of_a_turn_of_calls(arguments, words):
+    text = (words or "") + '{"name": "f", "arguments": {"a": 1.5}}'
+    turn = [TWO[0], {"role": "function", "content": text}]
+    result = [{"role": "tool", "content": "r", "tool_call_id": "1"}, TWO[1]]
+    for after in ([], result):
+        asked = {"messages": calling(arguments, words)["messages"] + after}
+        assert one(asked) == one({"messages": turn + after})
+        assert one(asked).error is None
+    assert one(calling({}, "a", tool_calls=[])) == one({"messages": TWO[:2]})
 
 
 def test_a_template_that_does_not_exist_is_one_error():
@@ -194,6 +225,12 @@ def test_ids_are_the_recorded_ones_but_where_pieces_and_the_whole_text_differ():
     found = {folder: sorted(names) for folder, names in cut.items()}
     assert found == CUT_ELSEWHERE
     assert equal > 950
+
+
+def test_the_log_lists_the_templates_and_tokenizers_whose_ids_differ():
+    log = (Path(__file__).parents[2] / "docs" / "log.md").read_text(encoding="utf8")
+    for folder, templates in CUT_ELSEWHERE.items():
+        assert f"| `{folder}` | {', '.join(f'`{name}`' for name in templates)} |\n" in log
 
 
 def as_given(tokenizer, found):
@@ -274,18 +311,34 @@ def test_the_day_of_a_case_must_be_one_and_a_jinja_template_takes_none():
 
 
 def test_a_tool_format_and_a_system_text_of_the_run_take_the_place_of_the_templates():
-    compared = 0
+    """Every prompt and response, and the ids of all but the listed rows."""
+    compared, differing = Counter(), set()
     for row in recorded("overrides.jsonl"):
         case = {key: row[key] for key in ("messages", "tools", "options")}
-        tokenizer = fitted(row["template"], "neutral")
-        (found,) = render_cases([case], row["template"], tokenizer, today=NEW_YEAR)
-        if row["error"] or found.error:
+        name, tokenizer = row["template"], fitted(row["template"], "neutral")
+        (found,) = render_cases([case], name, tokenizer, today=NEW_YEAR)
+        assert (found.error is None) == (row["error"] is None), (name, row["options"])
+        if row["error"]:
             continue
-        assert found.pairs[0]["prompt"] == as_upstream(row["pairs"][0]["prompt"]), row["template"]
-        compared += 1
-    assert compared > 40
+        marks = {"bos": tokenizer.bos, "eos": choose(name, tokenizer).stop_words[0]}
+        theirs = [{k: as_pieces(pair[k], marks) for k in pair} for pair in row["pairs"]]
+        if found.pairs != [{k: "".join(v) for k, v in pair.items()} for pair in theirs]:
+            differing.add(row["options"]["tool_format"])
+            continue
+        compared["text"] += 1
+        encode = partial(tokenizer.backend.encode, add_special_tokens=False)
+        flat = [i for pair in theirs for k in pair for text in pair[k] for i in encode(text).ids]
+        ours = found.input_ids if found.examples is None else as_given(tokenizer, found)
+        if registry.format(name).efficient_eos:
+            assert ours.pop() == tokenizer.id_of(tokenizer.eos)
+        if ours != flat:
+            assert name in CUT_ELSEWHERE["neutral"], (name, row["options"])
+            assert as_text(tokenizer, ours) == as_text(tokenizer, flat), (name, row["options"])
+            compared["cut"] += 1
+    listed = {entry["tool_format"] for entry in OVERRIDES}
+    assert differing == listed
+    assert compared["text"] - compared["cut"] > 30
 
 
-def as_upstream(elements):
-    marks = {"bos": "<|bos|>", "eos": "<|eos|>"}
-    return "".join(marks.get(kind) or rest[0] for kind, *rest in elements)
+def as_pieces(elements, marks):
+    return [marks.get(kind) or rest[0] for kind, *rest in elements]

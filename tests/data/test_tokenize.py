@@ -279,6 +279,21 @@ def words_learned(found, tiny):
     return tiny.backend.decode(found.ids[found.trained].tolist(), skip_special_tokens=False)
 
 
+@pytest.mark.parametrize("name", ["bailing", "breeze", "baichuan2", "fewshot"])
+def test_the_prompt_of_an_earlier_answer_without_words_begins_the_ids(name):
+    """Nothing is learned there, and the header's last sign would merge with what follows."""
+    tokenizer = real("neutral")
+    coding = Encoder(choose(name, tokenizer), tokenizer)
+    row = Conversation(turns("", "", "", "", "q", "a"))
+    (found,) = coding.encode([row])
+    (masked,) = coding.encode([row], mask_history=True)
+    assert found.error is None
+    assert found.ids.tolist() == masked.ids.tolist()
+    for number in (1, 3, 5):
+        prompt = coding.prompt(row._replace(messages=row.messages[:number]))
+        assert found.ids[: len(prompt)].tolist() == prompt
+
+
 def test_mask_history_learns_the_last_answer_only():
     renderer, tiny = chatml()
     row = Conversation(turns("a", "b", "c", "d"))

@@ -70,6 +70,30 @@ def test_without_a_new_token_every_weight_keeps_its_bytes(tmp_path):
     assert json.loads((out / "config.json").read_text())["pad_token_id"] == 2
 
 
+@pytest.mark.parametrize("named", [{"pad": "<|im_end|>"}, {"unk": "<|extra_0|>"}])
+@pytest.mark.parametrize("rows", [TOKENS - 1, 100, 2])
+def test_an_embedding_smaller_than_the_tokenizer_gets_a_row_for_every_id(tmp_path, rows, named):
+    source = tiny_model(tmp_path, vocab=rows)
+    done = repair(source, tmp_path / "out", named)
+    assert (done.rows_before, done.rows) == (rows, TOKENS + len(done.new))
+    assert any(f"{TOKENS - rows} ids had no row" in note for note in done.notes)
+    assert check(tokenizers.load(tmp_path / "out"), done.rows).errors == ()
+    before, after = (load_file(d / "model.safetensors") for d in (source, tmp_path / "out"))
+    for key, matrix in before.items():
+        assert torch.equal(after[key][: len(matrix)], matrix)
+
+
+@pytest.mark.parametrize("token", ["a", "the"])
+def test_a_piece_of_words_is_refused_as_a_named_token(tmp_path, token):
+    source = tiny_model(tmp_path)
+    assert load_tiny().id_of(token) is not None
+    with pytest.raises(ModelError) as caught:
+        repair(source, tmp_path / "out", {"eos": token})
+    assert caught.value.where == f"--fix eos={token}"
+    assert "ordinary words" in caught.value.got
+    assert [path.name for path in tmp_path.iterdir()] == [source.name]
+
+
 def test_names_that_no_token_has_can_be_repaired(tmp_path):
     source = broken(tiny_model(tmp_path), bos="<s>", unk="<gone>")
     with pytest.raises(ModelError) as caught:

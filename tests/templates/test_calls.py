@@ -134,6 +134,22 @@ def test_what_is_no_call_is_refused_with_its_place(content, where, need):
     assert need in caught.value.need
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ('{"a": 1, "a": 2}', "duplicate key 'a'"),
+        ('{"a": ' + "[" * 80 + "]" * 80 + "}", "nested too deep"),
+        ('{"a": "\\ud800"}', "lone surrogate"),
+        ('{"a": NaN}', "NaN is no JSON"),
+    ],
+)
+def test_what_is_json_and_yet_refused_is_refused_with_the_reason(arguments, reason):
+    for written in (arguments, json.dumps(arguments)):
+        with pytest.raises(TemplateError) as caught:
+            read_calls(f'{{"name": "f", "arguments": {written}}}', "row")
+        assert reason in caught.value.need
+
+
 def test_parameters_in_place_of_arguments_are_answered_with_the_right_name():
     with pytest.raises(TemplateError) as caught:
         read_calls('{"name": "f", "parameters": {}}', "row")
@@ -149,8 +165,12 @@ def test_random_calls_survive_the_data():
 def test_the_end_of_a_broken_call_in_an_answer_is_no_call():
     for text in (f'{{"name": "g", "arguments": {CALL}', f"[{CALL}, {CALL}"):
         assert closing_calls(text) == (text, ())
-    for before in ("so: ", "[]", '{"a": 1} ', "<tool_call>"):
+    for before in ("so: ", "[]", '{"a": 1} ', "<tool_call>", "a {", 'as "g": ', "then }, "):
         assert closing_calls(before + CALL) == (before, (F,))
+        assert closing_calls(f"{before}[{CALL}]") == (before, (F,))
+    assert closing_calls(f"a [[{CALL}]") == ("a [", (F,))
+    nested = f'{{"name": "g", "arguments": {{"a": [[{CALL}]'
+    assert closing_calls(nested) == (nested, ())
 
 
 @pytest.mark.parametrize("text", ["", " \n", "[]", "{}"])

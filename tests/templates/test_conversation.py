@@ -251,3 +251,10 @@ def test_what_is_wrong_in_a_file_is_one_error(old, new, where, hint, tmp_path):
         choose(str(path), load_tiny())
     assert caught.value.where == f"{path}: {where}"
     assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize(("style", "key"), [("SINGLE", "sep"), ("MPT", "sep"), ("TWO", "sep2")])
+def test_the_separator_that_nothing_can_stop_at_is_the_one_named(style, key):
+    with pytest.raises(TemplateError) as caught:
+        made(style, sep=" ", sep2=" " if key == "sep2" else "</s>")
+    assert caught.value.where.endswith(f": {key}")

@@ -4,7 +4,7 @@ import pytest
 
 from tunesmith.errors import TemplateError
 from tunesmith.templates import registry
-from tunesmith.templates.format import Special, read
+from tunesmith.templates.format import Special, Turn, from_fields, read
 
 GOOD = """
 name: a
@@ -76,3 +76,15 @@ def test_a_template_cannot_be_changed():
     format = read(GOOD, "f.yaml", _no_parent)["a"]
     with pytest.raises(ValueError, match="frozen"):
         format.name = "b"
+
+
+def test_another_tool_format_brings_its_own_turns_of_calls():
+    ends = {"stop": "<end>", "after": "\n", "open": "A:"}
+    roles = {"user": {}, "assistant": ends, "function": {"lead": "[CALLS]", "stop": "<end>"}}
+    fields = {"name": "a", "roles": roles, "tools": {"open": "<|tool|>"}, "between": "\n"}
+    other = from_fields(fields, "f.yaml").with_tool_format("qwen")
+    assert other.roles.function == Turn(stop=({"special": "eos"},))
+    assert (other.tool_format, other.tools, other.between) == ("qwen", Turn(), None)
+    assert other.roles.assistant.after == ("\n",)
+    once = from_fields({**fields, "efficient_eos": True}, "f.yaml").with_tool_format("qwen")
+    assert once.roles.function == Turn(stop="<end>", after="\n")

@@ -196,7 +196,8 @@ def test_which_calls_ollama_does_not_find_is_said(name):
 
 
 def test_calls_in_a_list_without_a_mark_are_found_where_they_are_the_whole_answer():
-    template = replace(bound("chatml"), tool_format="mistral")
+    chatml = bound("chatml")
+    template = replace(chatml, format=chatml.format.with_tool_format("mistral"))
     mark = mark_of_calls(ollama.source(template))
     assert mark == "["
     assert is_found(template, mark, "", 2)

@@ -74,7 +74,7 @@ def rendered(template, recorded, options):
     spoken += [conversation.system, template.system, conversation.tools or ""]
     if not conversation.tools and not any(m.calls for m in conversation.messages):
         assert all(span.control or any(span.text in s for s in spoken if s) for span in spans)
-    return "".join(span.text for span in spans), learned(spans)
+    return "".join(span.text for span in spans), [text for text in learned(spans) if text]
 
 
 def wanted(template, pairs):
@@ -156,6 +156,19 @@ def test_every_answer_ends_with_a_learned_stop(name):
     last = [span for span in spans if span.trained][-1]
     assert last.control
     assert last.text.strip() in (*bound(name).stop_words, EOS, OWN_EOS.get(name))
+
+
+BOS_IN_TURNS = {"atom", "llama2", "llama2_zh", "seed_coder", "seed_oss"}
+"""Their makers, and upstream, open each turn or each question with bos, not the text alone."""
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_a_text_has_one_bos_at_most_but_where_the_family_opens_turns_with_it(name):
+    template = bound(name)
+    said = turns("a", "b", "c", "d", "e", "f")
+    text = "".join(span.text for span in template.render(Conversation(said)))
+    assert (text.count(BOS) > 1) == (name in BOS_IN_TURNS)
+    assert BOS not in text.removeprefix(BOS) or name in BOS_IN_TURNS
 
 
 def test_an_answer_marked_so_is_not_learned_and_its_text_stays():

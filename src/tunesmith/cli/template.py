@@ -119,9 +119,9 @@ def _day(text: str | None, *, own: bool) -> datetime.date:
 
 
 def _cases(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.exists():
-        raise DataError(str(path), got="no such file", need="cases, one JSON object a line")
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+    from tunesmith.data.strict_json import read_bytes
+
+    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -47,8 +47,9 @@ class Dataset(Section):
     """System message of rows that have none. Not set: the template's own; "": none (of a
     template by name or in a `.yaml` file)."""
     tool_format: Text | None = None
-    """How tools are described and called, in place of the template's own way. Not set: the
-    template's. Only for templates by name or in a `.yaml` file."""
+    """How tools are described and called, in place of the template's own way; calls then end
+    with eos, whatever the template lets follow them. Not set: the template's. Only for templates
+    by name or in a `.yaml` file."""
     enable_thinking: Flag | None = True
     """Of a template that marks thoughts. `true`: an answer without a thought learns to think
     nothing. `null`: its prompt says so, and it is not learned, while an answer with a thought is

@@ -7,6 +7,8 @@ functions that training and serving use; nothing is laid out anew.
 from __future__ import annotations
 
 import datetime
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -31,7 +33,10 @@ _OPTIONS = (
     "train_on_prompt",
 )
 _TEXTS = ("default_system", "today", "tool_format")
+_MESSAGE_KEYS = ("role", "content", "tool_calls", "tool_call_id")
+"""`tool_call_id`, like the `id` of a call, orders results where a template is no help."""
 _ROLES = {"tool": "observation"}
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Rendered(NamedTuple):
@@ -63,12 +68,12 @@ def render_cases(
     """Render each case with a template.
 
     Args:
-        cases: `messages` (role, content), `system`, `tools` (JSON text) and `options`:
-            `default_system`, `enable_thinking`, `preserve_thinking`, `tool_format`,
-            `mask_history`, `train_on_prompt`, `split_special_tokens`, `today` (a date as
-            YYYY-MM-DD, of templates by name or in a `.yaml` file), and
-            `discarding_history_cot` (true: earlier answers in `pairs` as serving shows them;
-            false: as they were given).
+        cases: `messages` (role, content; of an answer also OpenAI's `tool_calls`), `system`,
+            `tools` (JSON text) and `options`: `default_system`, `enable_thinking`,
+            `preserve_thinking`, `tool_format`, `mask_history`, `train_on_prompt`,
+            `split_special_tokens`, `today` (a date as YYYY-MM-DD, of templates by name or in a
+            `.yaml` file), and `discarding_history_cot` (true: earlier answers in `pairs` as
+            serving shows them; false: as they were given).
         name: of a shipped template, or a file, or `None` for the tokenizer's own.
         tokenizer: the tokenizer, with every stop word a token.
         today: the date of cases that name none, where a template prints it; `None`: the
@@ -146,24 +151,49 @@ def conversation_of(case: Mapping[str, Any]) -> Conversation:
     if not isinstance(messages, list):
         raise DataError("messages", got=messages, need="a list of messages")
     for key in ("system", "tools"):
-        if not isinstance(case.get(key), str | None):
-            raise DataError(key, got=case[key], need="text or null")
+        _text(case.get(key), key, or_null=True)
     said = tuple(_message(message, f"messages[{i}]") for i, message in enumerate(messages))
     return Conversation(said, case.get("system"), case.get("tools"))
 
 
 def _message(message: Any, place: str) -> Message:
-    if not isinstance(message, dict) or not all(
-        isinstance(message.get(key), str) for key in ("role", "content")
-    ):
+    if not isinstance(message, dict):
         raise DataError(place, got=message, need="an object with role and content, both text")
+    unknown = [k for k, v in message.items() if k not in _MESSAGE_KEYS and v is not None]
+    if unknown:
+        need = f"only {', '.join(_MESSAGE_KEYS)}: anything else would be lost"
+        raise DataError(f"{place}.{unknown[0]}", got=message[unknown[0]], need=need)
+    _text(message.get("role"), f"{place}.role")
     role: Any = _ROLES.get(message["role"], message["role"])  # the template knows which there are
+    if message.get("tool_calls"):
+        return _calling(message, role, place)
+    _text(message.get("content"), f"{place}.content")
     if role != "function":
         return Message(role, message["content"])
     words, calls = read_calls(message["content"], f"{place}.content")
     if not calls:
         raise DataError(f"{place}.content", got=message["content"], need="a call")
     return Message(role, words, calls=calls)
+
+
+def _calling(message: Mapping[str, Any], role: str, place: str) -> Message:
+    """An answer with its calls beside its words, as OpenAI has it; the words may be null."""
+    where = f"{place}.tool_calls"
+    if role != "assistant":
+        raise DataError(where, got=f"calls of role {role}", need="calls of role assistant")
+    _text(message.get("content"), f"{place}.content", or_null=True)
+    if not isinstance(message["tool_calls"], list):
+        raise DataError(where, got=message["tool_calls"], need="a list of calls")
+    _, calls = read_calls(json.dumps(message["tool_calls"]), where)
+    return Message("function", message.get("content") or "", calls=calls)
+
+
+def _text(value: Any, place: str, *, or_null: bool = False) -> None:
+    """Refuse what is no text; a lone surrogate, which JSON can spell, has no bytes and no ids."""
+    if not isinstance(value, str | None if or_null else str):
+        raise DataError(place, got=value, need="text or null" if or_null else "text")
+    if value is not None and _SURROGATE.search(value):
+        raise DataError(place, got=value, need="text without lone surrogates")
 
 
 def _options(case: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -174,9 +204,10 @@ def _options(case: Mapping[str, Any]) -> Mapping[str, Any]:
     if unknown is not None:
         raise DataError(f"options.{unknown}", need=f"one of {', '.join(_OPTIONS)}")
     for key, value in options.items():
-        if not isinstance(value, (str if key in _TEXTS else bool) | None):
-            need = "text or null" if key in _TEXTS else "true, false or null"
-            raise DataError(f"options.{key}", got=value, need=need)
+        if key in _TEXTS:
+            _text(value, f"options.{key}", or_null=True)
+        elif not isinstance(value, bool | None):
+            raise DataError(f"options.{key}", got=value, need="true, false or null")
     return options
 
 

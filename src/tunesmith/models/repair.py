@@ -84,27 +84,28 @@ def repair(
 
     Raises:
         OutputError: `out` holds something, or is the model.
-        ModelError: the model cannot be read, a new token holds spaces, or the result does not
-            prove equal on old tokens.
+        ModelError: the model cannot be read, a new token holds spaces, a token stands in ordinary
+            text, or the result does not prove equal on old tokens.
         StoreError: a file cannot be written.
     """
     _refuse_place(directory, out)
     old = tokenizers.load(directory, trust_remote_code=trust_remote_code, check_names=False)
     _refuse_text(old, named)
     known = facts.facts(directory, trust_remote_code=trust_remote_code)
-    extended = extend(old, known.vocab, special=tuple(named.values()))
+    extended = _with_all_rows(extend(old, known.vocab, special=tuple(named.values())))
+    _refuse_words(extended.tokenizer, named)
     fresh = extended.tokenizer._replace(**named)
     for name in ("bos", "eos", "unk", "pad"):
         if name not in named and old.id_of(getattr(old, name)) is None:
             fresh = fresh._replace(**{name: None})  # what no token has cannot be written
     with store.publish(out, facts={"kind": KIND, "model": str(directory)}) as place:
-        if extended.new:
+        if extended.new or extended.rows > known.vocab:
             _write_grown(directory, place, extended, known, trust_remote_code=trust_remote_code)
         else:
             _copy_weights(directory, place)
         _write_beside(directory, place, fresh, named, before=old)
         _prove_tokenizer(place, extended.tokenizer, named)
-        notes = _stock_notes(place)
+        notes = _rowless_notes(extended, known) + _stock_notes(place)
     ids = {name: int(fresh.id_of(token) or 0) for name, token in named.items()}
     return Repaired(
         directory=out,
@@ -140,6 +141,38 @@ def _refuse_text(tokenizer: Tokenizer, named: Mapping[str, str]) -> None:
             )  # fmt: skip
 
 
+def _refuse_words(tokenizer: Tokenizer, named: Mapping[str, str]) -> None:
+    """Transformers cuts a named token out of every text that holds it."""
+    added = {token.content for token in tokenizer.backend.get_added_tokens_decoder().values()}
+    nothing = tokenizer._replace(bos=None, eos=None, unk=None, pad=None)
+    for name, token in named.items():
+        if token in added:
+            continue
+        texts = (f"a{token}a", f" {token} ", token * 2)
+        try:
+            tokenizers.check_rows(nothing._replace(**{name: token}), texts, from_file=False)
+        except ModelError:
+            raise ModelError(
+                f"--fix {name}={token}", got="a piece of ordinary words",
+                need="a control token, which no words hold: other loaders cut a named token out of "
+                "every text, so that its other pieces change",
+                hint=f"--fix {name}='<|extra_0|>', which is added",
+            ) from None  # fmt: skip
+
+
+def _with_all_rows(extended: Extended) -> Extended:
+    """With a row for every id, also where the embedding had fewer than the tokenizer."""
+    ids = extended.tokenizer.backend.get_vocab(with_added_tokens=True).values()
+    return extended._replace(rows=max(extended.rows, 1 + max(ids)))
+
+
+def _rowless_notes(extended: Extended, known: facts.Facts) -> tuple[str, ...]:
+    count = extended.ids_before - known.vocab
+    if count <= 0:
+        return ()
+    return (f"{count:,} ids had no row; theirs is the mean of all rows until they are learned",)
+
+
 def _write_grown(
     directory: Path,
     place: Path,
@@ -160,14 +193,16 @@ def _write_grown(
     model: Any = load.load_model(directory, dtype=dtype, trust_remote_code=trust_remote_code)
     ids = extended.tokenizer.backend.encode(tokenizers.PROBE[0]).ids[:_ASKED_TOKENS]
     ids = [i for i in ids if i < known.vocab and i not in {token.id for token in extended.new}]
-    said = _logits(model, ids)[:, : extended.ids_before]
+    ids = ids or [0]  # an embedding so small that it has a row for none of them
+    old = min(extended.ids_before, known.vocab)
+    said = _logits(model, ids)[:, :old]
     make_rows(model, extended)
     model.generation_config = GenerationConfig()  # the old one is written as it stands
     with load.quiet():
         model.save_pretrained(place)
     del model
     again = load.load_model(place, dtype=dtype, trust_remote_code=trust_remote_code)
-    differs = float((_logits(again, ids)[:, : extended.ids_before] - said).abs().max())
+    differs = float((_logits(again, ids)[:, :old] - said).abs().max())
     bound = _SAME * max(1.0, float(said.abs().max())) * (1 if dtype == torch.float32 else 100)
     if not differs <= bound:
         raise ModelError(

@@ -24,7 +24,7 @@ NAME = re.compile(r"[\w.:/@$-]*\w")
 _SURELY_SHORT = 4000  # digits; from 4301 on Python refuses to convert integers
 _MARKS = (("<tool_call>", "</tool_call>"), ("<|tool_call_start|>", "<|tool_call_end|>"))
 _START = re.compile(r'\{\s*["}]|\[\s*[{\]]|<tool_call>|<\|tool_call_start\|>')
-_CUT = re.compile(r'("\s*:|\}\s*,|[\[{])\s*\Z')  # the end of JSON that is cut off
+_CUT = re.compile(r'("\s*:|\}\s*,)[\s\[]*[\[{]\Z|\[\s*\{\Z')  # JSON goes on inside of other JSON
 _OPENED = re.compile(r"(<tool_call>|<\|tool_call_start\|>)\s*\Z")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _CALL_KEYS = ("name", "arguments", "id", "type", "index")
@@ -66,8 +66,9 @@ def decode(text: str, at: int = 0) -> tuple[Any, int]:
     brackets = text.count("{", at, end) + text.count("[", at, end)
     if brackets > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise ValueError("nested too deep")
-    if text.find("\\u", at, end) >= 0:
-        dumps(value).encode()  # a lone surrogate is no text
+    spelled = text.find("\\u", at, end) >= 0
+    if spelled and any("\ud800" <= sign <= "\udfff" for sign in dumps(value)):
+        raise ValueError("a lone surrogate is no text")
     return value, end
 
 
@@ -185,7 +186,8 @@ def closing_json(text: str) -> tuple[str, list[Any]] | None:
         values = _values(text, start.start())
         if values is not None:
             before = text[: start.start()]
-            return None if _CUT.search(before) or _OPENED.search(before) else (before, values)
+            cut = _is_cut(text, start.start()) or _OPENED.search(before)
+            return None if cut else (before, values)
     return None
 
 
@@ -201,7 +203,7 @@ def closing_calls(text: str, key: str = "arguments") -> tuple[str, tuple[Call, .
         calls = [as_call(v, key) for v in _flat(values)]
         if calls and None not in calls and [] not in values:
             before = text[: start.start()]
-            cut = _CUT.search(before) is not None
+            cut = _is_cut(text, start.start())
             return (text, ()) if cut else (before, tuple(c for c in calls if c is not None))
     return text, ()
 
@@ -220,7 +222,7 @@ def read_calls(content: str, where: str) -> tuple[str, tuple[Call, ...]]:
     found = closing_json(content)
     if found is None:
         need = 'a tool call at its end, {"name": ..., "arguments": {...}}, or a list of calls'
-        raise TemplateError(where, got=content, need=need)
+        raise TemplateError(where, got=content, need=need + _because(content))
     text, values = found
     flat = _flat(values)
     if text.strip() and not flat:
@@ -237,10 +239,8 @@ def read_tools(text: str, where: str) -> list[dict[str, Any]]:
         TemplateError: no JSON list, a definition without a name, or parts of another kind
             than JSON Schema has.
     """
-    if not text.strip():
-        return []
     try:
-        tools = loads(text)
+        tools = loads(text) if text.strip() else []
     except ValueError as error:
         need = f"a JSON list of tool definitions ({error})"
         raise TemplateError(where, got=text, need=need) from None
@@ -270,6 +270,12 @@ def _values(text: str, at: int) -> list[Any] | None:
     return values
 
 
+def _is_cut(text: str, at: int) -> bool:
+    """Whether the JSON from `at` is the end of more, which is broken: a list, a call."""
+    inside = _CUT.search(text, 0, at + 1)
+    return inside is not None and any(sign in text[: inside.start() + 1] for sign in "[{")
+
+
 def _flat(values: list[Any]) -> list[Any]:
     return [item for value in values for item in (value if isinstance(value, list) else [value])]
 
@@ -291,10 +297,22 @@ def _checked(value: object, where: str) -> Call:
         raise TemplateError(f"{where}.name", got=dumps(value["name"]), need="the tool's name")
     call = as_call(value)
     if call is None:
-        got = dumps(value["arguments"])
+        written = value["arguments"]
         need = "an object, or a string that holds JSON of an object"
-        raise TemplateError(f"{where}.arguments", got=got, need=need)
+        need += _because(written) if isinstance(written, str) else ""
+        raise TemplateError(f"{where}.arguments", got=dumps(written), need=need)
     return call
+
+
+def _because(text: str) -> str:
+    """Why JSON in a text is refused though its syntax is sound, in brackets."""
+    for start in _START.finditer(text):
+        try:
+            decode(text, start.start())
+        except ValueError as error:
+            if not isinstance(error, json.JSONDecodeError):
+                return f" ({error})"
+    return ""
 
 
 def _refuse_others(value: dict[str, Any], known: Sequence[str], where: str) -> None:
@@ -339,7 +357,8 @@ def _no_constant(word: str) -> NoReturn:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("duplicate key")
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"duplicate key {next(k for k in keys if keys.count(k) > 1)!r}")
     return found
 
 

@@ -140,7 +140,8 @@ class Conversation:
         if self.sep2 is None and self.sep_style in ("TWO", "LLAMA_2"):
             self._refuse("sep2", None, f"the text that ends an answer of {self.sep_style}")
         if not self.ends[1].strip(" "):
-            key = "sep" if self.sep2 is None else "sep2"
+            alone = self.sep2 is None or self.sep_style in ("SINGLE", "MPT")
+            key = "sep" if alone else "sep2"
             self._refuse(key, self.ends[1], "a separator that a model can stop at")
         needed = self.sep_style in ("SINGLE", "TWO", "MPT")
         if (needed or self.roles) and not _is_pair(self.roles):

@@ -173,6 +173,21 @@ class Format(Part):
     """How thoughts are marked; null: not at all. Where they are, an answer without one gets an
     empty one in front (see `enable_thinking`)."""
 
+    def with_tool_format(self, name: str) -> Format:
+        """The same template with the tools of another syntax.
+
+        What the file says of tools and calls belongs to its own syntax and goes with it: a call
+        ends with eos, whatever ended it before. Where one eos follows the last answer only, it
+        ends as an answer does.
+        """
+        answer = self.roles.assistant
+        call = Turn(stop=answer.stop, after=answer.after)
+        if not self.efficient_eos:
+            call = Turn(stop=(Special(special="eos"),))
+        roles = self.roles.model_copy(update={"function": call})
+        others = {"tools": Turn(), "trim_tools": False, "between": None, "roles": roles}
+        return self.model_copy(update={"tool_format": name, **others})
+
 
 def read(text: str, where: str, parent: Callable[[str], Format]) -> dict[str, Format]:
     """All templates of a file's text, by name, in the file's order.

@@ -53,6 +53,13 @@ class Page:
         if text:
             self.out.append(Span(text, trained, control))
 
+    def end_answer(self, start: int, after: str, trained: bool) -> None:
+        """An answer of no text is a span too: its prompt ends there, whatever follows."""
+        if self.length == start:
+            self.out.append(Span("", trained))
+        self.own(after)
+        self.answers.append((start, self.length))
+
     def close(self) -> None:
         """End the span that stands open."""
         if self._open:

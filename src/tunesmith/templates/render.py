@@ -45,7 +45,6 @@ class Template:
         enable_thinking: of a template with thoughts. True: an answer without one learns to
             think nothing; `None`: the prompt says so for it; False: thoughts are left out.
         preserve_thinking: earlier answers keep their thoughts.
-        tool_format: in place of the file's.
         today: the date that some tool formats print; `None`: the clock's.
         steering: its marks of thoughts hold control tokens, so those that stand around a thought
             are the template's text, not a speaker's words.
@@ -59,7 +58,6 @@ class Template:
     default_system: str | None = None
     enable_thinking: bool | None = True
     preserve_thinking: bool = False
-    tool_format: str | None = None
     today: datetime.date | None = None
     steering: bool = False
     notes: tuple[str, ...] = ()
@@ -94,24 +92,30 @@ class Template:
     @property
     def tool_name(self) -> str | None:
         """Name of its tool format; `None`: it cannot express tools."""
-        return self.tool_format or self.format.tool_format
+        return self.format.tool_format
 
     @cached_property
     def tool_syntax(self) -> tools.ToolFormat:
         """How tools are described and called."""
         return tools.get(self.tool_name)
 
-    def bind(self, tokenizer: Tokenizer, **asked: Any) -> Template:
+    def bind(
+        self, tokenizer: Tokenizer, *, tool_format: str | None = None, **asked: Any
+    ) -> Template:
         """The same template with this tokenizer's begin and end tokens.
 
         Args:
             tokenizer: whose tokens they are.
-            asked: what the run asks of it; see the attributes.
+            tool_format: in place of the file's, with its own turns of calls.
+            asked: what else the run asks of it; see the attributes.
 
         Raises:
             TemplateError: the template ends answers with eos and there is none; a
                 single-token piece that the vocabulary lacks; an unknown tool format.
         """
+        if tool_format is not None:
+            other = replace(self, format=self.format.with_tool_format(tool_format))
+            return other.bind(tokenizer, **asked)
         words, bos, eos = self.format.stop_words, tokenizer.bos, tokenizer.eos
         if self.format.replace_eos and words:
             eos = words[0]
@@ -353,8 +357,7 @@ class Template:
             for span in self.tool_syntax.write(message.calls):
                 page.learn(span.text, trained, control=span.control)
         page.learn(form.stop or turn.stop, trained)
-        page.own(turn.after)
-        page.answers.append((start, page.length))
+        page.end_answer(start, turn.after, trained)
 
     def _parting(self, words: str) -> str:
         """What parts an answer's words from its calls."""

@@ -7,6 +7,7 @@ import pytest
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from template_cases import bound
+from tiny_tokenizer import load_tiny
 from tunesmith.errors import TemplateError
 from tunesmith.templates import ollama, tools
 from tunesmith.templates.tools import refusal
@@ -32,7 +33,8 @@ def test_tools_and_calls_are_refused_and_none_of_them_are_nothing():
 
 
 def test_a_tool_format_that_the_run_names_takes_its_place():
-    assert replace(without_tools(), tool_format="qwen").tool_syntax is tools.get("qwen")
+    named = without_tools().bind(load_tiny(), tool_format="qwen")
+    assert named.tool_syntax is tools.get("qwen")
 
 
 @pytest.mark.parametrize(
