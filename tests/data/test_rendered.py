@@ -14,7 +14,7 @@ from tunesmith.data.rendered import IGNORED, render_cases
 from tunesmith.errors import TemplateError
 from tunesmith.models.doctor import not_tokens
 from tunesmith.models.vocabulary import extend
-from tunesmith.templates import choose, registry, stop_ids
+from tunesmith.templates import Template, choose, registry, stop_ids
 
 SHARED = Path(__file__).parents[3] / "shared" / "golden"
 LISTED = json.loads(
@@ -165,7 +165,9 @@ def test_a_template_that_does_not_exist_is_one_error():
 def fitted(name, folder):
     """A tokenizer with every stop word of the template, as upstream makes it."""
     tokenizer = real(folder)
-    missing = not_tokens(tokenizer, choose(name, tokenizer).stop_words)
+    renderer = choose(name, tokenizer)
+    assert isinstance(renderer, Template)
+    missing = not_tokens(tokenizer, renderer.named_stops)
     return extended(folder, tuple(missing))
 
 

@@ -8,7 +8,8 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from real_tokenizers import NAMES, real
 from tiny_tokenizer import load_tiny, tiny_tokenizer
 from tunesmith.models import tokenizer as tokenizers
-from tunesmith.models.doctor import Finding, Report, Wanted, check, comparisons, token_id
+from tunesmith.models.doctor import Wanted, check, comparisons, token_id
+from tunesmith.models.findings import Finding, Report
 from tunesmith.types import Tokenizer as Ours
 
 CHATML = Wanted(

@@ -78,7 +78,7 @@ def _render(arguments: argparse.Namespace) -> int:
     from tunesmith.models import tokenizer as tokenizers
     from tunesmith.models.doctor import not_tokens
     from tunesmith.models.vocabulary import extend
-    from tunesmith.templates import OwnJinja, choose
+    from tunesmith.templates import OwnJinja, Template, choose
 
     if arguments.tokenizer is None or arguments.input is None:
         need = "--tokenizer DIR and --input cases.jsonl"
@@ -88,8 +88,8 @@ def _render(arguments: argparse.Namespace) -> int:
     tokenizer = tokenizers.load(Path(arguments.tokenizer))
     renderer = choose(name, tokenizer)
     day = _day(arguments.today, own=isinstance(renderer, OwnJinja))
-    if not isinstance(renderer, OwnJinja):  # as `resize_vocab: true` adds them
-        missing = not_tokens(tokenizer, renderer.stop_words)
+    if isinstance(renderer, Template):  # as `resize_vocab: true` adds them
+        missing = not_tokens(tokenizer, renderer.named_stops)
         rows = tokenizer.backend.get_vocab_size(with_added_tokens=True)
         tokenizer = extend(tokenizer, rows, special=missing).tokenizer
     lines = [

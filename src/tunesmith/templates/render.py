@@ -68,9 +68,14 @@ class Template:
         return self.format.name
 
     @property
+    def named_stops(self) -> tuple[str, ...]:
+        """Eos, and the stop words of the file."""
+        return tuple(word for word in (self.eos, *self.format.stop_words) if word)
+
+    @property
     def stop_words(self) -> tuple[str, ...]:
         """Strings that end an answer: eos, the file's stop words, other ends that are learned."""
-        words = [word for word in (self.eos, *self.format.stop_words) if word]
+        words = list(self.named_stops)
         for end in self.ends:
             if end and not any(word in end for word in words):
                 words.append(end.strip() or end)
