@@ -154,6 +154,10 @@ def test_an_empty_array_has_no_rows(tmp_path):
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(DataError, match="No such file"):
         open_sources(tmp_path / "none.json")
+    with pytest.raises(DataError, match="name too long"):
+        open_sources(tmp_path / ("x" * 1000 + ".json"))
+    with pytest.raises(DataError, match="not UTF-8"):
+        open_sources(tmp_path / "\udcff.json")
 
 
 TYPES = ["json", "jsonl", "csv", "tsv", "parquet", "arrow"]

@@ -6,6 +6,7 @@ number of rows. How each type is read is in `sources/`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def files(path: Path) -> list[Path]:
     Raises:
         DataError: a folder without data files, or with rows in something that is not read.
     """
-    return [source.path for source in folder.look(path).sources] if path.is_dir() else [path]
+    return [source.path for source in folder.look(path).sources] if os.path.isdir(path) else [path]
 
 
 def open_sources(path: Path) -> list[Source]:
@@ -43,7 +44,7 @@ def open_sources(path: Path) -> list[Source]:
         raise DataError(
             ascii(str(path)), got="a name that is not UTF-8", need="one that is"
         ) from None
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return [_opened(path, by_name(path))]
     found = folder.look(path)
     first, *others = (_opened(source.path, source) for source in found.sources)

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 from tunesmith.data.sources.source import Packing
 from tunesmith.errors import DataError
 
-CHUNK = 1 << 18
+CHUNK = 1 << 16
 _PIECE = 1 << 11  # of a packed file: what one piece unpacks to is held in memory
 _POINTER = b"version https://git-lfs"
 _NEED = "a file that can be read"

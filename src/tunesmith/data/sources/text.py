@@ -18,7 +18,7 @@ from tunesmith.data.sources.source import Source
 
 _COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 _AHEAD = 32  # characters after the cursor that are there, so that errors can show them
-_WINDOW = 1 << 18
+_WINDOW = 1 << 16
 
 
 def texts(source: Source) -> Iterator[str]:
