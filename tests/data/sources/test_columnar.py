@@ -148,10 +148,11 @@ def test_a_stream_that_ends_between_two_batches_is_refused(tmp_path):
         read(file)
 
 
-def test_text_that_is_not_utf8_is_refused(tmp_path):
-    file = write(tmp_path / "a.arrow", [{"a": "some text"}])
-    file.write_bytes(file.read_bytes().replace(b"some text", b"some \xff\xfft"))
-    with pytest.raises(DataError, match="UTF8"):
+@pytest.mark.parametrize("words", [b"some text", b"some field", b"some column"])
+def test_text_and_names_that_are_not_utf8_are_refused(tmp_path, words):
+    file = write(tmp_path / "a.arrow", [{"some column": [{"some field": "some text"}]}])
+    file.write_bytes(file.read_bytes().replace(words, words[:-2] + b"\xff\xff"))
+    with pytest.raises(DataError, match=r"UTF8|utf-8"):
         read(file)
 
 

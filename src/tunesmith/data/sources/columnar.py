@@ -97,6 +97,8 @@ def _batches(arrow: Any, file: BinaryIO, source: Source) -> Iterator[Any]:
             if schema.names.count(name) > 1:
                 got, need = f"two columns {name!r}", "names that come once"
                 raise DataError(source.file, got=got, need=need)
+        for kind in schema.types:
+            _reading(arrow, kind)  # names of fields that are damaged are found here, and told
         for batch in batches:
             batch.validate(full=True)
             yield from (batch.slice(at, _BATCH) for at in range(0, batch.num_rows, _BATCH))
