@@ -26,7 +26,7 @@ class Origin(NamedTuple):
     """Its name in the registry."""
     file: str
     line: int
-    """First line of the row in the file, from 1."""
+    """First line of the row in the file, from 1; of a table without lines the row's number."""
     row: int
     """Number of the row in the file, from 1."""
 

@@ -189,6 +189,12 @@ print(prepared.fingerprint, len(prepared.train), flush=True)
 """
 
 
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(DataError, match="a pipe"):
+        cache.digest(tmp_path / "a.json")
+
+
 def test_processes_that_start_at_once_and_die_at_random_end_with_one_store(tmp_path):
     write(tmp_path, alpaca(4000))
     here = Path(__file__).parent

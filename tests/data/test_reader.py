@@ -1,9 +1,13 @@
 """Rows are read one after the other, and after a bad one only counted."""
 
+import datetime
 import json
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from data_files import write
 from tunesmith.data import registry
 from tunesmith.data.ledger import Ledger
 from tunesmith.data.reader import Reader
@@ -36,3 +40,26 @@ def test_the_first_rows_are_the_samples(tmp_path):
 def test_a_file_without_rows_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no rows"):
         read(tmp_path, [], stop=True)
+
+
+def test_rows_of_a_folder_are_counted_by_file_and_sampled_together(tmp_path):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    write(folder / "1.csv", [GOOD, BAD])
+    table = {
+        "instruction": ["q"] * 3,
+        "output": ["a", "b", "c"],
+        "day": [datetime.date.today()] * 3,
+    }
+    write(folder / "2.parquet", pa.table(table))
+    entry = registry.Entry(
+        "d", folder, "alpaca", registry.Columns(), registry.Tags(), "", explicit_columns=False
+    )
+    ledger = Ledger()
+    said = list(Reader(ledger, 4, stop=False).said([(entry, False)]))
+    assert [(Path(one.origin.file).name, one.origin.row) for one in said] == [
+        ("1.csv", 1),
+        ("2.parquet", 1),
+        ("2.parquet", 2),
+    ]
+    assert [account.read for account in ledger.files.values()] == [2, 2]

@@ -84,7 +84,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Look, decide, write, say what was decided."""
     from tunesmith.data.ledger import counted
-    from tunesmith.data.rows import Row, open_source, rows
+    from tunesmith.data.rows import Row, open_sources, rows
     from tunesmith.training.report import Silent, report_for
 
     to: Path = arguments.to
@@ -94,8 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
             need="the name of a new run file", hint=f"--to {_free(to)}",
         )  # fmt: skip
     report = Silent() if arguments.json else report_for(sys.stderr)
-    source = open_source(arguments.data)
-    first = [row for _, row in zip(range(_LOOKED_AT), rows(source, "data"), strict=False)]
+    read = (row for source in open_sources(arguments.data) for row in rows(source, "data"))
+    first = [row for _, row in zip(range(_LOOKED_AT), read, strict=False)]
     layout = detect(str(arguments.data), [row.values for row in first if isinstance(row, Row)])
     entered = enter(arguments.data, layout)
     found = _measure(arguments, entered.entry, report)

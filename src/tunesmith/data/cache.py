@@ -22,12 +22,12 @@ from tunesmith import store
 from tunesmith.data import token_store
 from tunesmith.data.ledger import Ledger
 from tunesmith.data.registry import Entry
+from tunesmith.data.rows import file_digest
 from tunesmith.data.token_store import Examples, Writer
 from tunesmith.errors import DataError, StoreError
 from tunesmith.templates import Renderer
 from tunesmith.types import Tokenizer
 
-_CHUNK_BYTES = 1 << 20
 _SETTLED_NS = 2_000_000_000
 """A file that was written less than this ago may be written again within one time stamp."""
 
@@ -107,18 +107,15 @@ def digest(path: Path) -> str:
             noted = json.loads(note.read_bytes())
             if noted["look"] == look:
                 return str(noted["sha256"])
-        whole = hashlib.sha256()
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                whole.update(chunk)
+        whole = file_digest(path).hex()
         settled = time.time_ns() - stat.st_mtime_ns > _SETTLED_NS
     except OSError as error:
         raise DataError(str(path), got=error.strerror, need="a file that can be read") from None
     if settled:
         with suppress(StoreError):  # a cache that cannot be written costs another look, no more
             store.make_directory(note.parent)
-            store.write_json(note, {"look": look, "sha256": whole.hexdigest()})
-    return whole.hexdigest()
+            store.write_json(note, {"look": look, "sha256": whole})
+    return whole
 
 
 def _made(directory: Path, fill: Callable[[Writer, Ledger], None]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tunesmith.data.examples import Fitting, Maker
 from tunesmith.data.fit import Policy
 from tunesmith.data.ledger import Ledger
 from tunesmith.data.reader import Reader, Unasked
+from tunesmith.data.rows import files
 from tunesmith.data.split import Copies, copies, fingerprint, split
 from tunesmith.data.thinking import Thoughts
 from tunesmith.data.token_store import Examples, Writer
@@ -160,10 +161,10 @@ def _held_out_size(val_size: float, eval_dataset: Sequence[str]) -> float:
 
 
 def _source(entries: Sequence[registry.Entry]) -> str:
-    """sha256 of the raw bytes of all files, in order."""
+    """sha256 of the names and the raw bytes of all files, in order."""
     whole = hashlib.sha256()
-    for entry in entries:
-        whole.update(bytes.fromhex(cache.digest(entry.path)))
+    for path in (path for entry in entries for path in files(entry.path)):
+        whole.update(f"{path.name}\0{cache.digest(path)}".encode())
     return whole.hexdigest()
 
 

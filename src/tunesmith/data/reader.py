@@ -10,7 +10,7 @@ from tunesmith.data import registry
 from tunesmith.data.examples import Said
 from tunesmith.data.formats import FORMATS, unread_keys
 from tunesmith.data.ledger import Ledger, RowError, Skip, counted
-from tunesmith.data.rows import Row, open_source, rows
+from tunesmith.data.rows import Row, open_sources, rows
 from tunesmith.errors import DataError
 from tunesmith.templates import ANSWERING, Renderer, Template
 from tunesmith.templates.thoughts import unsilenced
@@ -47,15 +47,16 @@ class Reader:
         return [f"{self._marked:,} {what}"] if self._marked else []
 
     def _said(self, entry: registry.Entry, *, held_out: bool) -> Iterator[Said]:
-        source = open_source(entry.path)
-        if source.note:
-            self.ledger.notes.append(source.note)
+        sources = open_sources(entry.path)
+        self.ledger.notes += [source.note for source in sources if source.note]
+        columns = [name for name in entry.columns if name]
+        read = (row for source in sources for row in rows(source, entry.name, columns=columns))
         convert = FORMATS[entry.formatting]
         unread = _Unread(entry)
         found = 0
-        for row in islice(rows(source, entry.name), self.max_samples):
+        for row in islice(read, self.max_samples):
             found += 1
-            self.ledger.read(source.file)
+            self.ledger.read(row.origin.file)
             if isinstance(row, Skip):
                 self.ledger.skip(row)
                 continue
@@ -72,7 +73,7 @@ class Reader:
             if not (self.stop and self.ledger.bad):
                 yield Said(conversation, row.origin, held_out)
         if not found:
-            raise DataError(source.file, got="no rows", need="at least one row")
+            raise DataError(str(entry.path), got="no rows", need="at least one row")
         self.ledger.notes += unread.notes(found)
 
 

@@ -2,18 +2,19 @@
 
 Refused besides broken syntax: duplicate keys, NaN and infinities, numbers that overflow,
 lone surrogates, nesting deeper than 64, integers of more than 4300 digits. A value that the
-fast path accepts is never walked. Files and rows are in `rows.py`.
+fast path accepts is never walked. Rows of files are in `sources/json_rows.py`.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
-import stat
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tunesmith.data.sources.raw import open_binary
 from tunesmith.errors import DataError
 
 MAX_DEPTH = 64
@@ -28,6 +29,7 @@ _CUT_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?")
 _HIGH_THEN_LOW = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _WORDS = ("true", "false", "null")
+_LONGEST_TOKEN = 32  # that can be cut: an escape, a word, the sign of an exponent
 _INFINITE = ("NaN", "Infinity", "-Infinity")
 
 
@@ -64,20 +66,36 @@ def space(text: str, at: int) -> int:
     return found.end() if found else at
 
 
-def parse(text: str, at: int = 0) -> tuple[Any, int]:
+class Unfinished(ValueError):
+    """The text ends inside a value, and more of it follows."""
+
+
+def parse(text: str, at: int = 0, *, more: bool = False) -> tuple[Any, int]:
     """Read one JSON value that begins at `at`; returns it and the offset after it.
+
+    Args:
+        text: what holds the value.
+        at: where it begins.
+        more: `text` is only a part: what its end may have cut is not judged.
 
     Raises:
         Refused: anything that strict JSON does not have.
+        Unfinished: with `more`, a value that may go on after the end of `text`.
     """
     try:
-        value, end = _DECODER.raw_decode(text, at)
-    except (ValueError, RecursionError):
+        value, end = _scan(text, at)
+    except (StopIteration, ValueError, RecursionError) as error:
+        if more and _cut(text, at, error):
+            raise Unfinished from None
         _explain(text, at)
+    if more and end > len(text) - _LONGEST_TOKEN and isinstance(value, int | float):
+        raise Unfinished  # 1 may be the beginning of 12, 1.5 or 1e5
     brackets = text.count("{", at, end) + text.count("[", at, end)
     if brackets > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         _explain(text, at)
-    if text.find("\\u", at, end) >= 0 and _SURROGATE.search(text, at, end) and not _encodes(value):
+    escape = text.find("\\", at, end)  # much faster to find than the two characters after it
+    escape = text.find("\\u", escape, end) if escape >= 0 else escape
+    if escape >= 0 and _SURROGATE.search(text, escape, end) and not _encodes(value):
         _explain(text, at)
     return value, end
 
@@ -110,18 +128,57 @@ def decode(raw: bytes, file: str) -> str:
     Raises:
         DataError: another encoding, with the offset of the first byte that does not fit.
     """
-    encoding, skip = _encoding(raw)
+    encoding, skip = encoding_of(raw)
     try:
         return raw[skip:].decode(encoding)
     except UnicodeDecodeError as error:
         at = error.start + skip
         line = raw.count(b"\n", 0, at) + 1
-        raise DataError(
-            f"{file}:{line}: byte {at}",
-            got=f"{raw[at : at + 4].hex(' ')}, not {encoding}",
-            need="a file in UTF-8 or UTF-16",
-            hint=_other_encoding(raw, file),
-        ) from None
+        where = f"{file}:{line}: byte {at}"
+        raise other_encoding(raw[at:], where=where, encoding=encoding, file=file) from None
+
+
+def encoding_of(raw: bytes) -> tuple[str, int]:
+    """Encoding of a text by its first four bytes, and the length of its byte order mark."""
+    if raw.startswith((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")):
+        return "utf-8", 0  # UTF-32: refused at byte 0 by the decoder
+    if raw.startswith(b"\xef\xbb\xbf"):
+        return "utf-8", 3
+    if raw.startswith(b"\xff\xfe"):
+        return "utf-16-le", 2
+    if raw.startswith(b"\xfe\xff"):
+        return "utf-16-be", 2
+    if len(raw) > 3 and raw[1] == 0 and raw[0] != 0 and raw[3] == 0 and raw[2] != 0:
+        return "utf-16-le", 0
+    if len(raw) > 3 and raw[0] == 0 and raw[1] != 0 and raw[2] == 0 and raw[3] != 0:
+        return "utf-16-be", 0
+    return "utf-8", 0
+
+
+def other_encoding(rest: bytes, *, where: str, encoding: str, file: str | None) -> DataError:
+    """What is said of bytes that are no text of an encoding.
+
+    Args:
+        rest: the bytes from the first that does not fit on.
+        where: its place.
+        encoding: what the text was taken for.
+        file: name for the command that converts it; `None`: there is none, it is packed.
+    """
+    hint = ""
+    if file is not None:
+        try:
+            chinese = codecs.getincrementaldecoder("gb18030")().decode(rest)
+            hint = (
+                chinese and f"if it is Chinese text: iconv -f GB18030 -t UTF-8 {file} > {file}.utf8"
+            )
+        except UnicodeDecodeError:
+            pass
+    return DataError(
+        where,
+        got=f"{rest[:4].hex(' ')}, not {encoding}",
+        need="a file in UTF-8 or UTF-16",
+        hint=hint,
+    )
 
 
 def load(path: Path) -> tuple[Any, str]:
@@ -149,46 +206,10 @@ def read_bytes(path: Path) -> bytes:
     """All bytes of a file of the user.
 
     Raises:
-        DataError: missing, a directory, a pipe, without permission, or a git-lfs pointer.
+        DataError: as `open_binary`.
     """
-    try:
-        if stat.S_ISFIFO(path.stat().st_mode):  # nobody may ever write to it
-            raise DataError(str(path), got="a pipe", need="a file that can be read")
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(str(path), got=error.strerror, need="a file that can be read") from None
-    if raw.startswith(b"version https://git-lfs"):
-        raise DataError(
-            str(path),
-            got="a git-lfs pointer: the data itself was never downloaded",
-            need="the file that the pointer stands for",
-            hint=f"git lfs pull --include {path.name}",
-        )
-    return raw
-
-
-def _encoding(raw: bytes) -> tuple[str, int]:
-    if raw.startswith((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")):
-        return "utf-8", 0  # UTF-32: refused at byte 0 by the decoder
-    if raw.startswith(b"\xef\xbb\xbf"):
-        return "utf-8", 3
-    if raw.startswith(b"\xff\xfe"):
-        return "utf-16-le", 2
-    if raw.startswith(b"\xfe\xff"):
-        return "utf-16-be", 2
-    if len(raw) > 3 and raw[1] == 0 and raw[0] != 0 and raw[3] == 0 and raw[2] != 0:
-        return "utf-16-le", 0
-    if len(raw) > 3 and raw[0] == 0 and raw[1] != 0 and raw[2] == 0 and raw[3] != 0:
-        return "utf-16-be", 0
-    return "utf-8", 0
-
-
-def _other_encoding(raw: bytes, file: str) -> str:
-    try:
-        raw.decode("gb18030")
-    except UnicodeDecodeError:
-        return ""
-    return f"if it is Chinese text: iconv -f GB18030 -t UTF-8 {file} > {file}.utf8"
+    with open_binary(path) as file:
+        return file.read()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -221,6 +242,26 @@ _DECODER = json.JSONDecoder(
     parse_float=_finite,
     parse_int=_integer,
 )
+
+
+_scan = _DECODER.scan_once  # pyright: ignore[reportAttributeAccessIssue] - of `raw_decode`
+_LENIENT = json.JSONDecoder(parse_int=str, parse_float=str)
+
+
+def _cut(text: str, at: int, error: Exception) -> bool:
+    """Whether the end of the text may be what is wrong with a value."""
+    if isinstance(error, StopIteration):
+        return error.value > len(text) - _LONGEST_TOKEN
+    if not isinstance(error, json.JSONDecodeError):  # a rule of ours, in a value that is whole?
+        try:
+            _LENIENT.raw_decode(text, at)
+        except json.JSONDecodeError as syntax:
+            error = syntax
+        except RecursionError:
+            return False
+        else:
+            return False
+    return error.pos > len(text) - _LONGEST_TOKEN or error.msg.startswith("Unterminated")
 
 
 def _explain(text: str, at: int) -> NoReturn:

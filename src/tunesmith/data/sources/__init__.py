@@ -1,0 +1,1 @@
+"""Readers of data files: bytes, text, rows of each type. `data/rows.py` chooses among them."""
