@@ -129,12 +129,12 @@ def test_bad_rows_leave_nothing_and_stop_the_run_whoever_kept_them(tmp_path, mad
     write(tmp_path, [*alpaca(3), {"instruction": "q", "output": ""}])
     with pytest.raises(DataError, match="an answer to learn"):
         run(tmp_path)
-    assert [p for p in (tmp_path / "cache" / "data").iterdir()] == []
+    assert list((tmp_path / "cache" / "data").glob("*/*")) == []
     assert len(run(tmp_path, on_bad_row="skip").train) == 3
     with pytest.raises(DataError, match="an answer to learn"):
         run(tmp_path)
     assert made["made"] == 2
-    (kept,) = (p for p in (tmp_path / "cache" / "data").iterdir() if p.is_dir())
+    (kept,) = (tmp_path / "cache" / "data").glob("*/tokens")
     (line,) = (kept / "skipped.jsonl").read_text().splitlines()
     assert json.loads(line)["reason"] == "empty answer"
 
@@ -155,7 +155,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
 def test_damage_is_noticed_and_made_good(tmp_path, made):
     write(tmp_path, alpaca(9))
     before = told(run(tmp_path))
-    (kept,) = (p for p in (tmp_path / "cache" / "data").iterdir() if p.is_dir())
+    (kept,) = (tmp_path / "cache" / "data").glob("*/tokens")
     ids = kept / "ids.bin"
     ids.write_bytes(ids.read_bytes()[:-4])
     assert told(run(tmp_path)) == before
@@ -177,6 +177,23 @@ def test_a_file_is_hashed_again_only_when_it_looks_different(tmp_path, monkeypat
     file.write_bytes(b"two")
     assert cache.digest(file) != first
     assert file in opened
+
+
+def test_what_no_run_has_asked_for_in_a_month_is_forgotten(tmp_path):
+    write(tmp_path, alpaca(3))
+    run(tmp_path)
+    run(tmp_path, cutoff_len=200)
+    data = tmp_path / "cache" / "data"
+    for directory in data.glob("*/tokens"):
+        os.utime(directory, (0, 0))
+    read = run(tmp_path)  # has been of use
+    run(tmp_path, cutoff_len=300)
+    assert len(list(data.glob("*/tokens"))) == 2
+    for directory in data.glob("*/tokens"):
+        os.utime(directory, (0, 0))
+    run(tmp_path, cutoff_len=400)
+    assert len(list(data.glob("*/tokens"))) == 1
+    assert len(read.train[2].ids)  # whoever reads it reads on
 
 
 CHILD = """
@@ -209,7 +226,7 @@ def test_processes_that_start_at_once_and_die_at_random_end_with_one_store(tmp_p
     started = [start() for _ in range(4)]
     deadline = time.monotonic() + 60
     data = tmp_path / "cache" / "data"
-    while time.monotonic() < deadline and not (data.is_dir() and any(data.glob(".*.tmp-*"))):
+    while time.monotonic() < deadline and not (data.is_dir() and any(data.glob("*/.*.tmp-*"))):
         time.sleep(0.01)
     for victim in started[:2]:
         victim.send_signal(signal.SIGKILL)
@@ -218,5 +235,6 @@ def test_processes_that_start_at_once_and_die_at_random_end_with_one_store(tmp_p
         victim.communicate(timeout=60)
     assert len(said) == 1
     assert said == {f"{run(tmp_path).fingerprint} 4000\n"}
-    store.clean(data)
-    assert len([p for p in data.iterdir() if p.is_dir()]) == 1
+    (place,) = data.iterdir()
+    store.clean(place)
+    assert [p.name for p in place.iterdir() if p.is_dir()] == ["tokens"]

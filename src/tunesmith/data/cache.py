@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,10 +25,11 @@ from tunesmith.data.ledger import Ledger
 from tunesmith.data.registry import Entry
 from tunesmith.data.rows import file_digest
 from tunesmith.data.token_store import Examples, Writer
-from tunesmith.errors import DataError, StoreError
+from tunesmith.errors import DataError, OutputError, StoreError
 from tunesmith.templates import Renderer
 from tunesmith.types import Tokenizer
 
+_FORGOTTEN_SECONDS = 30 * 24 * 3600
 _SETTLED_NS = 2_000_000_000
 """A file that was written less than this ago may be written again within one time stamp."""
 
@@ -76,7 +78,7 @@ def kept(
         Error: whatever `fill` raises; nothing is kept then.
         StoreError: the disk is full or fails.
     """
-    directory = store.cache_root() / "data" / name
+    directory = store.cache_root() / "data" / name / "tokens"
     found = None if again else _found(directory)
     if found is not None:
         return found
@@ -90,6 +92,7 @@ def kept(
         if found is not None:
             return found
         store.clean(directory.parent)
+        _forget_unused(directory.parent.parent)
         facts: dict[str, Any] = {}
         with store.publish(directory, facts=facts) as temporary:
             facts.update(_made(temporary, fill))
@@ -132,7 +135,20 @@ def _made(directory: Path, fill: Callable[[Writer, Ledger], None]) -> dict[str, 
 
 def _found(directory: Path) -> tuple[Examples, Ledger] | None:
     facts = store.kept.facts(directory)
-    return None if facts is None else _opened(directory, facts)
+    if facts is None:
+        return None
+    with suppress(OSError):
+        os.utime(directory)  # it has been of use today
+    return _opened(directory, facts)
+
+
+def _forget_unused(root: Path) -> None:
+    """Remove what no run has asked for in a month; whoever reads it meanwhile reads on."""
+    for directory in root.glob("*/tokens"):
+        with suppress(OSError, OutputError):
+            if time.time() - directory.stat().st_mtime > _FORGOTTEN_SECONDS:
+                with store.lock(directory):
+                    store.remove(directory)
 
 
 def _opened(directory: Path, facts: Mapping[str, Any]) -> tuple[Examples, Ledger]:
