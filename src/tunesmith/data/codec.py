@@ -321,8 +321,11 @@ def _spells(backend: tokenizers.Tokenizer, added: list[AddedToken]) -> bool:
     split = [part["type"] for part in _parts(state["pre_tokenizer"], "pretokenizers")]
     if "ByteLevel" in split:
         return all(part["type"] == "NFC" for part in normal)
+    prepend = {"type": "Prepend", "prepend": "▁"}
     spaces = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
-    return model.byte_fallback and normal == [spaces] and set(split) <= {"Split"}
+    return (
+        model.byte_fallback and normal in ([spaces], [prepend, spaces]) and set(split) <= {"Split"}
+    )
 
 
 def _parts(part: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
