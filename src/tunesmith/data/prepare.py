@@ -48,8 +48,8 @@ class Prepared(NamedTuple):
 
 def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that matters here
     *,
-    dataset: Sequence[str],
-    eval_dataset: Sequence[str] = (),
+    dataset: Sequence[registry.Item],
+    eval_dataset: Sequence[registry.Item] = (),
     dataset_dir: Path,
     renderer: Renderer,
     tokenizer: Tokenizer,
@@ -103,6 +103,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         "mask_history": mask_history,
         "split_special_tokens": split_special_tokens,
         "truncation": truncation,
+        "seed": seed if any(entry.num_samples for entry, _ in entries) else None,
     }
     source = _source([entry for entry, _ in entries])
     flags = {"train_on_prompt": train_on_prompt, "mask_history": mask_history}
@@ -118,7 +119,9 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     )
 
     def fill(writer: Writer, ledger: Ledger) -> None:
-        reader = Reader(ledger, max_samples, stop=on_bad_row != "skip")
+        reader = Reader(
+            ledger, renderer, max_samples=max_samples, seed=seed, stop=on_bad_row != "skip"
+        )
         unasked = Unasked(renderer, mask_history=mask_history)
         thoughts = Thoughts(renderer)
         said = unasked.counting(thoughts.in_marks(reader.said(entries)))
@@ -148,7 +151,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     return _prepared(train, held_out, ledger, source=source)
 
 
-def _held_out_size(val_size: float, eval_dataset: Sequence[str]) -> float:
+def _held_out_size(val_size: float, eval_dataset: Sequence[registry.Item]) -> float:
     if not val_size:
         return 0
     if eval_dataset:
@@ -163,7 +166,8 @@ def _held_out_size(val_size: float, eval_dataset: Sequence[str]) -> float:
 def _source(entries: Sequence[registry.Entry]) -> str:
     """sha256 of the names and the raw bytes of all files, in order."""
     whole = hashlib.sha256()
-    for path in (path for entry in entries for path in files(entry.path)):
+    named = (path for entry in entries for path in entry.paths)
+    for path in (path for one in named for path in files(one)):
         whole.update(f"{path.name}\0{cache.digest(path)}".encode())
     return whole.hexdigest()
 
