@@ -102,7 +102,7 @@ def test_an_inline_entry_has_the_keys_of_the_registry_and_needs_none(tmp_path, m
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.json").write_text("[]")
     item = {"file_name": "a.json", "columns": {"prompt": "q", "response": "a"}}
-    (entry,) = registry.load(tmp_path / "none", [item], lambda: "run.yaml:3: dataset")
+    (entry,) = registry.load(tmp_path / "none", [item], "run.yaml:3: dataset")
     assert (entry.name, entry.paths, entry.place) == (
         "a.json", (Path("a.json"),), "run.yaml:3: dataset"
     )  # fmt: skip

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tunesmith.config.kinds import ENTRY_KEYS, ENTRY_SOURCES
 from tunesmith.errors import DataError
 
 READABLE = (".json", ".jsonl")
@@ -88,26 +89,14 @@ class Entry(NamedTuple):
     """What `{{name}}` in a text stands for."""
 
 
-SOURCES = (  # in the order in which they win
-    "hf_hub_url",
-    "ms_hub_url",
-    "om_hub_url",
-    "script_url",
-    "cloud_file_name",
-    "file_name",
-)
-_KEYS: dict[str, type] = {
-    **dict.fromkeys(SOURCES, str),
-    "formatting": str,
+_KINDS: dict[str, type] = {
     "ranking": bool,
-    "subset": str,
-    "split": str,
-    "folder": str,
     "num_samples": int,
     "columns": dict,
     "tags": dict,
     "fill": dict,
 }
+"""What the values are that are no text."""
 _OF_HUBS = {  # key -> what does the same for a local file
     "subset": "a file that holds only these rows",
     "split": "a file that holds only these rows",
@@ -138,9 +127,9 @@ class Reader:
         """
         if not isinstance(found, dict):
             raise DataError(self.place(), got=kind(found), need="an object with file_name")
-        self._known(found, _KEYS, ())
+        self._known(found, ENTRY_KEYS, ())
         for key, value in found.items():
-            wanted = _KEYS[key]
+            wanted = _KINDS.get(key, str)
             if value is not None and (
                 not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool)
             ):
@@ -153,7 +142,7 @@ class Reader:
         usual_columns, usual_tags = _USUAL[formatting]
         columns = Columns(**self._names(found, "columns", usual_columns._asdict()))
         tags = Tags(**self._names(found, "tags", usual_tags._asdict()))
-        source = next((key for key in SOURCES if found.get(key)), None)
+        source = next((key for key in ENTRY_SOURCES if found.get(key)), None)
         if source is None:
             need = "file_name: a json or jsonl file"
             raise DataError(self.place(), got="no file_name", need=need)

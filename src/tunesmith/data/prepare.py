@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from tunesmith.data import cache, registry, tokenize
 from tunesmith.data.examples import Fitting, Maker
+from tunesmith.data.fetch import NO_ACCESS, Access, fetch
 from tunesmith.data.fit import Policy
 from tunesmith.data.ledger import Ledger
 from tunesmith.data.reader import Reader, Unasked
@@ -63,13 +64,15 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     on_bad_row: str = "error",
     truncation: Policy = "keep_end",
     overwrite_cache: bool = False,
+    where: Callable[[str], str] = str,
+    access: Access = NO_ACCESS,
     progress: Callable[[int], None] | None = None,
 ) -> Prepared:
     """Read the datasets of a run and make its examples, or find them made before.
 
     Args:
-        dataset: names in the registry, their rows follow one another.
-        eval_dataset: names of held-out datasets; excludes `val_size`.
+        dataset: names, paths or entries (see `registry`); their rows follow one another.
+        eval_dataset: held-out datasets; excludes `val_size`.
         dataset_dir: where `dataset_info.json` stands.
         renderer: the chat template.
         tokenizer: the checked tokenizer.
@@ -83,6 +86,8 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         on_bad_row: `error` or `skip`.
         truncation: what happens to a row over the cutoff; see `fit.fit`.
         overwrite_cache: make them again though they are there.
+        where: the place of a key of the run, for errors about what stands in it.
+        access: what may be used to get datasets from elsewhere.
         progress: called with the rows done while they are encoded.
 
     Raises:
@@ -92,9 +97,12 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     """
     held = _held_out_size(val_size, eval_dataset)
     entries = [
-        (entry, held_out)
-        for names, held_out in ((dataset, False), (eval_dataset, True))
-        for entry in registry.load(dataset_dir, names)
+        (fetch(entry, access), held_out)
+        for key, items, held_out in (
+            ("dataset", dataset, False),
+            ("eval_dataset", eval_dataset, True),
+        )
+        for entry in registry.load(dataset_dir, items, where(key))
     ]
     options = {
         "cutoff_len": cutoff_len,

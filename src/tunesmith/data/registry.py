@@ -7,14 +7,14 @@ begin at its directory; those of the run file, like all its paths, at the curren
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tunesmith.config.kinds import ENTRY_SOURCES
 from tunesmith.data import strict_json
 from tunesmith.data.entry import (
     READABLE,
-    SOURCES,
     Columns,
     Entry,
     Reader,
@@ -34,9 +34,7 @@ Item = str | Mapping[str, Any]
 """A name, a path, or an entry that stands inline in the run file."""
 
 
-def load(
-    dataset_dir: Path, items: Sequence[Item], where: Callable[[], str] = lambda: "dataset"
-) -> list[Entry]:
+def load(dataset_dir: Path, items: Sequence[Item], where: str = "dataset") -> list[Entry]:
     """The entries of a run's datasets; others of the registry are left alone.
 
     Args:
@@ -56,7 +54,7 @@ def load(
         raise DataError(f"{file}:1", got=kind(registry), need="an object: name -> entry")
     found: list[Entry] = []
     for number, item in enumerate(items):
-        at = f"{where()}[{number}]" if len(items) > 1 else where()
+        at = f"{where}[{number}]" if len(items) > 1 else where
         if isinstance(item, Mapping):
             entry = _inline(dict(item), at)
         elif item not in registry and _is_path(item):
@@ -69,6 +67,15 @@ def load(
             raise DataError(f"{at}: {entry.name}", got="asked for twice", need="each dataset once")
         found.append(_named_apart(entry, found))
     return found
+
+
+def local_path(item: Item) -> str | None:
+    """The path that an item of the run names itself; `None`: it names something else."""
+    if isinstance(item, str):
+        return item if _is_path(item) else None
+    key = next((key for key in ENTRY_SOURCES if item.get(key)), None)
+    path = item.get(key) if key in ("file_name", "script_url") else None
+    return path if isinstance(path, str) else None
 
 
 def _named(items: Sequence[Item]) -> bool:
@@ -109,7 +116,7 @@ def _registered(file: Path, text: str, name: str, registry: dict[str, Any]) -> E
 
 
 def _inline(found: dict[str, Any], at: str) -> Entry:
-    source = next((found[key] for key in SOURCES if found.get(key)), None)
+    source = next((found[key] for key in ENTRY_SOURCES if found.get(key)), None)
     name = source if isinstance(source, str) else "inline"
     return Reader(name, Path(), lambda *path: ".".join((at, *path))).entry(found)
 
