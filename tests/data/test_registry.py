@@ -176,3 +176,10 @@ def test_one_path_twice_is_refused(tmp_path, monkeypatch):
     (tmp_path / "rows.jsonl").write_text("")
     with pytest.raises(DataError, match="each dataset once"):
         registry.load(tmp_path, ["./rows.jsonl", "./rows.jsonl"])
+
+
+@pytest.mark.parametrize("directory", ["ONLINE", "REMOTE:own/registry"])
+def test_a_directory_that_stands_for_a_hub_elsewhere_names_the_entry_to_write(directory):
+    with pytest.raises(DataError) as error:
+        registry.load(Path(directory), ["rows"])
+    assert error.value.hint == "dataset: {hf_hub_url: rows}, without dataset_dir"

@@ -105,8 +105,8 @@ class Converter:
 
     def notes(self, rows: int) -> Iterator[str]:
         """What was counted over all rows, one line each."""
-        paths = self.entry.paths
-        name = str(paths[0]) if len(paths) == 1 else self.entry.name
+        one_file = self.entry.source == "file_name" and len(self.entry.paths) == 1
+        name = str(self.entry.paths[0]) if one_file else self.entry.name
         for words, count in self.told.most_common():
             yield f"{name}: {counted(count)} with a {words} (first: {self.first[words]})"
         if self.num_thoughts and not has_marks(self.renderer):
@@ -130,7 +130,9 @@ class Converter:
             if row.values.get(name):
                 self.in_columns[name] += 1
         if self.chats:
-            self.in_messages.update(unread_keys(row.values, columns, tags))
+            found = unread_keys(row.values, columns, tags)
+            if found:
+                self.in_messages.update(found)
 
     def _note_on_columns(self, name: str, rows: int) -> str:
         entry = self.entry

@@ -138,7 +138,10 @@ def _plain(name: str, at: str) -> Entry:
 
 
 def _no_registry(file: Path, name: str) -> DataError:
-    if os.path.exists(name):
+    directory = str(file.parent)
+    if directory == "ONLINE" or directory.startswith("REMOTE:"):
+        hint = f"dataset: {{hf_hub_url: {name}}}, without dataset_dir"
+    elif os.path.exists(name):
         hint = f"./{name} is read as a path"
     else:
         hint = f'dataset_dir: DIR with a {FILE_NAME} like {{"mine": {{"file_name": "a.json"}}}}'

@@ -25,6 +25,15 @@ def test_null_is_absent_where_a_column_is_optional():
         answer(" ", "f")
 
 
+def test_a_list_may_stand_as_json_text():
+    assert items({"a": '[["q", "ü"]]'}, "a") == [["q", "ü"]]
+    assert items({"a": ""}, "a") == []
+    for text in ("x", "{}", '"x"', "[", '[{"a": 1, "a": 2}]'):
+        with pytest.raises(RowError) as error:
+            items({"a": text}, "a")
+        assert error.value.where == "a"
+
+
 def test_a_missing_column_gets_the_nearest_name_or_the_given_advice():
     with pytest.raises(RowError) as error:
         missing({"ouput": 1}, "output")

@@ -63,7 +63,7 @@ def unread_keys(row: dict[str, Any], columns: Columns, tags: Tags) -> set[str]:
     return {
         key
         for turn in (turns if isinstance(turns, list) else ())
-        if isinstance(turn, dict)
+        if isinstance(turn, dict) and len(turn) > 2
         for key, value in turn.items()
         if key not in known and value is not None
     }
@@ -154,6 +154,11 @@ class _Messages:
     def _message(
         self, role: Role, turn: dict[str, Any], place: str, results: beside.Results
     ) -> Message:
+        said = turn.get(self.content_key)
+        if len(turn) == 2 and role in ("user", "assistant") and isinstance(said, str):
+            if role == "assistant":
+                answer(said, f"{place}.{self.content_key}")
+            return Message(role, said)  # most messages have nothing beside their words
         trained = False if beside.is_context(turn, place, self.tags) else None
         if role == "observation":
             said = self._result(turn, place, results)

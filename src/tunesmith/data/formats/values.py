@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from tunesmith.data.entry import nearest
 from tunesmith.data.ledger import RowError
 from tunesmith.errors import TemplateError
-from tunesmith.templates.calls import dumps, read_tools
+from tunesmith.templates.calls import dumps, loads, read_tools
 
 Tell = Callable[[str], None]
 """Takes what a row makes worth knowing without being bad; the same words are counted."""
@@ -71,10 +71,19 @@ def optional(row: dict[str, Any], column: str | None) -> str | None:
 
 
 def items(row: dict[str, Any], column: str | None) -> list[Any]:
-    """List of a column that may be absent or null: then it is empty."""
+    """List of a column that may be absent, null or empty text: then it is empty.
+
+    A table has no lists; there it stands as JSON text.
+    """
     value = None if column is None else row.get(column)
-    if value is None:
+    if value is None or value == "":
         return []
+    if isinstance(value, str):
+        try:
+            value = loads(value)
+        except ValueError as error:
+            need = f"a list, or JSON text of one ({error})"
+            raise RowError.of("wrong type", str(column), got=value, need=need) from None
     if not isinstance(value, list):
         raise RowError.of("wrong type", str(column), got=value, need="a list")
     return value
