@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 from itertools import chain
 from pathlib import Path
 
@@ -229,3 +230,70 @@ def test_a_plain_path_of_unknown_rows_names_their_columns(tmp_path):
     with pytest.raises(DataError) as error:
         laid_out(entry, iter(rows({"a": 1})))
     assert "columns a" in error.value.got
+
+
+_LEAVES = [
+    None, True, 0, 1, -1, 1.5, "", " ", "a", "{{x}}", "[]", "{", '{"name": "f", "arguments": {}}',
+    [], {}, [None], "<think>", "user", "human", "gpt", "assistant", "tool", "system",
+]  # fmt: skip
+_KEYS = [
+    "messages", "conversations", "instruction", "input", "output", "history", "system", "tools",
+    "role", "from", "content", "value", "tool_calls", "function_call", "tool_call_id", "id", "name",
+    "arguments", "function", "weight", "train", "loss", "reasoning_content", "type", "text",
+]  # fmt: skip
+
+
+def anything(draw, depth=0):
+    """Values that look like rows often enough to get far."""
+    kind = draw.random()
+    if depth > 4 or kind < 0.35:
+        return draw.choice(_LEAVES)
+    if kind < 0.6:
+        return [anything(draw, depth + 1) for _ in range(draw.randrange(4))]
+    return {draw.choice(_KEYS): anything(draw, depth + 1) for _ in range(draw.randrange(5))}
+
+
+def chat(draw, role, content):
+    """Messages that are nearly right."""
+    right = {"role": ["user", "assistant"], "from": ["human", "gpt"]}[role]
+    names = ["tool", "system", "observation", "function_call", *right]
+    turns = []
+    for i in range(draw.randrange(6)):
+        turn = {role: right[i % 2] if draw.random() < 0.8 else draw.choice(names), content: "a"}
+        if draw.random() < 0.2:
+            turn[content] = anything(draw, 3)
+        if draw.random() < 0.2:
+            turn[draw.choice(_KEYS)] = anything(draw, 2)
+        turns.append(turn)
+    return turns
+
+
+@pytest.mark.parametrize("formatting", ["alpaca", "sharegpt", "openai"])
+def test_whatever_a_row_holds_it_is_read_or_refused_with_its_field(tmp_path, formatting):
+    draw = random.Random(formatting)
+    columns = {
+        "alpaca": {"prompt": "instruction", "query": "input", "response": "output"},
+        "sharegpt": {"messages": "conversations"},
+        "openai": {"messages": "messages"},
+    }[formatting]
+    columns |= {"system": "system", "tools": "tools"}
+    columns |= {"history": "history"} if formatting == "alpaca" else {}
+    convert = Converter(entry_of(tmp_path, {"formatting": formatting, "columns": columns}), CHATML)
+    read, refused = 0, []
+    for number in range(3000):
+        row = {key: anything(draw) for key in draw.sample(_KEYS, 3)}
+        row |= {"messages": chat(draw, "role", "content")} if number % 2 else {}
+        row |= {"conversations": chat(draw, "from", "value")} if number % 2 else {}
+        row |= {"instruction": "a", "output": "b"} if number % 3 == 0 else {}
+        try:
+            conversation = convert(Row(row, Origin("d", "a.json", number, number)))
+        except RowError as error:
+            refused.append(error)
+            continue
+        read += 1
+        assert conversation.messages
+        CHATML.render(conversation)
+    assert read > 50
+    assert len({error.reason for error in refused}) >= 4
+    assert all(error.where and error.need for error in refused)
+    assert list(convert.notes(3000))
