@@ -19,8 +19,6 @@ from tunesmith.compute import chance
 from tunesmith.compute import precision as precisions
 from tunesmith.compute.precision import Precision
 from tunesmith.config.run import Run
-from tunesmith.data import registry
-from tunesmith.data.fetch import Access
 from tunesmith.data.prepare import Prepared, prepare
 from tunesmith.errors import ConfigError, ModelError
 from tunesmith.models import adapter_rows, adapters, doctor, facts, files, freeze, load, source
@@ -30,7 +28,7 @@ from tunesmith.models.adapters import falls_on
 from tunesmith.models.facts import Facts
 from tunesmith.models.lineage import differences
 from tunesmith.templates import Renderer
-from tunesmith.training import new_tokens
+from tunesmith.training import new_tokens, reach
 from tunesmith.training.new_tokens import Words
 from tunesmith.training.report import Report
 from tunesmith.training.wanted import wanted
@@ -186,7 +184,7 @@ def examples(
         split_special_tokens: as the model was trained; `None`: as the run says.
     """
     dataset = run.dataset
-    _refuse_elsewhere(run)
+    reach.refuse_elsewhere(run)
     prepared = prepare(
         dataset=dataset.dataset,
         eval_dataset=dataset.eval_dataset,
@@ -206,39 +204,12 @@ def examples(
         truncation=dataset.truncation,
         overwrite_cache=dataset.overwrite_cache,
         where=run.where,
-        access=_access(run),
+        access=reach.access(run),
         progress=lambda done: report.work("tokenising", done, None),
     )
     rows = len(prepared.train) + len(prepared.eval)
     report.work("tokenising", rows, rows)
     return prepared
-
-
-def _refuse_elsewhere(run: Run) -> None:
-    """Paths that are not here but beside the run file.
-
-    Raises:
-        ConfigError: the first of them, with the directory to call the run from.
-    """
-    dataset = run.dataset
-    every = {"dataset": dataset.dataset, "eval_dataset": dataset.eval_dataset}
-    paths = [(key, registry.local_path(item)) for key, items in every.items() for item in items]
-    if any(path is None for _, path in paths):
-        paths.append(("dataset_dir", str(dataset.dataset_dir)))
-    for key, path in paths:
-        if path is not None and (hint := run.beside(path)):
-            raise ConfigError(run.where(key), got=path, need="a path that is there", hint=hint)
-
-
-def _access(run: Run) -> Access:
-    """What the run allows for datasets that are not here."""
-    hf, ms = run.model.hf_hub_token, run.model.ms_hub_token
-    return Access(
-        code=run.model.trust_remote_code,
-        hf_token=hf.get_secret_value() if hf else None,
-        ms_token=ms.get_secret_value() if ms else None,
-        cache_dir=run.model.cache_dir,
-    )
 
 
 def check_tokenizer(
