@@ -106,7 +106,6 @@ S = {"file_name": "a.json", "formatting": "sharegpt"}
         ({**S, "columns": {"tools": "t"}}, "8: mine.columns", '"messages": "conversations"'),
         ({**S, "tags": {"user_tag": "u"}}, "8: mine.tags", '"role_tag": "from"'),
         ({"file_name": "aa.json"}, "6: mine.file_name", '"file_name": "a.json"'),
-        ({"file_name": "."}, "6: mine.file_name", "a folder"),
     ],
     ids=str,
 )
@@ -116,10 +115,10 @@ def test_a_bad_entry_is_refused_with_its_line(tmp_path, entry, place, told):
     assert told in str(error)
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.txt", "a.json.gz", "a"])
-def test_a_type_of_file_that_comes_later_is_refused(tmp_path, name):
-    (tmp_path / name).write_text("x")
-    assert ".jsonl" in refusal(tmp_path, {"file_name": name}).need
+def test_a_folder_is_a_place_for_rows_too(tmp_path):
+    (tmp_path / "rows").mkdir()
+    write(tmp_path, {"file_name": "rows"})
+    assert registry.load(tmp_path, ["mine"])[0].paths == (tmp_path / "rows",)
 
 
 def test_a_hub_wins_over_a_script_over_a_cloud_over_a_file(tmp_path):

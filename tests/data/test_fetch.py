@@ -52,9 +52,3 @@ def test_a_script_becomes_a_file(tmp_path, monkeypatch):
     assert path.read_text() == '{"a": 1}\n'
     with pytest.raises(DataError, match="trust_remote_code"):
         fetch(entry, NO_ACCESS)
-
-
-def test_a_type_of_file_that_nothing_reads_is_refused(tmp_path):
-    (tmp_path / "a.bin").write_text("x")
-    with pytest.raises(DataError, match=r"a\.bin"):
-        fetch(entry_of("cloud_file_name", f"file://{tmp_path}/a.bin"), Access(cache_dir=tmp_path))

@@ -398,3 +398,27 @@ def test_a_thought_of_the_data_is_learned_in_the_words_of_the_template(tmp_path)
     write(tmp_path, d=([{"messages": turns}], {"formatting": "openai"}))
     (example,) = run(tmp_path, "d", renderer=choose("qwen3", TOKENIZER)).train
     assert learned(example).startswith("<think>\nhm\n</think>\n\nb")
+
+
+def test_a_folder_given_as_a_path_has_the_layout_of_its_rows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "chats").mkdir()
+    for number in (1, 2):
+        rows = "\n".join(json.dumps(row) for row in sharegpt(2))
+        (tmp_path / "chats" / f"{number}.jsonl").write_text(rows)
+    prepared = run(tmp_path, "./chats")
+    assert len(prepared.train) == 4
+    assert any("./chats: read as sharegpt" in note for note in prepared.ledger.notes)
+
+
+def test_messages_in_a_table_are_read_from_their_json(tmp_path, monkeypatch):
+    import csv
+
+    monkeypatch.chdir(tmp_path)
+    with (tmp_path / "chats.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["conversations"])
+        table.writerow([json.dumps(sharegpt(1)[0]["conversations"])])
+    entry = {"file_name": "chats.csv", "formatting": "sharegpt"}
+    assert len(run(tmp_path, entry).train) == 1
+    assert len(run(tmp_path, "chats.csv").train) == 1

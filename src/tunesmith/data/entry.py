@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 from tunesmith.config.kinds import ENTRY_KEYS, ENTRY_SOURCES
 from tunesmith.errors import DataError
 
-READABLE = (".json", ".jsonl")
-
 
 class Columns(NamedTuple):
     """What the columns of a row are called; `None`: not read."""
@@ -144,7 +142,7 @@ class Reader:
         tags = Tags(**self._names(found, "tags", usual_tags._asdict()))
         source = next((key for key in ENTRY_SOURCES if found.get(key)), None)
         if source is None:
-            need = "file_name: a json or jsonl file"
+            need = "file_name: a data file or a folder of them"
             raise DataError(self.place(), got="no file_name", need=need)
         paths = (self._path(found),) if source == "file_name" else ()
         self._refuse_later(found, columns, source)
@@ -190,7 +188,6 @@ class Reader:
             hint = nearest(path.name, beside)
             near = f'"file_name": "{Path(found["file_name"]).with_name(hint)}"' if hint else ""
             raise DataError(place, got=f"{path}: no such file", need="a file", hint=near)
-        refuse_unreadable(path, place)
         return path
 
     def _num_samples(self, found: dict[str, Any]) -> int | None:
@@ -254,26 +251,6 @@ class Reader:
                     need=f"{section}.{key} for formatting {formatting}",
                     hint=f'"{key}": "{usual[key]}"',
                 )
-
-
-def refuse_unreadable(path: Path, place: str) -> None:
-    """A folder or a type of file that nothing here reads.
-
-    Raises:
-        DataError: it is one.
-    """
-    if path.is_dir():
-        raise DataError(
-            place,
-            got=f"{path}: a folder, which this version does not read",
-            need="one .json or .jsonl file",
-        )
-    if path.suffix.lower() not in READABLE:
-        raise DataError(
-            place,
-            got=f"{path.name}: a type that this version does not read",
-            need="a .json file (an array of objects) or .jsonl (one object a line)",
-        )
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

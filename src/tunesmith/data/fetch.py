@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tunesmith.data.entry import Entry, refuse_unreadable
+from tunesmith.data.entry import Entry
 from tunesmith.errors import DataError
 
 
@@ -46,10 +46,7 @@ def fetch(entry: Entry, access: Access) -> Entry:
         "script_url": _from_script,
         "cloud_file_name": _from_cloud,
     }
-    paths = ways[entry.source](entry, access)
-    for path in paths:
-        refuse_unreadable(path, entry.place)
-    return entry._replace(paths=paths)
+    return entry._replace(paths=ways[entry.source](entry, access))
 
 
 def library(name: str, extra: str, entry: Entry) -> Any:

@@ -96,12 +96,10 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         StoreError: the cache cannot be written.
     """
     held = _held_out_size(val_size, eval_dataset)
+    asked = {"dataset": dataset, "eval_dataset": eval_dataset}
     entries = [
-        (fetch(entry, access), held_out)
-        for key, items, held_out in (
-            ("dataset", dataset, False),
-            ("eval_dataset", eval_dataset, True),
-        )
+        (fetch(entry, access), key == "eval_dataset")
+        for key, items in asked.items()
         for entry in registry.load(dataset_dir, items, where(key))
     ]
     options = {
@@ -127,9 +125,8 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     )
 
     def fill(writer: Writer, ledger: Ledger) -> None:
-        reader = Reader(
-            ledger, renderer, max_samples=max_samples, seed=seed, stop=on_bad_row != "skip"
-        )
+        stop = on_bad_row != "skip"
+        reader = Reader(ledger, renderer, max_samples=max_samples, seed=seed, stop=stop)
         unasked = Unasked(renderer, mask_history=mask_history)
         thoughts = Thoughts(renderer)
         said = unasked.counting(thoughts.in_marks(reader.said(entries)))

@@ -14,21 +14,20 @@ from typing import Any
 from tunesmith.config.kinds import ENTRY_SOURCES
 from tunesmith.data import strict_json
 from tunesmith.data.entry import (
-    READABLE,
     Columns,
     Entry,
     Reader,
     Tags,
     kind,
     nearest,
-    refuse_unreadable,
 )
+from tunesmith.data.sources.source import LAYOUTS, PACKINGS
 from tunesmith.errors import DataError
 
-__all__ = ["FILE_NAME", "READABLE", "Columns", "Entry", "Tags", "load", "nearest"]
+__all__ = ["FILE_NAME", "Columns", "Entry", "Tags", "load", "nearest"]
 
 FILE_NAME = "dataset_info.json"
-_SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".gz", ".zst")
+_SUFFIXES = (*LAYOUTS, *PACKINGS)
 
 Item = str | Mapping[str, Any]
 """A name, a path, or an entry that stands inline in the run file."""
@@ -133,7 +132,6 @@ def _plain(name: str, at: str) -> Entry:
             need="a file or folder of rows, relative to the current directory",
             hint=f"dataset: {path.with_name(near)}" if near else "",
         )
-    refuse_unreadable(path, place)
     return Entry(name, (path,), None, Columns(), Tags(), place, value=name)
 
 

@@ -17,7 +17,8 @@ def refuse_elsewhere(run: Run) -> None:
     dataset = run.dataset
     every = {"dataset": dataset.dataset, "eval_dataset": dataset.eval_dataset}
     paths = [(key, registry.local_path(item)) for key, items in every.items() for item in items]
-    if any(path is None for _, path in paths):
+    items = [item for items in every.values() for item in items if isinstance(item, str)]
+    if any(registry.local_path(item) is None for item in items):
         paths.append(("dataset_dir", str(dataset.dataset_dir)))
     for key, path in paths:
         if path is not None and (hint := run.beside(path)):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tunesmith.errors import DataError
+from tunesmith.templates.calls import loads
 
 _LISTS = ("messages", "conversations", "conversation", "dialog", "dialogue")
 _ROLES = {
@@ -43,8 +44,9 @@ def detect(where: str, rows: Sequence[Mapping[str, Any]]) -> Layout:
     """
     keys = {key for row in rows for key in row}
     for column in _LISTS:
-        if rows and all(isinstance(row.get(column), list) and row[column] for row in rows):
-            return _chat(where, column, [m for row in rows for m in row[column]], keys)
+        lists = [_listed(row.get(column)) for row in rows]
+        if lists and all(lists):
+            return _chat(where, column, [m for messages in lists for m in messages], keys)
     columns = {
         ours: next((name for name in names if name in keys), None)
         for ours, names in _COLUMNS.items()
@@ -64,7 +66,7 @@ def detect(where: str, rows: Sequence[Mapping[str, Any]]) -> Layout:
 
 def looks_like(row: Mapping[str, Any]) -> str:
     """The lines to add to an entry whose row is plainly a list of messages; "" if it is not."""
-    if not any(isinstance(row.get(column), list) and row[column] for column in _LISTS):
+    if not any(_listed(row.get(column)) for column in _LISTS):
         return ""
     try:
         layout = detect("", [row])
@@ -72,6 +74,16 @@ def looks_like(row: Mapping[str, Any]) -> str:
         return ""
     lines = json.dumps(layout.entry, ensure_ascii=False)[1:-1]
     return f"the row looks like {layout.said}; add to its entry: {lines}"
+
+
+def _listed(value: Any) -> list[Any]:
+    """The messages of a column: a list, or in a table its JSON text; empty where it is neither."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = loads(value)
+        except ValueError:
+            return []
+    return value if isinstance(value, list) else []
 
 
 def _chat(where: str, column: str, messages: list[Any], keys: set[str]) -> Layout:
