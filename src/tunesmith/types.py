@@ -52,6 +52,10 @@ class Message(NamedTuple):
     """Whether loss falls on it; `None`: the run's rule decides."""
     calls: tuple[Call, ...] = ()
     """Of a `function` turn: the calls, in order."""
+    thought: str = ""
+    """Of an answer: what is thought before its words, without marks (`templates.spelled`)."""
+    results: tuple[str, ...] = ()
+    """Of an `observation` with several results: each of them; `content` is empty then."""
 
 
 class Conversation(NamedTuple):

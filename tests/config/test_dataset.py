@@ -2,7 +2,8 @@
 
 import pytest
 
-from tunesmith.config.load import load
+from tunesmith.config.dataset import names_of
+from tunesmith.config.load import dump, load
 from tunesmith.errors import ConfigError
 
 
@@ -21,3 +22,43 @@ def test_an_empty_system_message_differs_from_none():
     assert load(None, {"default_system": ""}).dataset.default_system == ""
     assert load(None).dataset.default_system is None
     assert load(None, ["default_system=You are: kind"]).dataset.default_system == "You are: kind"
+
+
+INLINE = """
+dataset:
+  - alpaca_en_demo
+  - ./rows.jsonl
+  - file_name: a.json
+    columns: {prompt: q, response: a}
+eval_dataset: {hf_hub_url: own/held, split: test}
+"""
+
+
+def test_a_dataset_may_stand_inline_beside_names_and_paths(tmp_path):
+    (tmp_path / "run.yaml").write_text(INLINE)
+    run = load(tmp_path / "run.yaml")
+    assert names_of(run.dataset.dataset) == ("alpaca_en_demo", "./rows.jsonl", "a.json")
+    assert names_of(run.dataset.eval_dataset) == ("own/held",)
+    (tmp_path / "again.yaml").write_text(dump(run))
+    assert load(tmp_path / "again.yaml") == run
+    assert run.asked["dataset"][2] == {
+        "file_name": "a.json",
+        "columns": {"prompt": "q", "response": "a"},
+    }
+
+
+def test_an_entry_may_be_given_on_the_command_line():
+    run = load(None, ["dataset={file_name: a.json, formatting: sharegpt}"])
+    assert run.dataset.dataset == ({"file_name": "a.json", "formatting": "sharegpt"},)
+
+
+@pytest.mark.parametrize(
+    ("item", "hint"),
+    [("file_nam: a", "file_name"), ("mine: {file_name: a}", "the keys of an entry: hf_hub_url")],
+)
+def test_a_key_that_no_entry_has_is_refused_with_its_line(tmp_path, item, hint):
+    (tmp_path / "run.yaml").write_text(f"seed: 1\ndataset:\n- {{{item}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "run.yaml")
+    assert caught.value.where == f"{tmp_path / 'run.yaml'}:2: dataset"
+    assert caught.value.hint.startswith(hint)

@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "run_files"
 KEYWORDS = {
     *("type", "enum", "const", "anyOf", "items", "description", "default", "minimum", "maximum"),
     *("exclusiveMinimum", "exclusiveMaximum", "minLength", "additionalProperties"),
-    *("format", "writeOnly"),
+    *("format", "writeOnly", "properties"),
 }
 TYPES = {
     "string": str,

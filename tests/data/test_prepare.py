@@ -344,3 +344,81 @@ def test_real_files_are_read_whole(name, count):
     assert (len(prepared.train) + len(prepared.eval), len(prepared.eval)) == (used, -(-used // 10))
     (account,) = prepared.ledger.files.values()
     assert (account.read, account.used) == (used, used)
+
+
+def test_a_path_an_entry_and_a_name_follow_one_another_and_the_layout_is_told(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, a=alpaca(1))
+    (tmp_path / "rows.jsonl").write_text(json.dumps(sharegpt(1)[0]))
+    (tmp_path / "b.json").write_text(json.dumps([{"q": "one", "a": "two"}]))
+    inline = {"file_name": "b.json", "columns": {"prompt": "q", "response": "a"}}
+    prepared = run(tmp_path, "rows.jsonl", inline, "a")
+    assert [e.origin.dataset for e in prepared.train] == ["rows.jsonl", "b.json", "a"]
+    assert any("rows.jsonl: read as sharegpt (conversations" in n for n in prepared.ledger.notes)
+
+
+def test_a_bad_entry_inline_has_the_place_that_the_run_gives(tmp_path):
+    with pytest.raises(DataError) as error:
+        run(tmp_path, {"file_name": "no.json"}, where=lambda key: f"run.yaml:3: {key}")
+    assert error.value.where == "run.yaml:3: dataset.file_name"
+
+
+def test_num_samples_takes_a_seeded_sample_before_max_samples_takes_its_head(tmp_path):
+    write(tmp_path, a=(alpaca(50), {"num_samples": 6}))
+    taken = [e.origin.row for e in run(tmp_path, "a").train]
+    assert len(taken) == 6
+    assert taken == sorted(taken)
+    assert taken != list(range(1, 7))
+    assert taken == [e.origin.row for e in run(tmp_path, "a").train]
+    assert taken != [e.origin.row for e in run(tmp_path, "a", seed=7).train]
+    assert [e.origin.row for e in run(tmp_path, "a", max_samples=2).train] == taken[:2]
+
+
+def test_a_dataset_of_several_files_is_told_of_as_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
+    files = [tmp_path / "a.json", tmp_path / "b.json"]
+    for file in files:
+        file.write_text(json.dumps([{"instruction": "I", "output": "{{x}}"}]))
+    write(tmp_path, d=([], {"cloud_file_name": f"file://{tmp_path}/parts"}))
+    (tmp_path / "parts").mkdir()
+    for file in files:
+        file.rename(tmp_path / "parts" / file.name)
+    prepared = run(tmp_path, "d")
+    assert len(prepared.train) == 2
+    assert [n for n in prepared.ledger.notes if "{{x}} in 2" in n]
+
+
+def test_a_thought_of_the_data_is_learned_in_the_words_of_the_template(tmp_path):
+    turns = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b", "reasoning_content": "hm"},
+    ]
+    write(tmp_path, d=([{"messages": turns}], {"formatting": "openai"}))
+    (example,) = run(tmp_path, "d", renderer=choose("qwen3", TOKENIZER)).train
+    assert learned(example).startswith("<think>\nhm\n</think>\n\nb")
+
+
+def test_a_folder_given_as_a_path_has_the_layout_of_its_rows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "chats").mkdir()
+    for number in (1, 2):
+        rows = "\n".join(json.dumps(row) for row in sharegpt(2))
+        (tmp_path / "chats" / f"{number}.jsonl").write_text(rows)
+    prepared = run(tmp_path, "./chats")
+    assert len(prepared.train) == 4
+    assert any("./chats: read as sharegpt" in note for note in prepared.ledger.notes)
+
+
+def test_messages_in_a_table_are_read_from_their_json(tmp_path, monkeypatch):
+    import csv
+
+    monkeypatch.chdir(tmp_path)
+    with (tmp_path / "chats.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["conversations"])
+        table.writerow([json.dumps(sharegpt(1)[0]["conversations"])])
+    entry = {"file_name": "chats.csv", "formatting": "sharegpt"}
+    assert len(run(tmp_path, entry).train) == 1
+    assert len(run(tmp_path, "chats.csv").train) == 1

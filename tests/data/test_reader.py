@@ -8,11 +8,14 @@ import pyarrow as pa
 import pytest
 
 from data_files import write
+from tiny_tokenizer import load_tiny
 from tunesmith.data import registry
 from tunesmith.data.ledger import Ledger
 from tunesmith.data.reader import Reader
 from tunesmith.errors import DataError
+from tunesmith.templates import choose
 
+CHATML = choose("chatml", load_tiny())
 GOOD = {"instruction": "q", "output": "a"}
 BAD = {"instruction": "q", "output": ""}
 
@@ -22,7 +25,7 @@ def read(directory, rows, *, stop, max_samples=None):
     (directory / "dataset_info.json").write_text('{"a": {"file_name": "a.json"}}')
     ledger = Ledger()
     entries = [(entry, False) for entry in registry.load(directory, ["a"])]
-    said = Reader(ledger, max_samples, stop=stop).said(entries)
+    said = Reader(ledger, CHATML, max_samples=max_samples, stop=stop).said(entries)
     return [one.origin.row for one in said], ledger
 
 
@@ -53,10 +56,10 @@ def test_rows_of_a_folder_are_counted_by_file_and_sampled_together(tmp_path):
     }
     write(folder / "2.parquet", pa.table(table))
     entry = registry.Entry(
-        "d", folder, "alpaca", registry.Columns(), registry.Tags(), "", explicit_columns=False
+        "d", (folder,), "alpaca", registry.Columns(), registry.Tags(), "", explicit_columns=False
     )
     ledger = Ledger()
-    said = list(Reader(ledger, 4, stop=False).said([(entry, False)]))
+    said = list(Reader(ledger, CHATML, max_samples=4, stop=False).said([(entry, False)]))
     assert [(Path(one.origin.file).name, one.origin.row) for one in said] == [
         ("1.csv", 1),
         ("2.parquet", 1),

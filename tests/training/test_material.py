@@ -151,11 +151,12 @@ def test_a_text_that_spells_a_token_without_a_row_is_refused_with_its_place(tmp_
     assert gather(load(path), Silent()).data.train
 
 
-@pytest.mark.parametrize("key", ["model_name_or_path", "dataset_dir"])
+@pytest.mark.parametrize("key", ["model_name_or_path", "dataset_dir", "dataset", "eval_dataset"])
 def test_a_path_that_is_beside_the_run_file_but_not_here_says_where_to_go(
     key, tmp_path, monkeypatch
 ):
-    place = {"model_name_or_path": "model", "dataset_dir": "data"}[key]
+    places = {"model_name_or_path": "model", "dataset_dir": "data", "dataset": "./data/tiny.json"}
+    place = places.get(key, {"file_name": "data/tiny.json", "formatting": "alpaca"})
     path = tiny_run(tmp_path, **{key: place})
     monkeypatch.chdir(tmp_path)
     assert gather(load("run.yaml"), Silent())

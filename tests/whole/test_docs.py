@@ -404,7 +404,7 @@ def test_rows_with_tools_and_thoughts_are_learned_as_the_page_shows(tmp_path, mo
     templates = [replace(get(name), eos="<|im_end|>") for name in ("qwen", "qwen3")]
     found = registry.load(Path("data"), ["lathe", "thinking"])
     for template, entry, text in zip(templates, found, shown, strict=True):
-        (row,) = json.loads(entry.path.read_text(encoding="utf8"))
+        (row,) = json.loads(entry.paths[0].read_text(encoding="utf8"))
         texts = [
             "".join(f"⟦{s.text}⟧" if s.trained else s.text for s in template.render(part))
             for part in apart(template, sharegpt(row, entry.columns, entry.tags))

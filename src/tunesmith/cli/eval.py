@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.cli import target
+from tunesmith.config.dataset import names_of
 from tunesmith.config.run import Run
 from tunesmith.errors import ConfigError
 
@@ -83,13 +84,13 @@ def _trained_on(asked: Run, found: Found, prepared: Prepared) -> list[str]:
     from tunesmith.data.split import fingerprint
 
     trained = before.run
-    twice = sorted({*asked.dataset.eval_dataset} & {*trained.dataset.dataset})
+    both = [item for item in asked.dataset.eval_dataset if item in trained.dataset.dataset]
+    twice = sorted(names_of(tuple(both)))
     if twice:
         return [f"the model was trained on {', '.join(twice)}: this is no held-out loss"]
     if not asked.dataset.val_size:
-        leaked = (
-            f"{prepared.num_leaked:,} of these rows are rows of {', '.join(asked.dataset.dataset)}"
-        )
+        names = ", ".join(names_of(asked.dataset.dataset))
+        leaked = f"{prepared.num_leaked:,} of these rows are rows of {names}"
         return [f"{leaked}, which the run trains on"] if prepared.num_leaked else []
     as_watched = [fingerprint(prepared.train, held) for held in (None, prepared.eval)]
     if before.identity.get("data") in as_watched:
@@ -112,4 +113,4 @@ def _split(run: Run, key: str) -> Any:
     if key == "dataset_dir":
         return str(run.dataset.dataset_dir.resolve())
     value = getattr(run.train if key == "seed" else run.dataset, key)
-    return ", ".join(value) if isinstance(value, tuple | list) else value
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else value

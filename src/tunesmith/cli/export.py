@@ -11,6 +11,7 @@ from typing import Any
 
 from tunesmith.cli import target
 from tunesmith.cli.command import command, following
+from tunesmith.config.dataset import names_of
 from tunesmith.config.load import require
 from tunesmith.config.run import Run
 from tunesmith.errors import OutputError
@@ -93,7 +94,7 @@ def export(asked: Run, out: Path, report: Any) -> Any:
         ],
         trust_remote_code=asked.model.trust_remote_code,
         about=CardFacts(
-            name=title(base, asked.dataset.dataset, tuned=tuned),
+            name=title(base, names_of(asked.dataset.dataset), tuned=tuned),
             base=base,
             is_adapter=False,
             tuned=tuned,

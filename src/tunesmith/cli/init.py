@@ -8,12 +8,13 @@ import json
 import math
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunesmith import store
 from tunesmith.cli.command import following
+from tunesmith.data.formats.detect import Layout, detect
 from tunesmith.errors import DataError, OutputError
 
 _LOOKED_AT = 200
@@ -22,30 +23,6 @@ _HELD_OUT = 0.1
 _ENOUGH_TO_HOLD_OUT = 10
 _WIDE = 4096
 """Width of a model whose config does not tell it: the careful guess."""
-_LISTS = ("messages", "conversations", "conversation", "dialog", "dialogue")
-_ROLES = {
-    "user": ("user", "human", "prompter"),
-    "assistant": ("assistant", "gpt", "bot", "model"),
-    "system": ("system",),
-    "observation": ("observation", "tool", "function_response"),
-    "function": ("function_call", "function", "tool_call"),
-}
-_COLUMNS = {
-    "prompt": ("instruction", "prompt", "question", "query"),
-    "query": ("input", "context"),
-    "response": ("output", "response", "answer", "completion"),
-    "system": ("system", "system_prompt"),
-    "history": ("history",),
-}
-
-
-class Layout(NamedTuple):
-    """What the rows look like."""
-
-    entry: dict[str, Any]
-    """For `dataset_info.json`, without the file."""
-    said: str
-    """In one line, for the user."""
 
 
 class Found(NamedTuple):
@@ -124,53 +101,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
     print(following("plan", to, *skip))
     return 0
-
-
-def detect(where: str, rows: Sequence[Mapping[str, Any]]) -> Layout:
-    """The layout that fits all rows that were looked at.
-
-    Raises:
-        DataError: none does; names the columns that are there.
-    """
-    keys = {key for row in rows for key in row}
-    for column in _LISTS:
-        if rows and all(isinstance(row.get(column), list) and row[column] for row in rows):
-            return _sharegpt(where, column, [m for row in rows for m in row[column]], keys)
-    columns = {
-        ours: next((name for name in names if name in keys), None)
-        for ours, names in _COLUMNS.items()
-    }
-    if columns["prompt"] and columns["response"]:
-        named = {ours: name for ours, name in columns.items() if name}
-        said = ", ".join(f"{ours}: {name}" for ours, name in named.items())
-        return Layout({"formatting": "alpaca", "columns": named}, f"alpaca ({said})")
-    raise DataError(
-        where,
-        got=f"columns {', '.join(sorted(keys)) or 'none'}",
-        need="a list of messages (messages, conversations), or a question and an answer column "
-        "(instruction and output, prompt and response …)",
-        hint="name the columns in dataset_info.json yourself",
-    )
-
-
-def _sharegpt(where: str, column: str, messages: list[Any], keys: set[str]) -> Layout:
-    first = next((m for m in messages if isinstance(m, dict)), {})
-    role = next((key for key in ("role", "from") if key in first), None)
-    content = next((key for key in ("content", "value") if key in first), None)
-    if role is None or content is None:
-        raise DataError(
-            f"{where}: {column}", got=f"messages with {', '.join(first) or 'no keys'}",
-            need="role and content, or from and value",
-        )  # fmt: skip
-    found = {str(m.get(role)) for m in messages if isinstance(m, dict)}
-    tags = {"role_tag": role, "content_tag": content}
-    for ours, names in _ROLES.items():
-        default = next((name for name in names if name in found), names[0])
-        tags[f"{ours}_tag"] = default
-    columns = {"messages": column}
-    columns |= {key: key for key in ("system", "tools") if key in keys}
-    entry = {"formatting": "sharegpt", "columns": columns, "tags": tags}
-    return Layout(entry, f"sharegpt ({column}: {role}, {content}; {', '.join(sorted(found))})")
 
 
 def cutoff_for(lengths: Sequence[int], context: int | None) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tunesmith.config.dataset import names_of
 from tunesmith.config.load import Overrides, load
 from tunesmith.config.run import Run
 from tunesmith.errors import ConfigError, ModelError
@@ -77,7 +78,7 @@ def read(target: str, overrides: Overrides, *, to_train: bool = False) -> Run:
 
 def reading(run: Run) -> str:
     """What is said at once: libraries, model and data take seconds, a large model minutes."""
-    data = ", ".join(run.dataset.dataset)
+    data = ", ".join(names_of(run.dataset.dataset))
     return f"reading {run.model.model_name_or_path or 'the model'} and {data or 'the data'} …"
 
 

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from tunesmith.config.kinds import Count, Flag, Folder, Names, Section, Share, Text, Whole
+from tunesmith.config.kinds import (
+    ENTRY_SOURCES,
+    Count,
+    Datasets,
+    Flag,
+    Folder,
+    Section,
+    Share,
+    Text,
+    Whole,
+)
 
 
 class Dataset(Section):
     """The rows of a run and how they become tokens."""
 
-    dataset: Names = ()
-    """Data sets to train on, by their names in `dataset_info.json`."""
-    eval_dataset: Names = ()
-    """Data sets to evaluate on, by their names in `dataset_info.json`."""
+    dataset: Datasets = ()
+    """Data sets to train on: names in `dataset_info.json`, paths of files or folders (with a
+    slash or a data file's ending; the layout is that of the rows), or entries with the keys of
+    `dataset_info.json`, such as `{file_name: a.json, formatting: sharegpt}`."""
+    eval_dataset: Datasets = ()
+    """Data sets to evaluate on, given in the same ways."""
     dataset_dir: Folder = Path("data")
-    """Directory that holds `dataset_info.json` and the files it names."""
+    """Directory that holds `dataset_info.json` and the files it names. Paths and entries in
+    `dataset` begin at the current directory instead."""
     template: Text | None = None
     """Chat template by name, or the path of a `.yaml` or `.jinja` file. Not set: the model's own
     Jinja template."""
@@ -70,3 +83,13 @@ class Dataset(Section):
     truncation: Literal["drop", "keep_end", "keep_start", "error"] = "keep_end"
     """Conversations beyond `cutoff_len`: left out (`drop`), without their first turns
     (`keep_end`), without their last (`keep_start`), or an error; always counted."""
+
+
+def names_of(datasets: tuple[str | dict[str, Any], ...]) -> tuple[str, ...]:
+    """What data sets are called where people read it; an entry by its file, hub id or script."""
+    return tuple(
+        item
+        if isinstance(item, str)
+        else str(next((item[k] for k in ENTRY_SOURCES if item.get(k)), "inline"))
+        for item in datasets
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -23,6 +24,20 @@ from pydantic import (
     WithJsonSchema,
 )
 
+ENTRY_SOURCES = (  # in the order in which they win
+    "hf_hub_url",
+    "ms_hub_url",
+    "om_hub_url",
+    "script_url",
+    "cloud_file_name",
+    "file_name",
+)
+"""Keys of a data set's entry that say where its rows are."""
+ENTRY_KEYS = (
+    *ENTRY_SOURCES, "formatting", "ranking", "subset", "split", "folder", "num_samples",
+    "columns", "tags", "fill",
+)  # fmt: skip
+"""All keys of a data set's entry, in `dataset_info.json` and in a run file."""
 _TRUE, _FALSE = {"yes", "on", "true"}, {"no", "off", "false"}
 
 
@@ -75,6 +90,21 @@ def _names(value: object) -> object:
     if any(n == "" for n in names):
         raise ValueError("an empty name stands between the commas; leave it out")
     return names
+
+
+def _datasets(value: object) -> object:
+    """Names as everywhere; a mapping alone or in the list is an entry that stands here."""
+    value = [value] if isinstance(value, dict) else value
+    if not isinstance(value, list | tuple):
+        return _names(value)
+    for key in (key for item in value if isinstance(item, dict) for key in item):
+        if key not in ENTRY_KEYS:
+            near = get_close_matches(str(key), ENTRY_KEYS, n=1)
+            raise ValueError(near[0] if near else f"the keys of an entry: {', '.join(ENTRY_KEYS)}")
+    named = _names([item for item in value if not isinstance(item, dict)])
+    assert isinstance(named, tuple), "a list of names becomes a tuple"
+    names = iter(named)
+    return tuple(item if isinstance(item, dict) else next(names) for item in value)
 
 
 def _targets(value: object) -> object:
@@ -172,6 +202,25 @@ Names = Annotated[
     BeforeValidator(_names),
     WithJsonSchema(_NAMES_SCHEMA),
     Says("names, as a YAML list or separated by commas"),
+]
+_ENTRY_SCHEMA = {
+    "type": "object",
+    "properties": {key: {} for key in ENTRY_KEYS},
+    "additionalProperties": False,
+}
+Datasets = Annotated[
+    tuple[str | dict[str, Any], ...],
+    BeforeValidator(_datasets),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                _ENTRY_SCHEMA,
+                {"type": "array", "items": {"anyOf": [{"type": "string"}, _ENTRY_SCHEMA]}},
+            ]
+        }
+    ),
+    Says("names, paths or entries, as a YAML list; names and paths also separated by commas"),
 ]
 Targets = Annotated[
     Literal["all"] | tuple[str, ...],

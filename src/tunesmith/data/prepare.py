@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from tunesmith.data import cache, registry, tokenize
 from tunesmith.data.examples import Fitting, Maker
+from tunesmith.data.fetch import NO_ACCESS, Access, fetch
 from tunesmith.data.fit import Policy
 from tunesmith.data.ledger import Ledger
 from tunesmith.data.reader import Reader, Unasked
@@ -48,8 +49,8 @@ class Prepared(NamedTuple):
 
 def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that matters here
     *,
-    dataset: Sequence[str],
-    eval_dataset: Sequence[str] = (),
+    dataset: Sequence[registry.Item],
+    eval_dataset: Sequence[registry.Item] = (),
     dataset_dir: Path,
     renderer: Renderer,
     tokenizer: Tokenizer,
@@ -63,13 +64,15 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     on_bad_row: str = "error",
     truncation: Policy = "keep_end",
     overwrite_cache: bool = False,
+    where: Callable[[str], str] = str,
+    access: Access = NO_ACCESS,
     progress: Callable[[int], None] | None = None,
 ) -> Prepared:
     """Read the datasets of a run and make its examples, or find them made before.
 
     Args:
-        dataset: names in the registry, their rows follow one another.
-        eval_dataset: names of held-out datasets; excludes `val_size`.
+        dataset: names, paths or entries (see `registry`); their rows follow one another.
+        eval_dataset: held-out datasets; excludes `val_size`.
         dataset_dir: where `dataset_info.json` stands.
         renderer: the chat template.
         tokenizer: the checked tokenizer.
@@ -83,6 +86,8 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         on_bad_row: `error` or `skip`.
         truncation: what happens to a row over the cutoff; see `fit.fit`.
         overwrite_cache: make them again though they are there.
+        where: the place of a key of the run, for errors about what stands in it.
+        access: what may be used to get datasets from elsewhere.
         progress: called with the rows done while they are encoded.
 
     Raises:
@@ -91,10 +96,11 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         StoreError: the cache cannot be written.
     """
     held = _held_out_size(val_size, eval_dataset)
+    asked = {"dataset": dataset, "eval_dataset": eval_dataset}
     entries = [
-        (entry, held_out)
-        for names, held_out in ((dataset, False), (eval_dataset, True))
-        for entry in registry.load(dataset_dir, names)
+        (fetch(entry, access), key == "eval_dataset")
+        for key, items in asked.items()
+        for entry in registry.load(dataset_dir, items, where(key))
     ]
     options = {
         "cutoff_len": cutoff_len,
@@ -103,6 +109,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         "mask_history": mask_history,
         "split_special_tokens": split_special_tokens,
         "truncation": truncation,
+        "seed": seed if any(entry.num_samples for entry, _ in entries) else None,
     }
     source = _source([entry for entry, _ in entries])
     flags = {"train_on_prompt": train_on_prompt, "mask_history": mask_history}
@@ -118,7 +125,8 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     )
 
     def fill(writer: Writer, ledger: Ledger) -> None:
-        reader = Reader(ledger, max_samples, stop=on_bad_row != "skip")
+        stop = on_bad_row != "skip"
+        reader = Reader(ledger, renderer, max_samples=max_samples, seed=seed, stop=stop)
         unasked = Unasked(renderer, mask_history=mask_history)
         thoughts = Thoughts(renderer)
         said = unasked.counting(thoughts.in_marks(reader.said(entries)))
@@ -148,7 +156,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     return _prepared(train, held_out, ledger, source=source)
 
 
-def _held_out_size(val_size: float, eval_dataset: Sequence[str]) -> float:
+def _held_out_size(val_size: float, eval_dataset: Sequence[registry.Item]) -> float:
     if not val_size:
         return 0
     if eval_dataset:
@@ -163,7 +171,8 @@ def _held_out_size(val_size: float, eval_dataset: Sequence[str]) -> float:
 def _source(entries: Sequence[registry.Entry]) -> str:
     """sha256 of the names and the raw bytes of all files, in order."""
     whole = hashlib.sha256()
-    for path in (path for entry in entries for path in files(entry.path)):
+    named = (path for entry in entries for path in entry.paths)
+    for path in (path for one in named for path in files(one)):
         whole.update(f"{path.name}\0{cache.digest(path)}".encode())
     return whole.hexdigest()
 

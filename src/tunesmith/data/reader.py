@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from tunesmith.data import registry
+from tunesmith.data.convert import Converter, laid_out
 from tunesmith.data.examples import Said
-from tunesmith.data.formats import FORMATS, unread_keys
 from tunesmith.data.ledger import Ledger, RowError, Skip, counted
-from tunesmith.data.rows import Row, open_sources, rows
+from tunesmith.data.rows import Row, Source, open_sources, rows
+from tunesmith.data.sample import sample
 from tunesmith.errors import DataError
 from tunesmith.templates import ANSWERING, Renderer, Template
 from tunesmith.templates.thoughts import unsilenced
 from tunesmith.types import Conversation
-
-_OPTIONAL = ("prompt", "query", "history", "system", "tools")
 
 
 class Reader:
@@ -24,12 +22,23 @@ class Reader:
 
     Args:
         ledger: of the run.
+        renderer: the template, in whose words the rows are put.
         max_samples: the first rows of each dataset, `None`: all.
+        seed: of the samples that entries ask for.
         stop: after a bad row the others are only counted.
     """
 
-    def __init__(self, ledger: Ledger, max_samples: int | None, *, stop: bool) -> None:
-        self.ledger, self.max_samples, self.stop = ledger, max_samples, stop
+    def __init__(
+        self,
+        ledger: Ledger,
+        renderer: Renderer,
+        *,
+        max_samples: int | None = None,
+        seed: int = 42,
+        stop: bool = True,
+    ) -> None:
+        self.ledger, self.renderer, self.stop = ledger, renderer, stop
+        self.max_samples, self.seed = max_samples, seed
         self._marked = 0
 
     def said(self, entries: Sequence[tuple[registry.Entry, bool]]) -> Iterator[Said]:
@@ -47,22 +56,18 @@ class Reader:
         return [f"{self._marked:,} {what}"] if self._marked else []
 
     def _said(self, entry: registry.Entry, *, held_out: bool) -> Iterator[Said]:
-        sources = open_sources(entry.path)
-        self.ledger.notes += [source.note for source in sources if source.note]
-        columns = [name for name in entry.columns if name]
-        read = (row for source in sources for row in rows(source, entry.name, columns=columns))
-        convert = FORMATS[entry.formatting]
-        unread = _Unread(entry)
-        found = 0
-        for row in islice(read, self.max_samples):
-            found += 1
+        found, notes = self._chosen(entry), self.ledger.notes
+        entry, found, told = laid_out(entry, found)
+        convert = Converter(entry, self.renderer)
+        count = 0
+        for row in islice(found, self.max_samples):
+            count += 1
             self.ledger.read(row.origin.file)
             if isinstance(row, Skip):
                 self.ledger.skip(row)
                 continue
-            unread.count(row)
             try:
-                conversation = convert(row.values, entry.columns, entry.tags)
+                conversation = convert(row)
             except RowError as error:
                 self.ledger.skip(Skip.of(error, row.origin))
                 continue
@@ -72,55 +77,32 @@ class Reader:
             self._marked += any([m.trained is False for m in conversation.messages])
             if not (self.stop and self.ledger.bad):
                 yield Said(conversation, row.origin, held_out)
-        if not found:
-            raise DataError(str(entry.path), got="no rows", need="at least one row")
-        self.ledger.notes += unread.notes(found)
+        if not count:
+            paths = ", ".join(map(str, entry.paths))
+            raise DataError(paths, got="no rows", need="at least one row")
+        notes += [*told, *convert.notes(count)]
+
+    def _chosen(self, entry: registry.Entry) -> Iterator[Row | Skip]:
+        """The rows of a dataset, or a sample of them where the entry asks for one."""
+        sources = [source for path in entry.paths for source in open_sources(path)]
+        self.ledger.notes += [source.note for source in sources if source.note]
+        if entry.num_samples is None:
+            yield from _rows(entry, sources)
+            return
+        count = sum(1 for _ in _rows(entry, sources))
+        wanted = iter(sample(count, entry.num_samples, self.seed).tolist() if count else ())
+        next_wanted = next(wanted, None)
+        for number, row in enumerate(_rows(entry, sources)):
+            while number == next_wanted:
+                yield row
+                next_wanted = next(wanted, None)
 
 
-class _Unread:
-    """Counts rows with something in a place that is not read.
-
-    That is a usual column that the entry does not name, or a key of a message.
-    """
-
-    def __init__(self, entry: registry.Entry) -> None:
-        self.entry = entry
-        usual = registry.Columns()._replace(history="history", system="system", tools="tools")
-        mapped = set(entry.columns)
-        keys = _OPTIONAL if entry.formatting == "alpaca" else ("system", "tools")
-        self.keys = {
-            key: name
-            for key in keys
-            if (name := getattr(usual, key)) not in mapped and getattr(entry.columns, key) is None
-        }
-        self.counts = dict.fromkeys(self.keys, 0)
-        self.in_messages: Counter[str] = Counter()
-
-    def count(self, row: Row) -> None:
-        for key, name in self.keys.items():
-            if row.values.get(name):
-                self.counts[key] += 1
-        if self.entry.formatting == "sharegpt":
-            self.in_messages.update(unread_keys(row.values, self.entry.columns, self.entry.tags))
-
-    def notes(self, rows: int) -> Iterator[str]:
-        if self.in_messages:
-            found = ", ".join(f"{key!r} in {n:,}" for key, n in self.in_messages.most_common())
-            yield f"{self.entry.path}: keys of messages that are not read: {found} of {rows:,} rows"
-        named = {key: name for key, name in self.entry.columns._asdict().items() if name}
-        if not self.entry.explicit_columns:
-            unused = ("messages",) if self.entry.formatting == "alpaca" else ("prompt", "query")
-            unused += () if self.entry.formatting == "alpaca" else ("response",)
-            named = {key: name for key, name in named.items() if key not in unused}
-        counts = {key: count for key, count in self.counts.items() if count}
-        if counts:
-            found = ", ".join(f"{self.keys[key]!r} in {count:,}" for key, count in counts.items())
-            named.update({key: self.keys[key] for key in counts})
-            line = ", ".join(f'"{key}": "{name}"' for key, name in named.items())
-            yield (
-                f"{self.entry.path}: columns that are not read: {found} of {rows:,} rows;"
-                f' to read them: "columns": {{{line}}} in {self.entry.place}'
-            )
+def _rows(entry: registry.Entry, sources: Sequence[Source]) -> Iterator[Row | Skip]:
+    """All rows of a dataset, one file after the other."""
+    columns = [name for name in entry.columns if name] if entry.formatting else None
+    for source in sources:
+        yield from rows(source, entry.name, columns=columns)
 
 
 class Unasked:

@@ -8,6 +8,7 @@ from tunesmith.templates.jinja import OwnJinja
 from tunesmith.templates.order import ANSWERING
 from tunesmith.templates.registry import get, names, register
 from tunesmith.templates.render import Template
+from tunesmith.templates.spelled import has_marks, spelled
 from tunesmith.templates.thoughts import unsilenced
 
 __all__ = [
@@ -20,11 +21,13 @@ __all__ = [
     "apart",
     "choose",
     "get",
+    "has_marks",
     "jinja_to_serve",
     "mismatch",
     "names",
     "probes_for",
     "register",
+    "spelled",
     "stop_ids",
     "unsilenced",
 ]

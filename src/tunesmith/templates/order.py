@@ -24,6 +24,8 @@ def check_order(name: str, conversation: Conversation, *, add_generation_prompt:
         if role not in PROMPTING and role not in ANSWERING:
             need = "user, assistant, observation or function"
             raise TemplateError(f"{where}[{number}].role", got=role, need=need)
+        unspelled = message.thought or message.results
+        assert not unspelled, "`spelled` comes before a template lays it out"
         if (role in PROMPTING) != (number % 2 == 0):
             expected = "a user turn" if number % 2 == 0 else "an assistant turn"
             need = f"{expected} here: user and assistant speak in turn, the user first"

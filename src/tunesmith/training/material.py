@@ -28,7 +28,7 @@ from tunesmith.models.adapters import falls_on
 from tunesmith.models.facts import Facts
 from tunesmith.models.lineage import differences
 from tunesmith.templates import Renderer
-from tunesmith.training import new_tokens
+from tunesmith.training import new_tokens, reach
 from tunesmith.training.new_tokens import Words
 from tunesmith.training.report import Report
 from tunesmith.training.wanted import wanted
@@ -184,12 +184,7 @@ def examples(
         split_special_tokens: as the model was trained; `None`: as the run says.
     """
     dataset = run.dataset
-    missing = run.beside(dataset.dataset_dir)
-    if missing:
-        where = run.where("dataset_dir")
-        raise ConfigError(
-            where, got=str(dataset.dataset_dir), need="a directory that is there", hint=missing
-        )
+    reach.refuse_elsewhere(run)
     prepared = prepare(
         dataset=dataset.dataset,
         eval_dataset=dataset.eval_dataset,
@@ -208,6 +203,8 @@ def examples(
         on_bad_row=dataset.on_bad_row,
         truncation=dataset.truncation,
         overwrite_cache=dataset.overwrite_cache,
+        where=run.where,
+        access=reach.access(run),
         progress=lambda done: report.work("tokenising", done, None),
     )
     rows = len(prepared.train) + len(prepared.eval)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from tunesmith import __version__, store
+from tunesmith.config.dataset import names_of
 from tunesmith.config.load import dump
 from tunesmith.config.run import Run
 from tunesmith.data.prepare import Prepared
@@ -149,7 +150,7 @@ def card_facts(written: Written, data: Prepared, metrics: Mapping[str, Any]) -> 
     """What the model card tells about this run."""
     run, plan = written.run, written.plan
     return CardFacts(
-        name=title(str(run.model.model_name_or_path), run.dataset.dataset),
+        name=title(str(run.model.model_name_or_path), names_of(run.dataset.dataset)),
         base=str(run.model.model_name_or_path),
         is_adapter=run.method.finetuning_type == "lora",
         directory=plan.output_dir,

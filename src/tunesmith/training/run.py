@@ -20,6 +20,7 @@ from tunesmith import store
 from tunesmith.compute.precision import pin
 from tunesmith.config.load import require
 from tunesmith.config.run import Run, flat
+from tunesmith.data.registry import local_path
 from tunesmith.errors import Error
 from tunesmith.training import journal, memory, metrics, outputs, planning, resume, trackers
 from tunesmith.training.job import Job
@@ -159,10 +160,13 @@ def _checkpoint_bytes(planned: Plan) -> int:
 def _in_use(run: Run, material: Material) -> dict[str, Path]:
     """What the run reads from, by the key that names it."""
     named = run.train.resume_from_checkpoint
+    items = (*run.dataset.dataset, *run.dataset.eval_dataset)
+    paths = [path for item in items if (path := local_path(item))]
     return {
         "model_name_or_path": material.directory,
         **{f"adapter_name_or_path {i}": path for i, path in enumerate(material.adapters)},
         "dataset_dir": run.dataset.dataset_dir,
+        **{f"dataset {path}": Path(path).expanduser() for path in paths},
         **({"resume_from_checkpoint": Path(named)} if isinstance(named, str | Path) else {}),
     }
 

@@ -1,0 +1,235 @@
+"""Rows of one dataset to conversations, and what is worth knowing about them: counted, told once.
+
+Which layout a plain path has, what fills placeholders, what stands in the rows and is not read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
+from typing import Any
+
+from tunesmith.data.entry import Columns, Entry, Tags
+from tunesmith.data.formats import FORMATS, unread_keys
+from tunesmith.data.formats.detect import detect
+from tunesmith.data.ledger import Skip, counted
+from tunesmith.data.rows import Row
+from tunesmith.errors import DataError
+from tunesmith.templates import Renderer, has_marks, spelled
+from tunesmith.types import Conversation, Message, Origin
+
+_LOOKED_AT = 200
+_OPTIONAL = ("prompt", "query", "history", "system", "tools")
+_PLACEHOLDER = re.compile(r"\{\{([A-Za-z_]\w*)\}\}")
+
+
+def laid_out(
+    entry: Entry, rows: Iterator[Row | Skip]
+) -> tuple[Entry, Iterator[Row | Skip], list[str]]:
+    """The entry with its layout, all of its rows, and what to tell about it.
+
+    Args:
+        entry: one that says its layout, or a plain path, which does not.
+        rows: from the first on; some are looked at, and given back.
+
+    Raises:
+        DataError: the rows of a plain path have no layout that is known.
+    """
+    if entry.formatting is not None:
+        return entry, rows, []
+    first = list(islice(rows, _LOOKED_AT))
+    values = [row.values for row in first if isinstance(row, Row)]
+    if not values:
+        return entry._replace(formatting="alpaca"), chain(first, rows), []
+    if all(list(row) == ["text"] for row in values):
+        found, said = {"formatting": "text", "columns": {"prompt": "text"}}, "text"
+    else:
+        found, said = detect(entry.place, values)
+    entry = entry._replace(
+        formatting=found["formatting"],
+        columns=Columns(**dict.fromkeys(Columns._fields) | found["columns"]),
+        tags=Tags(**dict.fromkeys(Tags._fields) | found["tags"]) if "tags" in found else Tags(),
+        explicit_columns=True,
+        explicit_tags=True,
+    )
+    return entry, chain(first, rows), [f"{entry.value}: read as {said}"]
+
+
+class Converter:
+    """Makes conversations of the rows of one dataset.
+
+    Args:
+        entry: the dataset, with its layout.
+        renderer: the template, in whose words thoughts and results are written.
+
+    Raises:
+        DataError: a layout without answers, which no stage here learns.
+    """
+
+    def __init__(self, entry: Entry, renderer: Renderer) -> None:
+        assert entry.formatting is not None, "`laid_out` settles it"
+        if entry.formatting == "text":
+            raise DataError(
+                entry.place,
+                got="formatting text: rows without answers",
+                need="a dataset of answers: this stage learns from them",
+                hint="columns prompt and response, if the rows have an answer",
+            )
+        self.entry, self.renderer = entry, renderer
+        self.convert = FORMATS[entry.formatting]
+        self.chats = entry.formatting != "alpaca"
+        self.either = entry.formatting == "openai" and not entry.explicit_tags
+        self.unread = _unread_columns(entry)
+        self.in_columns, self.in_messages = Counter[str](), Counter[str]()
+        self.told, self.unfilled, self.filled = Counter[str](), Counter[str](), Counter[str]()
+        self.first: dict[str, Origin] = {}
+        self.num_unfilled = self.num_thoughts = 0
+
+    def __call__(self, row: Row) -> Conversation:
+        """What the row says.
+
+        Raises:
+            RowError: it cannot be used.
+        """
+        columns, tags = self.entry.columns, self.entry.tags
+        if self.either:
+            columns, tags = _either(row.values, self.entry)
+        self._count_unread(row, columns, tags)
+        conversation = self.convert(
+            row.values, columns, tags, lambda words: self._tell(words, row.origin)
+        )
+        self.num_thoughts += any([m.thought for m in conversation.messages])
+        return spelled(self._fill(conversation, row.origin), self.renderer)
+
+    def notes(self, rows: int) -> Iterator[str]:
+        """What was counted over all rows, one line each."""
+        one_file = self.entry.source == "file_name" and len(self.entry.paths) == 1
+        name = str(self.entry.paths[0]) if one_file else self.entry.name
+        for words, count in self.told.most_common():
+            yield f"{name}: {counted(count)} with a {words} (first: {self.first[words]})"
+        if self.num_thoughts and not has_marks(self.renderer):
+            yield (
+                f"{name}: {counted(self.num_thoughts)} with thoughts, which the template has no "
+                "marks for: they are learned between <think> and </think>"
+            )
+        yield from self._notes_on_fill(name)
+        if self.in_messages:
+            found = ", ".join(f"{key!r} in {n:,}" for key, n in self.in_messages.most_common())
+            yield f"{name}: keys of messages that are not read: {found} of {rows:,} rows"
+        if self.in_columns:
+            yield self._note_on_columns(name, rows)
+
+    def _tell(self, words: str, origin: Origin) -> None:
+        self.told[words] += 1
+        self.first.setdefault(words, origin)
+
+    def _count_unread(self, row: Row, columns: Columns, tags: Tags) -> None:
+        for name in self.unread.values():
+            if row.values.get(name):
+                self.in_columns[name] += 1
+        if self.chats:
+            found = unread_keys(row.values, columns, tags)
+            if found:
+                self.in_messages.update(found)
+
+    def _note_on_columns(self, name: str, rows: int) -> str:
+        entry = self.entry
+        named = {key: column for key, column in entry.columns._asdict().items() if column}
+        if not entry.explicit_columns:
+            unused = ("prompt", "query", "response") if self.chats else ("messages",)
+            named = {key: column for key, column in named.items() if key not in unused}
+        counts = {key: self.in_columns[column] for key, column in self.unread.items()}
+        counts = {key: count for key, count in counts.items() if count}
+        found = ", ".join(f"{self.unread[key]!r} in {count:,}" for key, count in counts.items())
+        named |= {key: self.unread[key] for key in counts}
+        line = ", ".join(f'"{key}": "{column}"' for key, column in named.items())
+        return (
+            f"{name}: columns that are not read: {found} of {rows:,} rows;"
+            f' to read them: "columns": {{{line}}} in {entry.place}'
+        )
+
+    def _fill(self, conversation: Conversation, origin: Origin) -> Conversation:
+        texts = [conversation.system or "", *_texts(conversation.messages)]
+        if not any(["{{" in text for text in texts]):
+            return conversation
+        names = {name for text in texts for name in _PLACEHOLDER.findall(text)}
+        left = names - self.entry.fill.keys()
+        self.filled.update(names - left)
+        self.unfilled.update(left)
+        self.num_unfilled += bool(left)
+        for name in left:
+            self.first.setdefault(f"{{{{{name}}}}}", origin)
+        return filled(conversation, self.entry.fill) if names - left else conversation
+
+    def _notes_on_fill(self, name: str) -> Iterator[str]:
+        if self.unfilled:
+            found = ", ".join(
+                f"{{{{{key}}}}} in {count:,} (first: {self.first[f'{{{{{key}}}}}']})"
+                for key, count in self.unfilled.most_common(5)
+            )
+            found += ", …" if len(self.unfilled) > 5 else ""
+            keys = {**self.entry.fill, **dict.fromkeys([*self.unfilled][:5], "…")}
+            line = ", ".join(f'"{key}": "{value}"' for key, value in keys.items())
+            yield (
+                f"{name}: {counted(self.num_unfilled)} with placeholders that nothing fills: "
+                f'{found}; to fill them: "fill": {{{line}}} in {self.entry.place}'
+            )
+        idle = [key for key in self.entry.fill if not self.filled[key]]
+        if idle:
+            yield f"{name}: fill names {', '.join(idle)}, which no row holds"
+
+
+def filled(conversation: Conversation, fill: Mapping[str, str]) -> Conversation:
+    """The conversation with its placeholders filled, where there is something to fill them."""
+
+    def put(text: str) -> str:
+        if "{{" not in text:
+            return text
+        return _PLACEHOLDER.sub(lambda found: fill.get(found[1], found[0]), text)
+
+    messages = tuple(
+        message._replace(
+            content=put(message.content),
+            thought=put(message.thought),
+            results=tuple(map(put, message.results)),
+        )
+        for message in conversation.messages
+    )
+    system = conversation.system
+    return conversation._replace(messages=messages, system=None if system is None else put(system))
+
+
+def _texts(messages: Iterable[Message]) -> Iterator[str]:
+    for message in messages:
+        yield message.content
+        yield message.thought
+        yield from message.results
+
+
+def _either(row: dict[str, Any], entry: Entry) -> tuple[Columns, Tags]:
+    """The names of an OpenAI entry that gives none: OpenAI's, or those of sharegpt.
+
+    LLaMA-Factory looks for the latter in every layout.
+    """
+    columns, tags = entry.columns, entry.tags
+    if not entry.explicit_columns and "messages" not in row and "conversations" in row:
+        columns = columns._replace(messages="conversations")
+    turns = row.get(columns.messages or "")
+    first = turns[0] if isinstance(turns, list) and turns else None
+    if isinstance(first, dict) and tags.role_tag not in first and "from" in first:
+        tags = Tags()
+    return columns, tags
+
+
+def _unread_columns(entry: Entry) -> dict[str, str]:
+    """Usual columns that the entry does not name: what they are for, and their names."""
+    usual = Columns()._replace(history="history", system="system", tools="tools")
+    mapped = set(entry.columns)
+    keys = _OPTIONAL if entry.formatting == "alpaca" else ("system", "tools")
+    return {
+        key: name
+        for key in keys
+        if (name := getattr(usual, key)) not in mapped and getattr(entry.columns, key) is None
+    }

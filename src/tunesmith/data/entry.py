@@ -1,0 +1,265 @@
+"""One dataset as it is described: in the registry, or inline in the run file; checked, not read.
+
+As for LLaMA-Factory: without `columns` the usual names hold; with `columns` a column that is
+not named there is not read. The same for `tags`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tunesmith.config.kinds import ENTRY_KEYS, ENTRY_SOURCES
+from tunesmith.errors import DataError
+
+
+class Columns(NamedTuple):
+    """What the columns of a row are called; `None`: not read."""
+
+    prompt: str | None = "instruction"
+    query: str | None = "input"
+    response: str | None = "output"
+    history: str | None = None
+    messages: str | None = "conversations"
+    system: str | None = None
+    tools: str | None = None
+    images: str | None = None
+    videos: str | None = None
+    audios: str | None = None
+    chosen: str | None = None
+    rejected: str | None = None
+    kto_tag: str | None = None
+
+
+class Tags(NamedTuple):
+    """What the keys and roles of a message are called; `None`: there is no such role."""
+
+    role_tag: str | None = "from"
+    content_tag: str | None = "value"
+    user_tag: str | None = "human"
+    assistant_tag: str | None = "gpt"
+    observation_tag: str | None = "observation"
+    function_tag: str | None = "function_call"
+    system_tag: str | None = "system"
+
+
+OPENAI_COLUMNS = Columns(messages="messages", system="system", tools="tools")
+OPENAI_TAGS = Tags("role", "content", "user", "assistant", "tool", "function_call", "system")
+"""The names of OpenAI's chat format; there, calls stand beside an answer in `tool_calls`."""
+_USUAL = {  # formatting -> columns and tags of an entry that names none
+    "alpaca": (Columns(), Tags()),
+    "sharegpt": (Columns(), Tags()),
+    "openai": (OPENAI_COLUMNS, OPENAI_TAGS),
+    "text": (Columns(prompt="text"), Tags()),
+}
+
+
+class Entry(NamedTuple):
+    """One dataset, ready to be fetched and read."""
+
+    name: str
+    paths: tuple[Path, ...]
+    """Files or folders with its rows, in order; empty until a remote one has been fetched."""
+    formatting: str | None
+    """`None`: what the rows look like decides (`formats.detect`)."""
+    columns: Columns
+    tags: Tags
+    place: str
+    """`dataset_info.json:12: name` or `run.yaml:7: dataset`, for errors about the entry."""
+    explicit_columns: bool = False
+    """Whether the entry names its columns itself."""
+    explicit_tags: bool = False
+    source: str = "file_name"
+    """The key that says where the rows are."""
+    value: str = ""
+    """Its value."""
+    base: Path = Path()
+    """Directory that relative paths begin at."""
+    subset: str | None = None
+    split: str = "train"
+    folder: str | None = None
+    num_samples: int | None = None
+    fill: Mapping[str, str] = {}
+    """What `{{name}}` in a text stands for."""
+
+
+_KINDS: dict[str, type] = {
+    "ranking": bool,
+    "num_samples": int,
+    "columns": dict,
+    "tags": dict,
+    "fill": dict,
+}
+"""What the values are that are no text."""
+_OF_HUBS = {  # key -> what does the same for a local file
+    "subset": "a file that holds only these rows",
+    "split": "a file that holds only these rows",
+    "folder": "file_name with the folder in it",
+}
+_LATER_COLUMNS = ("images", "videos", "audios", "chosen", "rejected", "kto_tag")
+_WORDS = {str: "text in quotes", bool: "true or false", int: "a whole number", dict: "an object"}
+
+
+class Reader:
+    """Checks one entry.
+
+    Args:
+        name: of the dataset.
+        base: directory that relative paths begin at.
+        place: from the keys that lead to a value to its place, for errors.
+    """
+
+    def __init__(self, name: str, base: Path, place: Callable[..., str]) -> None:
+        self.name, self.base, self.place = name, base, place
+
+    def entry(self, found: Any) -> Entry:
+        """The entry, whose file is there and whose names fit its layout.
+
+        Raises:
+            DataError: a key, column or tag that does not exist, a value of another type, a
+                layout or column that is not read, a file that is not there.
+        """
+        if not isinstance(found, dict):
+            raise DataError(self.place(), got=kind(found), need="an object with file_name")
+        self._known(found, ENTRY_KEYS, ())
+        for key, value in found.items():
+            wanted = _KINDS.get(key, str)
+            if value is not None and (
+                not isinstance(value, wanted) or isinstance(value, bool) != (wanted is bool)
+            ):
+                raise DataError(self.place(key), got=value, need=_WORDS[wanted])
+        formatting = found.get("formatting") or "alpaca"
+        if formatting not in _USUAL:
+            hint = nearest(formatting, _USUAL)
+            need = f"one of {', '.join(_USUAL)}"
+            raise DataError(self.place("formatting"), got=formatting, need=need, hint=hint or "")
+        usual_columns, usual_tags = _USUAL[formatting]
+        columns = Columns(**self._names(found, "columns", usual_columns._asdict()))
+        tags = Tags(**self._names(found, "tags", usual_tags._asdict()))
+        source = next((key for key in ENTRY_SOURCES if found.get(key)), None)
+        if source is None:
+            need = "file_name: a data file or a folder of them"
+            raise DataError(self.place(), got="no file_name", need=need)
+        paths = (self._path(found),) if source == "file_name" else ()
+        self._refuse_later(found, columns, source)
+        self._fits(formatting, columns, tags)
+        return Entry(
+            self.name, paths, formatting, columns, tags, self.place(),
+            explicit_columns=found.get("columns") is not None,
+            explicit_tags=found.get("tags") is not None,
+            source=source, value=found[source], base=self.base,
+            subset=found.get("subset"), split=found.get("split") or "train",
+            folder=found.get("folder"), num_samples=self._num_samples(found),
+            fill=self._fill(found),
+        )  # fmt: skip
+
+    def _known(self, found: dict[str, Any], known: Iterable[str], path: tuple[str, ...]) -> None:
+        for key in found:
+            if key not in known:
+                hint = nearest(key, known)
+                raise DataError(
+                    self.place(*path, key),
+                    got="a key that the registry does not have",
+                    need=f"one of {', '.join(known)}",
+                    hint=f'"{hint}"' if hint else "",
+                )
+
+    def _names(
+        self, found: dict[str, Any], section: str, usual: dict[str, str | None]
+    ) -> dict[str, str | None]:
+        given = found.get(section)
+        if given is None:
+            return usual
+        self._known(given, usual, (section,))
+        for key, value in given.items():
+            if value is not None and not isinstance(value, str):
+                raise DataError(self.place(section, key), got=value, need=_WORDS[str])
+        return {key: given.get(key) for key in usual}
+
+    def _path(self, found: dict[str, Any]) -> Path:
+        path = self.base / Path(found["file_name"]).expanduser()
+        place = self.place("file_name")
+        if not os.path.exists(path):
+            beside = [p.name for p in path.parent.glob("*")] if os.path.isdir(path.parent) else []
+            hint = nearest(path.name, beside)
+            near = f'"file_name": "{Path(found["file_name"]).with_name(hint)}"' if hint else ""
+            raise DataError(place, got=f"{path}: no such file", need="a file", hint=near)
+        return path
+
+    def _num_samples(self, found: dict[str, Any]) -> int | None:
+        count = found.get("num_samples")
+        if count is not None and count < 1:
+            raise DataError(self.place("num_samples"), got=count, need="a number of rows, from 1")
+        return count
+
+    def _fill(self, found: dict[str, Any]) -> dict[str, str]:
+        fill = found.get("fill") or {}
+        for key, value in fill.items():
+            if not re.fullmatch(r"[A-Za-z_]\w*", key):
+                need = "the name of a placeholder, without its braces"
+                raise DataError(self.place("fill", key), got=key, need=need)
+            if not isinstance(value, str):
+                raise DataError(self.place("fill", key), got=value, need=_WORDS[str])
+        return fill
+
+    def _refuse_later(self, found: dict[str, Any], columns: Columns, source: str) -> None:
+        if found.get("ranking"):
+            raise DataError(
+                self.place("ranking"),
+                got="pairs of a chosen and a rejected answer",
+                need="a dataset of answers: this stage learns from them",
+            )
+        for key, instead in _OF_HUBS.items():
+            usual = "train" if key == "split" else None
+            if source in ("file_name", "cloud_file_name") and found.get(key) not in (None, usual):
+                raise DataError(
+                    self.place(key),
+                    got=f"{key}: {found[key]}, which a {source} does not have",
+                    need=instead,
+                )
+        for key in _LATER_COLUMNS:
+            if getattr(columns, key) is not None:
+                raise DataError(
+                    self.place("columns", key),
+                    got=f"{key}, which this version does not read",
+                    need="a dataset of text and tool calls",
+                )
+
+    def _fits(self, formatting: str, columns: Columns, tags: Tags) -> None:
+        usual_columns, usual_tags = _USUAL[formatting]
+        section, usual = "columns", usual_columns._asdict()
+        needed: dict[str, str | None]
+        if formatting == "alpaca":
+            needed = {"response": columns.response, "prompt": columns.prompt or columns.query}
+        elif formatting == "text":
+            needed = {"prompt": columns.prompt}
+        elif columns.messages is None:
+            needed = {"messages": None}
+        else:
+            keys = ("role_tag", "content_tag", "user_tag", "assistant_tag")
+            needed = {key: getattr(tags, key) for key in keys}
+            section, usual = "tags", usual_tags._asdict()
+        for key, value in needed.items():
+            if value is None:
+                raise DataError(
+                    self.place(section),
+                    got=f"no {key}: once {section} is there, what it does not name is not read",
+                    need=f"{section}.{key} for formatting {formatting}",
+                    hint=f'"{key}": "{usual[key]}"',
+                )
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that looks most like `word`, if any does."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def kind(value: Any) -> str:
+    """What a JSON value is, in words."""
+    names = {dict: "an object", list: "an array", str: "text", bool: "true or false"}
+    return names.get(type(value), "null" if value is None else "a number")
