@@ -12,11 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from tunesmith.errors import TemplateError
 from tunesmith.templates import conversation
+from tunesmith.templates.documents import documents
 from tunesmith.templates.keys import follow, takes
 
 
@@ -201,17 +200,7 @@ def read(text: str, where: str, parent: Callable[[str], Format]) -> dict[str, Fo
         TemplateError: no YAML, an unknown key (nearest named), a wrong value.
     """
     found: dict[str, Format] = {}
-    try:
-        documents = list(YAML(typ="safe", pure=True).load_all(text))
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
-        problem = " ".join(filter(None, (error.context, error.problem)))
-        raise TemplateError(place, need=f"valid YAML: {problem}") from None
-    except (YAMLError, RecursionError, ValueError) as error:
-        need = f"valid YAML: {error}".split("\n")[0]
-        raise TemplateError(where, need=need) from None
-    for document in documents:
+    for document in documents(text, where):
         if not isinstance(document, dict):
             need = "a mapping with name and roles in every document"
             raise TemplateError(where, got=document, need=need)
