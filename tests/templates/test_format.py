@@ -72,6 +72,29 @@ def test_what_is_wrong_is_one_error_with_file_and_key(text, where, hint):
     assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("text", "got", "hint"),
+    [
+        ("{special: foo}", {"special": "foo"}, ""),
+        ("{tokn: x}", {"tokn": "x"}, "{token: x}"),
+        ("[a, {specal: eos}]", {"specal": "eos"}, "{special: eos}"),
+        ("{eos_token}", {"eos_token": None}, "{special: eos}"),
+        ("[{bos_token}, a]", {"bos_token": None}, "{special: bos}"),
+        ("{token: ''}", {"token": ""}, ""),
+        ("{round: x}", {"round": "x"}, ""),
+        ("[a, {round: 1, later: b}]", {"round": 1, "later": "b"}, ""),
+        ("1", 1, ""),
+    ],
+)
+def test_a_slot_that_does_not_exist_is_answered_with_those_that_do(text, got, hint):
+    with pytest.raises(TemplateError) as caught:
+        read(GOOD.replace('"U:"', text), "f.yaml", _no_parent)
+    assert caught.value.where == "f.yaml: a.roles.user.open"
+    assert (caught.value.got, caught.value.hint) == (got, hint)
+    for slot in ("{special: bos or eos or start}", "{token: TEXT}", "{round: NUMBER}"):
+        assert slot in caught.value.need
+
+
 def test_a_template_cannot_be_changed():
     format = read(GOOD, "f.yaml", _no_parent)["a"]
     with pytest.raises(ValueError, match="frozen"):

@@ -276,6 +276,8 @@ def _refusal(error: ValidationError, where: str) -> TemplateError:
     if first["type"] == "missing":
         return TemplateError(full, got="nothing", need=takes(annotation))
     hint = f"tool_format: {first['input']}" if place == ["tools"] else ""
+    if _PIECES & {*map(str, first["loc"])}:
+        hint = _near_slot(first["input"])
     need = (
         f"{takes(annotation)} (letters, digits, _ . -)" if place == ["name"] else takes(annotation)
     )
@@ -289,8 +291,21 @@ _CALLED = {
     "Thinking": "thinking",
     "Earlier": "thinking.earlier",
 }
+_ELSEWHERE = {"bos_token": "special: bos", "eos_token": "special: eos"}
+"""Slots as LLaMA-Factory writes them, and what they are here."""
 _PIECES = {"str", "Special", "Token", "Round", "Later"}
 """What pydantic puts into the place of an error for the kinds that a text may be of."""
+
+
+def _near_slot(got: Any) -> str:
+    """The slot that a mistyped one may mean."""
+    if not isinstance(got, Mapping) or len(got) != 1:
+        return ""
+    ((key, value),) = got.items()
+    slots = [name for part in (Special, Token, Round, Later) for name in part.model_fields]
+    near = difflib.get_close_matches(key, slots, 1)
+    slot = _ELSEWHERE.get(key) or "".join(f"{one}: {value}" for one in near if one != key)
+    return f"{{{slot}}}" if slot else ""
 
 
 def _place(loc: tuple[int | str, ...]) -> list[str]:
