@@ -95,6 +95,29 @@ def test_a_slot_that_does_not_exist_is_answered_with_those_that_do(text, got, hi
         assert slot in caught.value.need
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "where", "hint"),
+    [
+        ('"U:"', '"<|user|>{{content}}<|end|>"', "roles.user.open", "`stop`"),
+        ('"U:"', '["<|user|>", "{{ idx }}"]', "roles.user.open", "{round: 0}"),
+        ("roles:", 'tools: {open: "{{content}}"}\nroles:', "tools.open", "`open`"),
+        ("roles:", 'prefix: "{{content}}"\nroles:', "prefix", "`open`"),
+    ],
+)
+def test_a_place_in_braces_is_refused_with_how_it_is_written_here(old, new, where, hint):
+    with pytest.raises(TemplateError) as caught:
+        read(GOOD.replace(old, new), "f.yaml", _no_parent)
+    assert caught.value.where == f"f.yaml: a.{where}"
+    assert "a slot that exists: text, `{special: bos" in caught.value.need
+    assert hint in caught.value.hint
+
+
+def test_braces_that_are_somebodys_words_stay():
+    text = "version: a\nsep_style: MPT\nsep: </s>\nroles: [U, A]\n"
+    words = 'messages: [[U, "what is {{content}}?"], [A, "a slot"]]\n'
+    assert "{{content}}" in str(read(text + words, "f.yaml", _no_parent)["a"])
+
+
 def test_a_template_cannot_be_changed():
     format = read(GOOD, "f.yaml", _no_parent)["a"]
     with pytest.raises(ValueError, match="frozen"):

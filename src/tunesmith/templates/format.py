@@ -215,7 +215,8 @@ def read(text: str, where: str, parent: Callable[[str], Format]) -> dict[str, Fo
 
 def _one(document: dict[str, Any], where: str, parent: Callable[[str], Format]) -> Format:
     fields = dict(document)
-    if conversation.is_one(fields):
+    separated = conversation.is_one(fields)
+    if separated:
         told = conversation.read(fields, where)
         fields = told.template()
         if not told.named:
@@ -226,7 +227,30 @@ def _one(document: dict[str, Any], where: str, parent: Callable[[str], Format]) 
         base = {key: value for key, value in base.items() if key not in ("name", "models")}
         fields = _laid_over(base, fields)
     fields.setdefault("name", re.sub(r".*/|\.ya?ml$", "", where))
-    return from_fields(fields, where)
+    format = from_fields(fields, where)
+    if not separated:  # its `messages` are somebody's words
+        _refuse_braces(format, f"{where}: {format.name}")
+    return format
+
+
+_BRACES = re.compile(r"\{\{\s*\w+\s*\}\}")
+
+
+def _refuse_braces(format: Format, where: str) -> None:
+    """`{{content}}` is how LLaMA-Factory writes a place; here it would be taken by the letter."""
+    turns = {"tools": format.tools}
+    turns |= {f"roles.{name}": turn for name, turn in format.roles if turn is not None}
+    texts = {f"{key}.{name}": text for key, turn in turns.items() for name, text in turn}
+    for place, text in {"prefix": format.prefix, **texts}.items():
+        for piece in text or ():
+            if isinstance(piece, str) and _BRACES.search(piece):
+                raise TemplateError(
+                    f"{where}.{place}",
+                    got=piece,
+                    need=f"a slot that exists: {takes(Text)}",
+                    hint="the words stand between `open` and `stop`: what is before {{content}} "
+                    "is `open`, what is after it `stop`; for {{idx}} write {round: 0} in a list",
+                )
 
 
 def _parent(parent: Callable[[str], Format], name: str, where: str) -> Format:
