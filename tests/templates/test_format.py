@@ -118,6 +118,28 @@ def test_braces_that_are_somebodys_words_stay():
     assert "{{content}}" in str(read(text + words, "f.yaml", _no_parent)["a"])
 
 
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [
+        ("name: x\nlike: x\n", "a cycle: x like x"),
+        ("like: f\n", "a cycle: f like f"),
+        ("name: x\nlike: y\n---\nname: y\nlike: x\n", "a cycle: x like y like x"),
+        ("name: x\nlike: y\n---\nname: y\nlike: y\n", "a cycle: x like y like y"),
+        (f"name: x\nlike: a\n---\n{GOOD}", "x like a"),
+        ("name: x\nlike: y\n---\nname: y\nlike: chatml\n", "x like y"),
+        ("name: x\nlike: y\n---\nname: y\nlike: [chatml]\n", "x like y"),
+        ("name: [x]\nlike: y\n---\nname: y\n", "['x'] like y"),
+        ("like: [chatml]\n", ["chatml"]),
+        ("like: null\n", None),
+    ],
+)
+def test_a_parent_that_cannot_be_one_is_told_as_such(text, got):
+    with pytest.raises(TemplateError) as caught:
+        read(text, "f.yaml", registry.format)
+    assert caught.value.where == "f.yaml: like"
+    assert caught.value.got == got
+
+
 def test_a_template_cannot_be_changed():
     format = read(GOOD, "f.yaml", _no_parent)["a"]
     with pytest.raises(ValueError, match="frozen"):

@@ -200,11 +200,15 @@ def read(text: str, where: str, parent: Callable[[str], Format]) -> dict[str, Fo
         TemplateError: no YAML, an unknown key (nearest named), a wrong value.
     """
     found: dict[str, Format] = {}
-    for document in documents(text, where):
+    told = documents(text, where)
+    for document in told:
         if not isinstance(document, dict):
             need = "a mapping with name and roles in every document"
             raise TemplateError(where, got=document, need=need)
-        format = _one(document, where, lambda name: found.get(name) or parent(name))
+        base = None
+        if "like" in document and not conversation.is_one(document):
+            base = _parent(document, told, where, lambda name: found.get(name) or parent(name))
+        format = _one(document, where, base)
         if format.name in found:
             raise TemplateError(f"{where}: name", got=format.name, need="a name used only once")
         found[format.name] = format
@@ -213,7 +217,7 @@ def read(text: str, where: str, parent: Callable[[str], Format]) -> dict[str, Fo
     return found
 
 
-def _one(document: dict[str, Any], where: str, parent: Callable[[str], Format]) -> Format:
+def _one(document: dict[str, Any], where: str, base: Format | None) -> Format:
     fields = dict(document)
     separated = conversation.is_one(fields)
     if separated:
@@ -221,12 +225,11 @@ def _one(document: dict[str, Any], where: str, parent: Callable[[str], Format]) 
         fields = told.template()
         if not told.named:
             del fields["name"]
-    if "like" in fields:
-        name = str(fields.pop("like"))
-        base = _parent(parent, name, where).model_dump()
-        base = {key: value for key, value in base.items() if key not in ("name", "models")}
-        fields = _laid_over(base, fields)
-    fields.setdefault("name", re.sub(r".*/|\.ya?ml$", "", where))
+    if base is not None:
+        del fields["like"]
+        below = {k: v for k, v in base.model_dump().items() if k not in ("name", "models")}
+        fields = _laid_over(below, fields)
+    fields.setdefault("name", _of_file(where))
     format = from_fields(fields, where)
     if not separated:  # its `messages` are somebody's words
         _refuse_braces(format, f"{where}: {format.name}")
@@ -253,12 +256,34 @@ def _refuse_braces(format: Format, where: str) -> None:
                 )
 
 
-def _parent(parent: Callable[[str], Format], name: str, where: str) -> Format:
+def _of_file(where: str) -> str:
+    """The name of a template that says none."""
+    return re.sub(r".*/|\.ya?ml$", "", where)
+
+
+def _parent(
+    document: dict[str, Any], all_told: list[Any], where: str, find: Callable[[str], Format]
+) -> Format:
+    """The template that a document's `like` names."""
+    name = document["like"]
+    if not isinstance(name, str):
+        raise TemplateError(f"{where}: like", got=name, need="the name of one template")
     try:
-        return parent(name)
+        return find(name)
     except TemplateError as error:
-        need, hint = error.need, error.hint
-        raise TemplateError(f"{where}: like", got=name, need=need, hint=hint) from None
+        mappings = [one for one in all_told if isinstance(one, dict)]
+        own = _of_file(where)
+        likes = {str(one.get("name", own)): str(one.get("like", "")) for one in mappings}
+        if name not in likes:
+            need, hint = error.need, error.hint
+            raise TemplateError(f"{where}: like", got=name, need=need, hint=hint) from None
+    path = [str(document.get("name", own)), name]
+    while likes[path[-1]] in likes and path[-1] not in path[:-1]:
+        path.append(likes[path[-1]])
+    got, need = " like ".join(path), "a template that stands above it in the file"
+    if path[-1] in path[:-1]:
+        got, need = f"a cycle: {got}", "no template that is like itself"
+    raise TemplateError(f"{where}: like", got=got, need=need)
 
 
 def from_fields(fields: Mapping[str, Any], where: str) -> Format:
