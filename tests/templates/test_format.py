@@ -72,6 +72,74 @@ def test_what_is_wrong_is_one_error_with_file_and_key(text, where, hint):
     assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("text", "got", "hint"),
+    [
+        ("{special: foo}", {"special": "foo"}, ""),
+        ("{tokn: x}", {"tokn": "x"}, "{token: x}"),
+        ("[a, {specal: eos}]", {"specal": "eos"}, "{special: eos}"),
+        ("{eos_token}", {"eos_token": None}, "{special: eos}"),
+        ("[{bos_token}, a]", {"bos_token": None}, "{special: bos}"),
+        ("{token: ''}", {"token": ""}, ""),
+        ("{round: x}", {"round": "x"}, ""),
+        ("[a, {round: 1, later: b}]", {"round": 1, "later": "b"}, ""),
+        ("1", 1, ""),
+    ],
+)
+def test_a_slot_that_does_not_exist_is_answered_with_those_that_do(text, got, hint):
+    with pytest.raises(TemplateError) as caught:
+        read(GOOD.replace('"U:"', text), "f.yaml", _no_parent)
+    assert caught.value.where == "f.yaml: a.roles.user.open"
+    assert (caught.value.got, caught.value.hint) == (got, hint)
+    for slot in ("{special: bos or eos or start}", "{token: TEXT}", "{round: NUMBER}"):
+        assert slot in caught.value.need
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "hint"),
+    [
+        ('"U:"', '"<|user|>{{content}}<|end|>"', "roles.user.open", "`stop`"),
+        ('"U:"', '["<|user|>", "{{ idx }}"]', "roles.user.open", "{round: 0}"),
+        ("roles:", 'tools: {open: "{{content}}"}\nroles:', "tools.open", "`open`"),
+        ("roles:", 'prefix: "{{content}}"\nroles:', "prefix", "`open`"),
+    ],
+)
+def test_a_place_in_braces_is_refused_with_how_it_is_written_here(old, new, where, hint):
+    with pytest.raises(TemplateError) as caught:
+        read(GOOD.replace(old, new), "f.yaml", _no_parent)
+    assert caught.value.where == f"f.yaml: a.{where}"
+    assert "a slot that exists: text, `{special: bos" in caught.value.need
+    assert hint in caught.value.hint
+
+
+def test_braces_that_are_somebodys_words_stay():
+    text = "version: a\nsep_style: MPT\nsep: </s>\nroles: [U, A]\n"
+    words = 'messages: [[U, "what is {{content}}?"], [A, "a slot"]]\n'
+    assert "{{content}}" in str(read(text + words, "f.yaml", _no_parent)["a"])
+
+
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [
+        ("name: x\nlike: x\n", "a cycle: x like x"),
+        ("like: f\n", "a cycle: f like f"),
+        ("name: x\nlike: y\n---\nname: y\nlike: x\n", "a cycle: x like y like x"),
+        ("name: x\nlike: y\n---\nname: y\nlike: y\n", "a cycle: x like y like y"),
+        (f"name: x\nlike: a\n---\n{GOOD}", "x like a"),
+        ("name: x\nlike: y\n---\nname: y\nlike: chatml\n", "x like y"),
+        ("name: x\nlike: y\n---\nname: y\nlike: [chatml]\n", "x like y"),
+        ("name: [x]\nlike: y\n---\nname: y\n", "['x'] like y"),
+        ("like: [chatml]\n", ["chatml"]),
+        ("like: null\n", None),
+    ],
+)
+def test_a_parent_that_cannot_be_one_is_told_as_such(text, got):
+    with pytest.raises(TemplateError) as caught:
+        read(text, "f.yaml", registry.format)
+    assert caught.value.where == "f.yaml: like"
+    assert caught.value.got == got
+
+
 def test_a_template_cannot_be_changed():
     format = read(GOOD, "f.yaml", _no_parent)["a"]
     with pytest.raises(ValueError, match="frozen"):

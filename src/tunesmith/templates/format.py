@@ -12,11 +12,10 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from tunesmith.errors import TemplateError
 from tunesmith.templates import conversation
+from tunesmith.templates.documents import documents
 from tunesmith.templates.keys import follow, takes
 
 
@@ -201,21 +200,15 @@ def read(text: str, where: str, parent: Callable[[str], Format]) -> dict[str, Fo
         TemplateError: no YAML, an unknown key (nearest named), a wrong value.
     """
     found: dict[str, Format] = {}
-    try:
-        documents = list(YAML(typ="safe", pure=True).load_all(text))
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
-        problem = " ".join(filter(None, (error.context, error.problem)))
-        raise TemplateError(place, need=f"valid YAML: {problem}") from None
-    except (YAMLError, RecursionError, ValueError) as error:
-        need = f"valid YAML: {error}".split("\n")[0]
-        raise TemplateError(where, need=need) from None
-    for document in documents:
+    told = documents(text, where)
+    for document in told:
         if not isinstance(document, dict):
             need = "a mapping with name and roles in every document"
             raise TemplateError(where, got=document, need=need)
-        format = _one(document, where, lambda name: found.get(name) or parent(name))
+        base = None
+        if "like" in document and not conversation.is_one(document):
+            base = _parent(document, told, where, lambda name: found.get(name) or parent(name))
+        format = _one(document, where, base)
         if format.name in found:
             raise TemplateError(f"{where}: name", got=format.name, need="a name used only once")
         found[format.name] = format
@@ -224,28 +217,73 @@ def read(text: str, where: str, parent: Callable[[str], Format]) -> dict[str, Fo
     return found
 
 
-def _one(document: dict[str, Any], where: str, parent: Callable[[str], Format]) -> Format:
+def _one(document: dict[str, Any], where: str, base: Format | None) -> Format:
     fields = dict(document)
-    if conversation.is_one(fields):
+    separated = conversation.is_one(fields)
+    if separated:
         told = conversation.read(fields, where)
         fields = told.template()
         if not told.named:
             del fields["name"]
-    if "like" in fields:
-        name = str(fields.pop("like"))
-        base = _parent(parent, name, where).model_dump()
-        base = {key: value for key, value in base.items() if key not in ("name", "models")}
-        fields = _laid_over(base, fields)
-    fields.setdefault("name", re.sub(r".*/|\.ya?ml$", "", where))
-    return from_fields(fields, where)
+    if base is not None:
+        del fields["like"]
+        below = {k: v for k, v in base.model_dump().items() if k not in ("name", "models")}
+        fields = _laid_over(below, fields)
+    fields.setdefault("name", _of_file(where))
+    format = from_fields(fields, where)
+    if not separated:  # its `messages` are somebody's words
+        _refuse_braces(format, f"{where}: {format.name}")
+    return format
 
 
-def _parent(parent: Callable[[str], Format], name: str, where: str) -> Format:
+_BRACES = re.compile(r"\{\{\s*\w+\s*\}\}")
+
+
+def _refuse_braces(format: Format, where: str) -> None:
+    """`{{content}}` is how LLaMA-Factory writes a place; here it would be taken by the letter."""
+    turns = {"tools": format.tools}
+    turns |= {f"roles.{name}": turn for name, turn in format.roles if turn is not None}
+    texts = {f"{key}.{name}": text for key, turn in turns.items() for name, text in turn}
+    for place, text in {"prefix": format.prefix, **texts}.items():
+        for piece in text or ():
+            if isinstance(piece, str) and _BRACES.search(piece):
+                raise TemplateError(
+                    f"{where}.{place}",
+                    got=piece,
+                    need=f"a slot that exists: {takes(Text)}",
+                    hint="the words stand between `open` and `stop`: what is before {{content}} "
+                    "is `open`, what is after it `stop`; for {{idx}} write {round: 0} in a list",
+                )
+
+
+def _of_file(where: str) -> str:
+    """The name of a template that says none."""
+    return re.sub(r".*/|\.ya?ml$", "", where)
+
+
+def _parent(
+    document: dict[str, Any], all_told: list[Any], where: str, find: Callable[[str], Format]
+) -> Format:
+    """The template that a document's `like` names."""
+    name = document["like"]
+    if not isinstance(name, str):
+        raise TemplateError(f"{where}: like", got=name, need="the name of one template")
     try:
-        return parent(name)
+        return find(name)
     except TemplateError as error:
-        need, hint = error.need, error.hint
-        raise TemplateError(f"{where}: like", got=name, need=need, hint=hint) from None
+        mappings = [one for one in all_told if isinstance(one, dict)]
+        own = _of_file(where)
+        likes = {str(one.get("name", own)): str(one.get("like", "")) for one in mappings}
+        if name not in likes:
+            need, hint = error.need, error.hint
+            raise TemplateError(f"{where}: like", got=name, need=need, hint=hint) from None
+    path = [str(document.get("name", own)), name]
+    while likes[path[-1]] in likes and path[-1] not in path[:-1]:
+        path.append(likes[path[-1]])
+    got, need = " like ".join(path), "a template that stands above it in the file"
+    if path[-1] in path[:-1]:
+        got, need = f"a cycle: {got}", "no template that is like itself"
+    raise TemplateError(f"{where}: like", got=got, need=need)
 
 
 def from_fields(fields: Mapping[str, Any], where: str) -> Format:
@@ -287,6 +325,8 @@ def _refusal(error: ValidationError, where: str) -> TemplateError:
     if first["type"] == "missing":
         return TemplateError(full, got="nothing", need=takes(annotation))
     hint = f"tool_format: {first['input']}" if place == ["tools"] else ""
+    if _PIECES & {*map(str, first["loc"])}:
+        hint = _near_slot(first["input"])
     need = (
         f"{takes(annotation)} (letters, digits, _ . -)" if place == ["name"] else takes(annotation)
     )
@@ -300,8 +340,21 @@ _CALLED = {
     "Thinking": "thinking",
     "Earlier": "thinking.earlier",
 }
+_ELSEWHERE = {"bos_token": "special: bos", "eos_token": "special: eos"}
+"""Slots as LLaMA-Factory writes them, and what they are here."""
 _PIECES = {"str", "Special", "Token", "Round", "Later"}
 """What pydantic puts into the place of an error for the kinds that a text may be of."""
+
+
+def _near_slot(got: Any) -> str:
+    """The slot that a mistyped one may mean."""
+    if not isinstance(got, Mapping) or len(got) != 1:
+        return ""
+    ((key, value),) = got.items()
+    slots = [name for part in (Special, Token, Round, Later) for name in part.model_fields]
+    near = difflib.get_close_matches(key, slots, 1)
+    slot = _ELSEWHERE.get(key) or "".join(f"{one}: {value}" for one in near if one != key)
+    return f"{{{slot}}}" if slot else ""
 
 
 def _place(loc: tuple[int | str, ...]) -> list[str]:

@@ -7,7 +7,10 @@ from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-PIECES = "text, `{special: …}`, `{token: …}`, `{round: …}`, `{later: …}`, or a list of these"
+PIECES = (
+    "text, `{special: bos or eos or start}`, `{token: TEXT}`, `{round: NUMBER}`, `{later: TEXT}`, "
+    "or a list of these"
+)
 _PLAIN = {str: "text", bool: "true or false", int: "a whole number", type(None): "null"}
 
 
