@@ -67,3 +67,18 @@ def test_a_control_token_inside_a_tool_is_refused():
     with pytest.raises(TemplateError) as caught:
         renderer.render(bad)
     assert caught.value.got == "<|im_end|>"
+
+
+def test_where_thoughts_are_off_calls_are_learned_behind_the_prompt_that_is_served():
+    tokenizer = real("qwen3")
+    renderer = OwnJinja(tokenizer.chat_template, tokenizer, options={"enable_thinking": False})
+    parts = apart(renderer, CHAIN)
+    assert len(parts) == 2
+    for part in parts:
+        asked = part._replace(messages=part.messages[:-1])
+        prompt = renderer.text(asked, prompting=True)
+        assert prompt.endswith("</think>\n\n")
+        spans = renderer.render(part)
+        first = next(i for i, span in enumerate(spans) if span.trained)
+        assert "".join(span.text for span in spans[:first]) == prompt
+        assert "<think>" not in "".join(span.text for span in spans if span.trained)

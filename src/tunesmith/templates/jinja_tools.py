@@ -1,7 +1,8 @@
 """Spans of a conversation with tools under a model's own Jinja template: found from prefixes.
 
-The prompt of every answer must begin the whole text; what is between the end of a prompt and
-the end of the turn is the answer. A question's words are found by rendering the prompt once
+The prompt of every answer must begin the text that ends with it, and, but for what a history
+leaves out of prompts, the whole text; what is between the end of a prompt and the end of the turn
+is the answer. A question's words are found by rendering the prompt once
 more with a mark in their place. Words inside tool definitions and arguments cannot be told
 from the template's own text, so there the strings of control tokens are refused.
 """
@@ -66,19 +67,18 @@ def lay_out(own: OwnJinja, text: str, conversation: Conversation) -> Found:
             continue
         upto = conversation._replace(messages=messages[: number + 1])
         prompt = own.text(upto, prompting=True)
-        if not text.startswith(prompt):
-            own.finder.refuse_prefix(number + 1)
+        shown = own.finder.shown(text, prompt, number + 1)
         if number == 0:
             known = openai_tools(conversation.tools, own.where) or []
             _refuse_hidden(own, prompt, [tool["function"]["name"] for tool in known])
-        out += _asked(own, upto, prompt, start)
-        start = len(prompt)
+        out += _asked(own, upto, shown, start)
+        start = len(shown)
         if number + 1 == len(messages):
             break
-        given = own.text(conversation._replace(messages=messages[: number + 2]), prompting=False)
+        given = own.served(conversation._replace(messages=messages[: number + 2]))
         if not given.startswith(prompt):
             own.finder.refuse_prefix(number + 1)
-        end = start + len(own.finder.through_stop(given[start:]))
+        end = len(prompt) + len(own.finder.through_stop(given[len(prompt) :]))
         same.append(text.startswith(given[:end]))
         _refuse_hidden(own, given[start:end], [call.name for call in messages[number + 1].calls])
         if same[-1]:

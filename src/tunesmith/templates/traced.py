@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tunesmith.errors import TemplateError
-from tunesmith.templates.jinja_spans import Found, Laid, Shape, laid
+from tunesmith.templates.jinja_spans import Found, Laid, laid
+from tunesmith.templates.jinja_texts import Shape
 from tunesmith.templates.sandbox import STEPS, TEXT_CHARACTERS
 from tunesmith.templates.trace import Opaque, Pieces, Step, Trace, joined, pieces_of
 from tunesmith.templates.watched import words as watched_words
