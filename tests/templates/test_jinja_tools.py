@@ -82,3 +82,20 @@ def test_where_thoughts_are_off_calls_are_learned_behind_the_prompt_that_is_serv
         first = next(i for i, span in enumerate(spans) if span.trained)
         assert "".join(span.text for span in spans[:first]) == prompt
         assert "<think>" not in "".join(span.text for span in spans if span.trained)
+
+
+def test_numbers_in_calls_and_tools_stay_as_they_were_written():
+    tokenizer = real("qwen3")
+    renderer = OwnJinja(tokenizer.chat_template, tokenizer)
+    written = f'{{"a": [1.50, 12345678901234567890.0, 1e400, 1E5, 1e-400, {"7" * 5000}]}}'
+    call = CALL._replace(calls=(Call("weather", written),))
+    tools = TOOLS.replace('"of a city"', '"of a city", "maximum": 1E5')
+    row = Conversation((*turns("Weather?"), call), None, tools)
+    spans = renderer.render(row)
+    assert written in "".join(span.text for span in spans if span.trained)
+    assert '"maximum": 1E5' in "".join(span.text for span in spans)
+
+
+def test_arguments_that_are_no_object_are_an_error_of_the_row():
+    with pytest.raises(TemplateError, match="arguments"):
+        as_openai(CALL._replace(calls=(Call("weather", "oops"),)))

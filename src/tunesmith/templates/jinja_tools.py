@@ -13,7 +13,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import TemplateError
-from tunesmith.templates.calls import dumps, read_tools, wrapped
+from tunesmith.templates.calls import arguments_of, read_tools, wrapped
+from tunesmith.templates.jinja_numbers import native
 from tunesmith.templates.jinja_spans import Found, Part
 from tunesmith.templates.order import ANSWERING
 from tunesmith.types import Conversation, Message
@@ -38,7 +39,7 @@ def as_openai(message: Message) -> dict[str, Any]:
     if message.role != "function":
         return {"role": message.role, "content": message.content}
     calls = [
-        {"type": "function", "function": {"name": c.name, "arguments": json.loads(c.arguments)}}
+        {"type": "function", "function": {"name": c.name, "arguments": native(arguments_of(c))}}
         for c in message.calls
     ]
     return {"role": "assistant", "content": message.content, "tool_calls": calls}
@@ -47,7 +48,7 @@ def as_openai(message: Message) -> dict[str, Any]:
 def openai_tools(tools: str | None, where: str) -> list[dict[str, Any]] | None:
     """Tool definitions as chat templates take them; `None`: there are none."""
     known = read_tools(tools, where) if tools else []
-    return [json.loads(dumps(wrapped(tool))) for tool in known] or None
+    return [native(wrapped(tool)) for tool in known] or None
 
 
 def lay_out(own: OwnJinja, text: str, conversation: Conversation) -> Found:

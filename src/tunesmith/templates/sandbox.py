@@ -10,7 +10,6 @@ Not here: what the text means.
 from __future__ import annotations
 
 import functools
-import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -24,7 +23,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tunesmith.errors import TemplateError
-from tunesmith.templates import intercept
+from tunesmith.templates import intercept, jinja_numbers
 from tunesmith.templates.trace import Trace
 from tunesmith.templates.watched import Watched, watched
 
@@ -296,7 +295,7 @@ def _tojson(  # noqa: PLR0917 -- templates pass them by position
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    return json.dumps(
+    return jinja_numbers.dumps(
         value,
         ensure_ascii=ensure_ascii,
         indent=indent,
