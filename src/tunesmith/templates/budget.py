@@ -184,7 +184,7 @@ def check_combined(operator: str, left: Any, right: Any) -> None:
         return
     if operator != "**" and type(left) is int and type(right) is int:
         return
-    most = TEXT_CHARACTERS if isinstance(left, str) or isinstance(right, str) else LISTED
+    most = TEXT_CHARACTERS if any(isinstance(v, str) for v in (left, right)) else LISTED
     if operator == "+":
         check_length(_length(left) + _length(right), most)
     elif operator == "*":
