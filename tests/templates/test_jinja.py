@@ -9,9 +9,12 @@ import pytest
 from tokenizers import AddedToken
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from real_tokenizers import real
 from template_cases import turns
 from tiny_tokenizer import load_tiny
+from tunesmith.data.tokenize import encode, encode_prompt
 from tunesmith.errors import TemplateError
+from tunesmith.templates.apart import apart
 from tunesmith.templates.jinja import OwnJinja
 from tunesmith.types import Conversation, Message
 
@@ -191,3 +194,57 @@ def test_the_prompt_of_an_earlier_answer_is_held_to_the_text_too():
     assert renderer.render(Conversation(turns("a", "b", "c", "d")))
     with pytest.raises(TemplateError, match=r"messages\[1\]"):
         renderer.render(Conversation(turns("odd", "b", "c", "d")))
+
+
+SILENT = {"enable_thinking": False}
+EMPTY = "<think>\n\n</think>\n\n"
+FORGETFUL = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
+)
+
+
+def check_every_answer_is_learned_behind_its_prompt(renderer, row):
+    parts = apart(renderer, row)
+    assert len(parts) == len(row.messages) // 2
+    for number, part in enumerate(parts):
+        asked = row._replace(messages=row.messages[: 2 * number + 1])
+        prompt = renderer.render(asked, add_generation_prompt=True)
+        before = "".join(span.text for span in prompt)
+        assert before.endswith(EMPTY)
+        spans = renderer.render(part)
+        assert "".join(span.text for span in spans) == (
+            f"{before}{row.messages[2 * number + 1].content}<|im_end|>\n"
+        )
+        assert learned(spans) == row.messages[2 * number + 1].content + "<|im_end|>"
+        said = [m.content for m in part.messages]
+        assert all(s.control != (s.text in said) for s in spans)
+
+
+def test_where_thoughts_are_off_each_answer_is_learned_behind_the_empty_one_of_its_prompt():
+    renderers = [own("qwen3", options=SILENT), OwnJinja(FORGETFUL, load_tiny(), options=SILENT)]
+    for renderer, count in product(renderers, (2, 4, 6)):
+        words = ("q one", "a one", "q two", "a two", "q three", "a three")[:count]
+        check_every_answer_is_learned_behind_its_prompt(renderer, Conversation(turns(*words)))
+
+
+def test_the_ids_behind_an_empty_thought_are_those_that_serving_sends():
+    tokenizer = real("qwen3")
+    row = Conversation(turns("a", "b", "c", "d"), "S")
+    for source in (tokenizer.chat_template, FORGETFUL):
+        renderer = OwnJinja(source, tokenizer, options=SILENT)
+        for part in apart(renderer, row):
+            prompt = encode_prompt(part._replace(messages=part.messages[:-1]), renderer, tokenizer)
+            (example,) = encode([part], renderer, tokenizer)
+            assert example.ids[: len(prompt)].tolist() == prompt
+            assert not example.trained[: len(prompt)].any()
+            assert example.trained[len(prompt)]
+
+
+def test_a_prompt_that_leaves_a_thought_open_is_no_text_without_thoughts():
+    source = FORGETFUL.replace("{{ '<think>\n\n</think>\n\n' }}", "").replace(
+        "assistant\n{% if", "assistant\n<think>\n{% if"
+    )
+    with pytest.raises(TemplateError, match="prompt"):
+        OwnJinja(source, load_tiny(), options=SILENT)

@@ -3,7 +3,8 @@
 import pytest
 
 from tunesmith.errors import TemplateError
-from tunesmith.templates.jinja_spans import Finder, Found, Laid, Part, Shape, laid
+from tunesmith.templates.jinja_spans import Finder, Found, Laid, Part, laid
+from tunesmith.templates.jinja_texts import Shape
 from tunesmith.types import Span
 
 

@@ -67,3 +67,35 @@ def test_a_control_token_inside_a_tool_is_refused():
     with pytest.raises(TemplateError) as caught:
         renderer.render(bad)
     assert caught.value.got == "<|im_end|>"
+
+
+def test_where_thoughts_are_off_calls_are_learned_behind_the_prompt_that_is_served():
+    tokenizer = real("qwen3")
+    renderer = OwnJinja(tokenizer.chat_template, tokenizer, options={"enable_thinking": False})
+    parts = apart(renderer, CHAIN)
+    assert len(parts) == 2
+    for part in parts:
+        asked = part._replace(messages=part.messages[:-1])
+        prompt = renderer.text(asked, prompting=True)
+        assert prompt.endswith("</think>\n\n")
+        spans = renderer.render(part)
+        first = next(i for i, span in enumerate(spans) if span.trained)
+        assert "".join(span.text for span in spans[:first]) == prompt
+        assert "<think>" not in "".join(span.text for span in spans if span.trained)
+
+
+def test_numbers_in_calls_and_tools_stay_as_they_were_written():
+    tokenizer = real("qwen3")
+    renderer = OwnJinja(tokenizer.chat_template, tokenizer)
+    written = f'{{"a": [1.50, 12345678901234567890.0, 1e400, 1E5, 1e-400, {"7" * 5000}]}}'
+    call = CALL._replace(calls=(Call("weather", written),))
+    tools = TOOLS.replace('"of a city"', '"of a city", "maximum": 1E5')
+    row = Conversation((*turns("Weather?"), call), None, tools)
+    spans = renderer.render(row)
+    assert written in "".join(span.text for span in spans if span.trained)
+    assert '"maximum": 1E5' in "".join(span.text for span in spans)
+
+
+def test_arguments_that_are_no_object_are_an_error_of_the_row():
+    with pytest.raises(TemplateError, match="arguments"):
+        as_openai(CALL._replace(calls=(Call("weather", "oops"),)))

@@ -10,7 +10,8 @@ from template_cases import BOS, bound, turns
 from tiny_tokenizer import load_tiny
 from tunesmith.errors import TemplateError
 from tunesmith.templates import OwnJinja, registry, sandbox, trace, traced
-from tunesmith.templates.jinja_spans import Found, Part, Shape, laid
+from tunesmith.templates.jinja_spans import Found, Part, laid
+from tunesmith.templates.jinja_texts import Shape
 from tunesmith.templates.traced import Traced
 from tunesmith.types import Conversation
 

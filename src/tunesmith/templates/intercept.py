@@ -30,7 +30,7 @@ _TAKING_APART = frozenset(
     {"length", "count", "first", "last", "list", "reverse", "map", "select", "reject"}
     | {"selectattr", "rejectattr", "batch", "slice", "items", "attr", "_steps", "_concat"}
 )
-_SCOPES = ("_loop_vars", "_block_vars")
+SCOPES = ("_loop_vars", "_block_vars")
 """What compiled templates pass along for functions that ask for the context."""
 
 
@@ -167,7 +167,7 @@ def called(trace: Trace, called: Any, *args: Any, **kwargs: Any) -> None:
         Opaque: it would look at the characters of a watched text.
     """
     owner, name = getattr(called, "__self__", None), getattr(called, "__name__", "")
-    given = [*args, *(value for key, value in kwargs.items() if key not in _SCOPES)]
+    given = [*args, *(value for key, value in kwargs.items() if key not in SCOPES)]
     if isinstance(owner, (Watched, Watching)) or not holds(given):
         return
     if isinstance(called, (Macro, LoopContext)) or called in (dict, Namespace):

@@ -16,7 +16,8 @@ from functools import cached_property, lru_cache
 from tunesmith.errors import TemplateError
 from tunesmith.templates import jinja_tools
 from tunesmith.templates.jinja_source import literal
-from tunesmith.templates.jinja_spans import Finder, Laid, Shape, laid
+from tunesmith.templates.jinja_spans import Finder, Laid, laid
+from tunesmith.templates.jinja_texts import Shape
 from tunesmith.templates.order import ANSWERING, check_order
 from tunesmith.templates.sandbox import compiled
 from tunesmith.templates.trace import Trace
@@ -72,7 +73,9 @@ class OwnJinja:
         self._ends = tuple(t for t in (tokenizer.eos, *tokenizer.stops) if t)
         added = tokenizer.backend.get_added_tokens_decoder().values()
         self.specials = tuple(token.content for token in added if token.special)
-        self.finder = Finder(self.where, self._write, self._ends, self.specials)
+        self.finder = Finder(
+            self.where, self._write, self._ends, self.specials, silenced=self._is_silenced()
+        )
         self._traced = Traced(self.finder.find)
         self._plain = lru_cache(_KEPT)(self._lay_out)  # asked twice: what reads as given, spans
         self._with_tools = lru_cache(_KEPT)(self._lay_out_tools)
@@ -171,6 +174,20 @@ class OwnJinja:
             **self._facts | facts,
         )
 
+    def served(self, conversation: Conversation) -> str:
+        """The text of a conversation with its last answer behind the prompt that is served."""
+        text = self.text(conversation, prompting=False)
+        asked = conversation._replace(messages=conversation.messages[:-1])
+        return self.finder.texts.as_served(text, self.text(asked, prompting=True))
+
+    def _is_silenced(self) -> bool:
+        """Whether a prompt reads otherwise because thoughts are not asked for."""
+        if self._options.get("enable_thinking") is True:
+            return False
+        asked = Conversation((Message("user", "?"),))
+        thinking = self.text(asked, prompting=True, enable_thinking=True)
+        return self.text(asked, prompting=True) != thinking
+
     def _laid(self, conversation: Conversation, prompting: bool) -> Laid:
         """Where everything stands; whether an answer is learned makes no difference to it."""
         system = conversation.system or self.default_system or None
@@ -185,7 +202,7 @@ class OwnJinja:
         return self._traced.lay_out(shape, contents if system is None else (system, *contents))
 
     def _lay_out_tools(self, conversation: Conversation, prompting: bool) -> Laid:
-        text = self.text(conversation, prompting=prompting)
+        text = self.text(conversation, prompting=True) if prompting else self.served(conversation)
         return laid(jinja_tools.lay_out(self, text, conversation))
 
     def _write(

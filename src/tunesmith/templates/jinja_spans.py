@@ -4,8 +4,9 @@ A template says what the text is, not who speaks in it. So each shape of convers
 many turns, with or without system text) is rendered once with marks in place of the words.
 What stands between the marks is the template's; where the real rendering equals marks
 replaced by words, every span is known. Where it does not (Qwen3 moves thoughts about), spans
-are found from prefixes. Either way the rendering of each question's prompt must begin the
-whole text. What cannot be found is refused, never guessed.
+are found from prefixes. Either way the rendering of the last prompt must begin the whole text;
+earlier ones may end with more than the history keeps of them (a thought that is switched off).
+What cannot be found is refused, never guessed.
 
 The search asks texts only what a watched text can write down (`watched.py`): no lengths and
 no places. An answer that reads otherwise in the history than when it was given is context.
@@ -13,20 +14,14 @@ no places. An answer that reads otherwise in the history than when it was given 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple, NoReturn
 
 from tunesmith.errors import TemplateError
+from tunesmith.templates.jinja_texts import ASKED, Given, Shape, Texts, Write, beyond, marks, spoken
 from tunesmith.templates.trace import Trace
 from tunesmith.types import Span
-
-
-class Shape(NamedTuple):
-    """What decides a template's own text, apart from the words."""
-
-    system: bool
-    turns: int
-    prompting: bool
 
 
 class Answer(NamedTuple):
@@ -89,16 +84,19 @@ class Finder:
         write: the template's text of system text, turns' words, and whether it prompts.
         ends: tokens that end an answer.
         specials: control tokens, one of which ends it where none of the others does.
+        silenced: prompts end otherwise because thoughts are switched off.
     """
 
     def __init__(
         self,
         where: str,
-        write: Callable[[str | None, Sequence[str], bool, Trace | None], str],
+        write: Write,
         ends: Sequence[str],
         specials: Sequence[str],
+        *,
+        silenced: bool = False,
     ) -> None:
-        self.where, self._write = where, write
+        self.where, self.texts = where, Texts(write, silenced=silenced)
         self._ends, self._specials = ends, specials
         self._skeletons: dict[Shape, tuple[str, ...] | None] = {}
         self._answers: dict[Shape, tuple[Answer, ...]] = {}
@@ -116,10 +114,11 @@ class Finder:
             TemplateError: the template refuses the conversation, does not show part of it,
                 or writes the prompt of an answer otherwise than it begins the whole text.
         """
-        given = _Given(self._write, shape, words, trace)
+        given = Given(self.texts, shape, words, trace)
         for number, prompt in enumerate(given.prompts):
-            if not given.text.startswith(prompt):
-                self.refuse_prefix(2 * number + 1)
+            self.shown(given.text, prompt, 2 * number + 1)
+        if not given.text.startswith(given.prompts[-1]):
+            self.refuse_prefix(2 * len(given.prompts) - 1)
         try:
             return self._search(given, shape, words)
         except TemplateError:
@@ -131,10 +130,9 @@ class Finder:
     def _is_outdated(self) -> bool:
         """Whether the template writes another date today."""
         usual = Shape(False, 2, False)
-        text = self._write(*_spoken(usual, _marks(usual)), None)
-        return _split(text, _marks(usual)) != self.skeleton(usual)
+        return self.texts.pieces(usual) != self.skeleton(usual)
 
-    def _search(self, given: _Given, shape: Shape, words: Sequence[str]) -> Found:
+    def _search(self, given: Given, shape: Shape, words: Sequence[str]) -> Found:
         each = len(words)
         for trims in dict.fromkeys((self._trimmed(shape), (False,) * each, (True,) * each)):
             tidied = [w.strip() if trim else w for w, trim in zip(words, trims, strict=True)]
@@ -145,16 +143,32 @@ class Finder:
     def skeleton(self, shape: Shape) -> tuple[str, ...] | None:
         """The template's own text around each text of the shape; `None`: not constant."""
         if shape not in self._skeletons:
-            marks = _marks(shape)
-            self._skeletons[shape] = _split(self._write(*_spoken(shape, marks), None), marks)
+            self._skeletons[shape] = self.texts.pieces(shape)
         return self._skeletons[shape]
+
+    @cached_property
+    def unshown(self) -> str:
+        """What the history leaves out at the end of an earlier answer's prompt."""
+        asked, history = (self.skeleton(shape) for shape in (ASKED, Shape(False, 4, False)))
+        return beyond(asked, history)
+
+    def shown(self, text: str, prompt: str, turn: int) -> str:
+        """As much of the prompt of an answer as a whole text begins with.
+
+        Raises:
+            TemplateError: the text differs by more than the history leaves out.
+        """
+        if text.startswith(prompt):
+            return prompt
+        kept = prompt.removesuffix(self.unshown)
+        return kept if text.startswith(kept) else self.refuse_prefix(turn)
 
     def _trimmed(self, shape: Shape) -> tuple[bool, ...]:
         """For each text whether the template takes white space from around it."""
         if shape not in self._trims:
-            words = [f" {mark} " for mark in _marks(shape)]
+            words = [f" {mark} " for mark in marks(shape)]
             try:
-                text = self._write(*_spoken(shape, words), None)
+                text = self.texts(*spoken(shape, words), None)
             except TemplateError:  # of this odd conversation, not of the one that is laid out
                 text = ""
             self._trims[shape] = tuple(word not in text for word in words)
@@ -198,11 +212,13 @@ class Finder:
         given = self.skeleton(Shape(shape.system, turn + 1, False))
         if prompt is None or prompt[:-1] != pieces[:before]:
             self.refuse_prefix(turn)
-        if not pieces[before].startswith(prompt[-1]):
-            self.refuse_prefix(turn)
-        lead = pieces[before][len(prompt[-1]) :]
         tail = given[-1] if given else pieces[before + 1]
         stop = self._stop(tail)
+        if not pieces[before].startswith(prompt[-1]):
+            if turn + 1 == shape.turns or not prompt[-1].startswith(pieces[before]):
+                self.refuse_prefix(turn)
+            return Answer("", stop, False)
+        lead = pieces[before][len(prompt[-1]) :]
         as_given = given is not None and given[before] == pieces[before]
         return Answer(lead, stop, as_given and pieces[before + 1].startswith(stop))
 
@@ -219,7 +235,7 @@ class Finder:
         need = "an answer that ends with eos or another special token"
         raise TemplateError(f"{self.where}: end of an answer", got=got, need=need)
 
-    def _is_woven(self, given: _Given, shape: Shape, words: Sequence[str]) -> bool:
+    def _is_woven(self, given: Given, shape: Shape, words: Sequence[str]) -> bool:
         """Whether the text and all prompts are the template's own with these words between."""
         pieces = self.skeleton(shape)
         if pieces is None or given.text != _woven(pieces, words):
@@ -230,7 +246,7 @@ class Finder:
                 return False
         return True
 
-    def _as_woven(self, given: _Given, shape: Shape, words: Sequence[str]) -> Found:
+    def _as_woven(self, given: Given, shape: Shape, words: Sequence[str]) -> Found:
         pieces, answers = self.skeleton(shape), self.answers(shape)
         assert pieces is not None, "the text is woven from it"
         out: list[Part] = []
@@ -250,14 +266,14 @@ class Finder:
             rest = pieces[number + 1][len(stop) :]
         return Found([*out, Part(rest)], same)
 
-    def _reads_as_given(self, given: _Given, shape: Shape, turn: int, stop: str) -> bool:
+    def _reads_as_given(self, given: Given, shape: Shape, turn: int, stop: str) -> bool:
         tail = self._constant(Shape(shape.system, turn + 1, False))[-1]
         answered = given.answered(turn)
         if not answered.endswith(tail):
             return False
         return given.text.startswith(answered.removesuffix(tail) + stop)
 
-    def _from_prefixes(self, given: _Given, shape: Shape) -> Found:
+    def _from_prefixes(self, given: Given, shape: Shape) -> Found:
         """Parts of a text whose words the template changed: found from prefixes."""
         out: list[Part] = []
         same: list[bool] = []
@@ -273,8 +289,9 @@ class Finder:
                 out += said
                 done = said[0].text + said[1].text
             out += self._asked(asked.removeprefix(done), pieces[-2], given.contents[turn - 1])
-            out.append(Part(pieces[-1]))
-            done = prompt
+            done = self.shown(given.text, prompt, turn)
+            out.append(Part(done.removeprefix(asked)))
+            shown = given.text.startswith(prompt)
             if turn == shape.turns:
                 break
             answered = given.answered(turn)
@@ -283,7 +300,7 @@ class Finder:
             if not answered.endswith(tail) or not said.startswith(prompt):
                 self.refuse_prefix(turn)
             stop = self._stop(tail)
-            same.append(given.text.startswith(said + stop))
+            same.append(shown and given.text.startswith(said + stop))
             if same[-1]:  # else rewritten in the history: stays context
                 words = said.removeprefix(prompt)
                 out += [Part(words, number, control=False), Part(stop, number)]
@@ -328,44 +345,6 @@ class Finder:
         return pieces if pieces is not None else self.refuse_prefix(shape.turns)
 
 
-class _Given:
-    """A conversation's text and those that serving shows on the way to it."""
-
-    def __init__(
-        self,
-        write: Callable[[str | None, Sequence[str], bool, Trace | None], str],
-        shape: Shape,
-        words: Sequence[str],
-        trace: Trace | None,
-    ) -> None:
-        self.system = words[0] if shape.system else None
-        self.contents = words[shape.system :]
-        self._write, self._trace = write, trace
-        self._prompting = shape.prompting
-        self.text = self._written(shape.turns, shape.prompting)
-        asked = range(1, shape.turns + 1, 2)
-        self.prompts = [self._written(turns, True) for turns in asked if turns < shape.turns]
-        if shape.prompting:
-            self.prompts.append(self.text)
-
-    def answered(self, turn: int) -> str:
-        """The text that ends with an answer."""
-        last = not self._prompting and turn + 1 == len(self.contents)
-        return self.text if last else self._written(turn + 1, False)
-
-    def _written(self, turns: int, prompting: bool) -> str:
-        return self._write(self.system, self.contents[:turns], prompting, self._trace)
-
-
-def _marks(shape: Shape) -> list[str]:
-    return [f"\ue000{i}\ue001" for i in range(shape.turns + shape.system)]
-
-
-def _spoken(shape: Shape, words: list[str]) -> tuple[str | None, list[str], bool]:
-    """System text, turns' words, and whether it prompts."""
-    return words[0] if shape.system else None, words[shape.system :], shape.prompting
-
-
 def _same(word: str) -> str:
     return word
 
@@ -377,15 +356,3 @@ def _stripped(word: str) -> str:
 def _woven(pieces: tuple[str, ...], words: Sequence[str]) -> str:
     parts = [text for pair in zip(pieces, words, strict=False) for text in pair]
     return "".join((*parts, pieces[-1]))
-
-
-def _split(text: str, marks: list[str]) -> tuple[str, ...] | None:
-    pieces = []
-    for mark in marks:
-        before, found, text = text.partition(mark)
-        if not found:
-            return None
-        pieces.append(before)
-    if any(mark in text or any(mark in piece for piece in pieces) for mark in marks):
-        return None
-    return (*pieces, text)

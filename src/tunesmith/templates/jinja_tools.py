@@ -1,7 +1,8 @@
 """Spans of a conversation with tools under a model's own Jinja template: found from prefixes.
 
-The prompt of every answer must begin the whole text; what is between the end of a prompt and
-the end of the turn is the answer. A question's words are found by rendering the prompt once
+The prompt of every answer must begin the text that ends with it, and, but for what a history
+leaves out of prompts, the whole text; what is between the end of a prompt and the end of the turn
+is the answer. A question's words are found by rendering the prompt once
 more with a mark in their place. Words inside tool definitions and arguments cannot be told
 from the template's own text, so there the strings of control tokens are refused.
 """
@@ -12,7 +13,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.errors import TemplateError
-from tunesmith.templates.calls import dumps, read_tools, wrapped
+from tunesmith.templates.calls import arguments_of, read_tools, wrapped
+from tunesmith.templates.jinja_numbers import native
 from tunesmith.templates.jinja_spans import Found, Part
 from tunesmith.templates.order import ANSWERING
 from tunesmith.types import Conversation, Message
@@ -37,7 +39,7 @@ def as_openai(message: Message) -> dict[str, Any]:
     if message.role != "function":
         return {"role": message.role, "content": message.content}
     calls = [
-        {"type": "function", "function": {"name": c.name, "arguments": json.loads(c.arguments)}}
+        {"type": "function", "function": {"name": c.name, "arguments": native(arguments_of(c))}}
         for c in message.calls
     ]
     return {"role": "assistant", "content": message.content, "tool_calls": calls}
@@ -46,7 +48,7 @@ def as_openai(message: Message) -> dict[str, Any]:
 def openai_tools(tools: str | None, where: str) -> list[dict[str, Any]] | None:
     """Tool definitions as chat templates take them; `None`: there are none."""
     known = read_tools(tools, where) if tools else []
-    return [json.loads(dumps(wrapped(tool))) for tool in known] or None
+    return [native(wrapped(tool)) for tool in known] or None
 
 
 def lay_out(own: OwnJinja, text: str, conversation: Conversation) -> Found:
@@ -66,19 +68,18 @@ def lay_out(own: OwnJinja, text: str, conversation: Conversation) -> Found:
             continue
         upto = conversation._replace(messages=messages[: number + 1])
         prompt = own.text(upto, prompting=True)
-        if not text.startswith(prompt):
-            own.finder.refuse_prefix(number + 1)
+        shown = own.finder.shown(text, prompt, number + 1)
         if number == 0:
             known = openai_tools(conversation.tools, own.where) or []
             _refuse_hidden(own, prompt, [tool["function"]["name"] for tool in known])
-        out += _asked(own, upto, prompt, start)
-        start = len(prompt)
+        out += _asked(own, upto, shown, start)
+        start = len(shown)
         if number + 1 == len(messages):
             break
-        given = own.text(conversation._replace(messages=messages[: number + 2]), prompting=False)
+        given = own.served(conversation._replace(messages=messages[: number + 2]))
         if not given.startswith(prompt):
             own.finder.refuse_prefix(number + 1)
-        end = start + len(own.finder.through_stop(given[start:]))
+        end = len(prompt) + len(own.finder.through_stop(given[len(prompt) :]))
         same.append(text.startswith(given[:end]))
         _refuse_hidden(own, given[start:end], [call.name for call in messages[number + 1].calls])
         if same[-1]:

@@ -1,8 +1,9 @@
 """A model's own Jinja template, run as what it is: a program from a stranger.
 
-The immutable sandbox with the settings that transformers uses, and a budget besides: every
-turn of a loop, every call and every large text costs steps, so that a template which loops
-forever or grows without bound is refused after a moment. A rendering may be watched: then
+The immutable sandbox with the settings that transformers uses, and a budget besides
+(`budget.py`): whatever a template does costs steps by the length of what it works on, so that
+one which loops forever or grows without bound is refused after a moment. Filters and methods
+that no chat template needs are not there. A rendering may be watched: then
 words are `watched.py`'s, and what would read them unseen goes through `intercept.py`.
 Not here: what the text means.
 """
@@ -10,32 +11,51 @@ Not here: what the text means.
 from __future__ import annotations
 
 import functools
-import json
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sized
 from datetime import datetime
+from types import BuiltinMethodType
 from typing import Any
 
 import jinja2
 from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
+from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tunesmith.errors import TemplateError
-from tunesmith.templates import intercept
+from tunesmith.templates import intercept, jinja_numbers
+from tunesmith.templates.budget import (
+    LISTED,
+    Budget,
+    OverBudget,
+    check_combined,
+    check_format,
+    check_length,
+    check_replaced,
+    check_widths,
+)
 from tunesmith.templates.trace import Trace
-from tunesmith.templates.watched import Watched, watched
+from tunesmith.templates.watched import watched
 
-STEPS = 3_000_000
-"""Loop turns and calls that one rendering may take."""
 SOURCE_CHARACTERS = 1_000_000
-TEXT_CHARACTERS = 1 << 25
-_WIDTH = 1000
 _CALL = 8
 """Steps that a call costs: calls are slower than turns of a loop."""
-_WIDE = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
+_ABSENT = ("pprint", "striptags", "urlencode", "urlize", "wordwrap", "xmlattr")
+_ABSENT += ("filesizeformat",)
+_AT_ONCE = frozenset({"length", "count", "first", "last", "default", "d", "attr"})
+"""Filters that look at one item at most."""
+_ITEM_BY_ITEM = frozenset(
+    {"list", "items", "map", "select", "reject", "selectattr", "rejectattr", "batch", "slice"}
+)
+_TAKING_APART = frozenset({"list", "title", "wordcount"})
+_COMPARING = frozenset({"sort", "unique", "min", "max", "dictsort", "groupby"})
+_TESTING = frozenset(
+    {"eq", "==", "equalto", "ne", "!=", "lt", "<", "lessthan", "gt", ">", "greaterthan"}
+    | {"le", "<=", "ge", ">=", "in", "lower", "upper"}
+)
+"""Tests that go through values."""
 _FAILURES = (
     jinja2.TemplateError,
     TypeError,
@@ -47,10 +67,6 @@ _FAILURES = (
     RuntimeError,  # too deep a recursion, and `cycler()` of nothing
     MemoryError,
 )
-
-
-class _OverBudget(jinja2.TemplateError):
-    """More steps or text than a chat template can need."""
 
 
 class _Generation(Extension):
@@ -68,43 +84,38 @@ class _Generation(Extension):
         return caller()
 
 
-class _Spent(threading.local):
-    """What the rendering of a thread has cost, and where its words are watched."""
-
-    steps = 0
-    trace: Trace | None = None
-
-
 class _Bounded(ImmutableSandboxedEnvironment):
     """The sandbox with a budget per rendering and thread."""
 
-    intercepted_binops = frozenset({"+", "*", "**", "%"})  # pyright: ignore[reportAssignmentType]
+    intercepted_binops = frozenset(  # pyright: ignore[reportAssignmentType]
+        {"+", "-", "*", "/", "//", "**", "%"}
+    )
 
     def __init__(self) -> None:
         super().__init__(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+            trim_blocks=True,
+            lstrip_blocks=True,
+            finalize=self._shown,
+            extensions=[_Generation, loopcontrols],
         )
-        self.spent = _Spent()
+        self.budget = Budget()
         filters = {**self.filters, "tojson": _tojson}
+        for name in _ABSENT:
+            del filters[name]
         self.filters = {name: self._counted(name, f) for name, f in filters.items()}
         self.filters["_steps"] = self._watched("_steps", self._steps)
         self.filters["_concat"] = self._watched("_concat", self._concat)
         self.filters["_sized"] = self._sized
+        self.filters["_compared"] = self._compared
         self.filters["_container"] = self._container
         self.tests = {name: self._tested(name, test) for name, test in self.tests.items()}
         self.globals.pop("lipsum")
-        self.globals["raise_exception"] = _raise
+        self.globals["raise_exception"] = self._raise
         self.globals["strftime_now"] = self._now
 
     def begin(self, trace: Trace | None) -> None:
         """A new rendering: the whole budget."""
-        self.spent.steps, self.spent.trace = 0, trace
-
-    def spend(self, steps: int) -> None:
-        """Count steps; refuse the one that is too many."""
-        self.spent.steps += steps
-        if self.spent.steps > STEPS:
-            raise _OverBudget(f"more than {STEPS:,} steps: it loops forever or nearly so")
+        self.budget.steps, self.budget.trace = 0, trace
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
@@ -112,63 +123,63 @@ class _Bounded(ImmutableSandboxedEnvironment):
         return tree
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
-        """Every call of a template: counted, its widths and its result bounded."""
+        """Every call of a template: one that it may make, counted, its result bounded."""
         method = getattr(__obj, "__wrapped__", __obj)  # the sandbox wraps str.format
-        name, owner = getattr(method, "__name__", ""), getattr(method, "__self__", None)
-        __self.spend(_CALL)
-        if __self.spent.trace is not None:
-            args = tuple(intercept.seen(__self.spent.trace, arg) for arg in args)
-            kwargs = {key: intercept.seen(__self.spent.trace, v) for key, v in kwargs.items()}
-            intercept.called(__self.spent.trace, method, *args, **kwargs)
-        if isinstance(owner, str) and not isinstance(owner, Watched):
-            if name in ("format", "format_map"):
-                _check_format(owner)
-            if name in _WIDE:
-                _check_widths(args)
-            if name in ("replace", "join"):
-                _check_growth(owner, name, args)
+        budget = __self.budget
+        budget.spend(_CALL + len(args))
+        if budget.trace is not None:
+            args = tuple(intercept.seen(budget.trace, arg) for arg in args)
+            kwargs = {key: intercept.seen(budget.trace, v) for key, v in kwargs.items()}
+            intercept.called(budget.trace, method, *args, **kwargs)
+        owner = getattr(method, "__self__", None)
+        given = {key: value for key, value in kwargs.items() if key not in intercept.SCOPES}
+        if isinstance(method, BuiltinMethodType) or isinstance(owner, (str, type)):
+            budget.method(owner, method.__name__, args, given)
+        elif isinstance(owner, LoopContext):  # `changed` compares
+            budget.through([*args, *given.values()])
+        elif isinstance(method, type):
+            for value in (*args, *given.values()):
+                budget.once(value)
         return __self._sized(super().call(__context, __obj, *args, **kwargs))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """The operators that can make much out of little."""
-        if self.spent.trace is not None:
-            intercept.combined(self.spent.trace, operator, left, right)
-        if operator == "*":
-            for some, times in ((left, right), (right, left)):
-                if isinstance(some, Sized) and isinstance(times, int):
-                    _check_length(len(some) * times)
-        elif operator == "**" and abs(right) > 64:
-            raise _OverBudget("a power beyond any use")
-        elif operator == "%" and isinstance(left, str):
-            _check_format(left)
+        if self.budget.trace is not None:
+            intercept.combined(self.budget.trace, operator, left, right)
+        check_combined(operator, left, right)
+        if operator == "%" and isinstance(left, str):
+            check_format(left, self.budget.through(right))
         return self._sized(super().call_binop(context, operator, left, right))
 
     def _sized(self, value: Any) -> Any:
-        trace = self.spent.trace
-        if trace is not None and isinstance(value, str):
-            value = intercept.seen(trace, value)
-            if isinstance(value, Watched):
-                trace.count_text()
-                return value
-        if isinstance(value, (str, list, tuple)):
-            _check_length(len(value))
-            self.spend(len(value) >> 8)
+        if self.budget.trace is not None and isinstance(value, str):
+            value = intercept.seen(self.budget.trace, value)
+        return self.budget.made(value)
+
+    def _shown(self, value: Any) -> Any:
+        """What `{{ }}` is about to write: a list in it may be much longer than it is large."""
+        if not isinstance(value, str):
+            self.budget.through(value)
+        return value
+
+    def _compared(self, value: Any) -> Any:
+        self.budget.through(value)
         return value
 
     def _steps(self, items: Any) -> Any:
         if isinstance(items, Sized):
-            self.spend(len(items) + 1)
+            self.budget.spend(len(items) + 1)
             return items
         return self._each(items)
 
     def _each(self, items: Iterable[Any]) -> Iterator[Any]:
         for item in items:
-            self.spend(1)
+            self.budget.spend(1)
             yield item
 
     def _concat(self, parts: list[Any]) -> str:
-        texts = [str(part) for part in parts]
-        _check_length(sum(map(str.__len__, texts)))
+        texts = [str(self._shown(part)) for part in parts]
+        check_length(sum(map(str.__len__, texts)))
         return self._sized("".join(texts))
 
     def _watched(self, key: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -177,13 +188,14 @@ class _Bounded(ImmutableSandboxedEnvironment):
 
         @functools.wraps(function)
         def filtered(*args: Any, **kwargs: Any) -> Any:
-            trace = self.spent.trace
+            trace = self.budget.trace
             if trace is None:
                 return function(*args, **kwargs)
             args = (*args[:first], *(intercept.seen(trace, arg) for arg in args[first:]))
             kwargs = {name: intercept.seen(trace, value) for name, value in kwargs.items()}
+            self._pay(key, [*args[first:], *kwargs.values()])
             done, result = intercept.filtered(trace, key, *args[first:], **kwargs)
-            self.spend(1)
+            self.budget.spend(1)
             return self._sized(result) if done else function(*args, **kwargs)
 
         return filtered
@@ -193,7 +205,10 @@ class _Bounded(ImmutableSandboxedEnvironment):
 
         @functools.wraps(function)
         def tested(*args: Any) -> Any:
-            trace = self.spent.trace
+            trace = self.budget.trace
+            if key in _TESTING:
+                for arg in args[first:]:
+                    self.budget.through(arg)
             if trace is None:
                 return function(*args)
             args = (*args[:first], *(intercept.seen(trace, arg) for arg in args[first:]))
@@ -204,36 +219,69 @@ class _Bounded(ImmutableSandboxedEnvironment):
 
     @jinja2.pass_context  # it is asked at each rendering, not once at compilation
     def _container(self, _context: Any, items: Any) -> Any:
-        trace = self.spent.trace
+        trace = self.budget.trace
+        self.budget.through(items)
         return items if trace is None else intercept.container(trace, items)
 
+    def _raise(self, message: Any) -> None:
+        raise jinja2.TemplateError(str(self._shown(message)))
+
     def _now(self, form: str) -> str:
-        trace = self.spent.trace
+        trace = self.budget.trace
+        check_widths(map(int, re.findall(r"\d+", form)))
+        self.budget.spend(len(form))
         return datetime.now().strftime(form) if trace is None else trace.now(form)
 
     def _counted(self, key: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        name = getattr(function, "__name__", "")
-        options = 2 if hasattr(function, "jinja_pass_arg") else 1
+        first = 1 if hasattr(function, "jinja_pass_arg") else 0
 
         @functools.wraps(function)
         def counted(*args: Any, **kwargs: Any) -> Any:
-            if name in ("sync_do_join", "do_join"):
-                items = args[options - 1]
-                items = items if isinstance(items, Sized) else list(self._each(items))
-                args = (*args[: options - 1], items, *args[options:])
-            lengths = [len(a) for a in args[:3] if isinstance(a, (list, tuple, dict, range))]
-            self.spend(1 + sum(lengths))
-            _check_widths((*args[options:], *kwargs.values()))
-            if name == "do_format":
-                _check_format(str(args[0]))
-            if name in ("do_replace", "sync_do_join", "do_join"):
-                texts = [a for a in (*args, *kwargs.values()) if isinstance(a, str)]
-                _check_length(sum(lengths) * max(map(len, texts), default=0))
-                if name == "do_replace" and len(texts) > 2:
-                    _check_growth(texts[0], "replace", tuple(texts[1:]))
+            value: Any = args[first] if len(args) > first else None
+            if key not in _AT_ONCE and hasattr(value, "__next__"):
+                value = self._each(value)  # a stream pays as it goes
+                if key not in _ITEM_BY_ITEM:
+                    value = list(value)
+                args = (*args[:first], value, *args[first + 1 :])
+            options = (*args[first + 1 :], *kwargs.values())
+            check_widths(options)
+            self._check_growth(key, value, options, self._pay(key, [value, *options]))
             return self._sized(function(*args, **kwargs))
 
         return self._watched(key, counted)
+
+    def _pay(self, key: str, values: list[Any]) -> int:
+        """Pay for what a filter goes through; the characters of its text."""
+        self.budget.spend(1)
+        if key in _AT_ONCE or key.startswith("_"):
+            return 0
+        if key in _ITEM_BY_ITEM:
+            self.budget.once(values[0])
+            return 0
+        before = self.budget.steps
+        characters = sum(map(self.budget.through, values))
+        if key in _COMPARING:
+            self.budget.once(values[0])
+            self.budget.spend((self.budget.steps - before) << 4)
+        return characters
+
+    @staticmethod
+    def _check_growth(key: str, value: Any, options: tuple[Any, ...], characters: int) -> None:
+        if isinstance(value, str):
+            if key in _TAKING_APART and len(value) > LISTED:
+                raise OverBudget("a long text in small parts")
+            if key == "format":
+                check_format(value, characters)
+            elif key == "replace":
+                check_replaced(value, options)
+            elif key == "indent":
+                wide = max((len(o) if isinstance(o, str) else int(o) for o in options), default=4)
+                check_length(len(value) + (value.count("\n") + 1) * wide)
+        elif key == "join":
+            between = max((len(o) for o in options if isinstance(o, str)), default=0)
+            check_length(characters + len(value) * between if isinstance(value, Sized) else 0)
+        elif key == "sum" and any(isinstance(o, (list, tuple)) for o in options):
+            raise OverBudget("sum of lists: no chat template needs it")
 
 
 def _rewrite(tree: nodes.Template) -> None:
@@ -245,48 +293,31 @@ def _rewrite(tree: nodes.Template) -> None:
     for operand in tree.find_all(nodes.Operand):
         if operand.op in ("in", "notin"):
             operand.expr = nodes.Filter(operand.expr, "_container", [], [], None, None)
-    _replace_concat(tree)
+        elif not isinstance(operand.expr, nodes.Const):
+            operand.expr = nodes.Filter(operand.expr, "_compared", [], [], None, None)
+    _replace(tree)
 
 
-def _replace_concat(node: nodes.Node) -> None:
+def _replace(node: nodes.Node) -> None:
     for field, value in node.iter_fields():
         if isinstance(value, nodes.Node):
-            _replace_concat(value)
-            if isinstance(value, nodes.Concat):
-                setattr(node, field, _joined(value))
+            _replace(value)
+            setattr(node, field, _counting(value))
         elif isinstance(value, list):
             for number, item in enumerate(value):
                 if isinstance(item, nodes.Node):
-                    _replace_concat(item)
-                if isinstance(item, nodes.Concat):
-                    value[number] = _joined(item)
+                    _replace(item)
+                    value[number] = _counting(item)
 
 
-def _joined(concat: nodes.Concat) -> nodes.Filter:
-    return nodes.Filter(nodes.List(concat.nodes), "_concat", [], [], None, None)
-
-
-def _check_length(length: int) -> None:
-    if length > TEXT_CHARACTERS:
-        raise _OverBudget(f"a text or list of {length:,} items: at most {TEXT_CHARACTERS:,}")
-
-
-def _check_widths(values: Iterable[Any]) -> None:
-    if any(isinstance(v, int) and not isinstance(v, bool) and abs(v) > _WIDTH for v in values):
-        raise _OverBudget(f"a width above {_WIDTH}")
-
-
-def _check_format(pattern: str) -> None:
-    if re.search(r"\d{4}|\*|\{[^}]*\{", pattern):
-        raise _OverBudget("a format with a width beyond any use")
-
-
-def _check_growth(text: str, name: str, args: tuple[Any, ...]) -> None:
-    if name == "join":
-        items = args[0] if args and isinstance(args[0], (list, tuple, str, range)) else ()
-        _check_length(len(items) * len(text))
-    elif len(args) > 1 and isinstance(args[0], str) and isinstance(args[1], str):
-        _check_length(len(text) + text.count(args[0]) * len(args[1]))
+def _counting(node: nodes.Node) -> nodes.Node:
+    """What makes a value without asking the sandbox, as a filter that does."""
+    if isinstance(node, nodes.Concat):
+        return nodes.Filter(nodes.List(node.nodes), "_concat", [], [], None, None)
+    cut = isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice)
+    if cut or (isinstance(node, nodes.Tuple) and node.ctx == "load"):
+        return nodes.Filter(node, "_sized", [], [], None, None)
+    return node
 
 
 def _tojson(  # noqa: PLR0917 -- templates pass them by position
@@ -296,17 +327,13 @@ def _tojson(  # noqa: PLR0917 -- templates pass them by position
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    return json.dumps(
+    return jinja_numbers.dumps(
         value,
         ensure_ascii=ensure_ascii,
         indent=indent,
         separators=separators,
         sort_keys=sort_keys,
     )
-
-
-def _raise(message: Any) -> None:
-    raise jinja2.TemplateError(str(message))
 
 
 def compiled(source: str, where: str) -> Callable[..., str]:
@@ -338,14 +365,14 @@ def compiled(source: str, where: str) -> Callable[..., str]:
             parts, length = [], 0
             for part in template.generate(**variables):
                 length += str.__len__(part)
-                _check_length(length)
+                check_length(length)
                 parts.append(part)
         except _FAILURES as error:
             need = "a template that renders this conversation"
             raise TemplateError(where, got=_named(error), need=need) from None
         if trace is None:
             return "".join(parts)
-        trace.end_rendering(environment.spent.steps)
+        trace.end_rendering(environment.budget.steps)
         return watched(trace, "".join(parts))
 
     return render

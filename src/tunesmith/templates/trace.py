@@ -115,9 +115,9 @@ class Trace:
         copies, constant = self._weight(pieces_of(text))
         self._heavy(copies * times, constant * times)
 
-    def count_text(self) -> None:
+    def count_text(self, times: int = 1) -> None:
         """A text that is charged for by length."""
-        self._sized += 1
+        self._sized += times
 
     def count_list(self) -> None:
         """A list that is."""

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tunesmith.errors import TemplateError
-from tunesmith.templates.jinja_spans import Found, Laid, Shape, laid
-from tunesmith.templates.sandbox import STEPS, TEXT_CHARACTERS
+from tunesmith.templates.budget import STEPS, TEXT_CHARACTERS
+from tunesmith.templates.jinja_spans import Found, Laid, laid
+from tunesmith.templates.jinja_texts import Shape
 from tunesmith.templates.trace import Opaque, Pieces, Step, Trace, joined, pieces_of
 from tunesmith.templates.watched import words as watched_words
 from tunesmith.types import Span
@@ -199,7 +200,7 @@ def _follow(node: _Node | None, values: list[Any]) -> _Node | None:
 
 def _longest(trace: Trace) -> int:
     """Characters of a word with which no rendering of a path can exceed the budget."""
-    by_length = trace.sized / 256 + trace.listed
+    by_length = trace.sized / 64 + trace.listed  # four bytes a character
     size = (STEPS - trace.spent - trace.sized) / max(by_length, 1e-9)
     size = min(size, TEXT_CHARACTERS / 2)  # a replacement is charged for both texts
     return int((size - trace.constant) / trace.copies)
