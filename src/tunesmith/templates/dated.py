@@ -24,7 +24,12 @@ class DatedJinja(OwnJinja):
         self, source: str, tokenizer: Tokenizer, *, today: datetime.date, **keys: Any
     ) -> None:
         self.today = today
-        self._clock = datetime.datetime.combine(today, datetime.time())
+        clock = datetime.datetime.combine(today, datetime.time())
+
+        def strftime_now(pattern: str) -> str:
+            return clock.strftime(pattern)
+
+        self._now = strftime_now  # a function: the sandbox lets no method of a date be called
         super().__init__(source, tokenizer, **keys)
 
     def identity(self) -> str:
@@ -40,5 +45,5 @@ class DatedJinja(OwnJinja):
         **facts: object,
     ) -> str:
         """The template's text on that day; `facts` go before it."""
-        facts = {"strftime_now": self._clock.strftime, **facts}
+        facts = {"strftime_now": self._now, **facts}
         return super().text(conversation, prompting=prompting, trace=trace, **facts)
