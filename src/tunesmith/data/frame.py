@@ -50,6 +50,7 @@ class Frame:
         slots: the spans that hold words.
         control: bytes of the control ids that the template writes, in order.
         own_tokens: for each answer, how many tokens of thoughts and tool calls are the template's.
+        all_own_tokens: how many of the whole text are.
         tails: for each answer, ids that the text before it ends with; see `Codec.tail`.
         anchors: start and end of each answer; `None` where only offsets can tell.
     """
@@ -65,6 +66,9 @@ class Frame:
             sum(codec.own_tokens(codec.known(s.text)[0]) for s in spans[first:end] if s.control)
             for first, end in self.answers
         ]
+        self.all_own_tokens = sum(
+            codec.own_tokens(codec.known(s.text)[0]) for s in spans if s.control
+        )
         before = [spans[first - 1] if first else None for first, _ in self.answers]
         self.tails = [codec.tail(s.text) if s and s.control else _NONE for s in before]
         self.anchors = self._anchors(codec, written) if codec.spells else None

@@ -205,7 +205,7 @@ class Encoder:
 
     def _own_tokens(self, row: _Row, frame: Frame, learned: list[bool] | None) -> int:
         """Those in the words of learned answers; the template's own are none of them."""
-        if not self._codec.own_tokens(row.ids):
+        if self._codec.own_tokens(row.ids) == frame.all_own_tokens:
             return 0
         return sum(
             self._codec.own_tokens(row.ids[start:end]) - written
