@@ -7,6 +7,7 @@ import pytest
 from template_cases import bound, turns
 from tunesmith.errors import TemplateError
 from tunesmith.templates import names
+from tunesmith.templates.shape import Remembered, Shape
 from tunesmith.types import Call, Conversation, Message
 
 TEXTS = ["hi", "", " a\n", "{{idx}}", "<think>", "thought\n</think>\n\nb", "\n"]
@@ -51,3 +52,23 @@ def test_where_the_words_decide_there_is_no_shape():
     assert qwen.shape(Conversation((asked, called))) is None
     assert qwen.shape(Conversation((asked, told), tools="[]")) is None
     assert bound("qwen").shape(Conversation((asked, thought))) is not None
+
+
+def test_what_is_known_of_a_shape_is_not_asked_again():
+    remembered, asked = Remembered(), []
+
+    def work():
+        asked.append(1)
+        return [True, False]
+
+    for shape in (Shape("a", ["x"]), Shape("a", ["y"]), Shape("b", []), None, None):
+        assert remembered.of(shape, work) == (True, False)
+    assert len(asked) == 4
+
+
+@pytest.mark.parametrize("name", ["qwen3", "deepseek3", "gpt_oss", "glm4_moe"])
+def test_answers_of_one_shape_read_as_given_alike(name):
+    template = bound(name)
+    for row in conversations(name):
+        fresh = bound(name).reads_as_given(row)
+        assert template.reads_as_given(row) == fresh

@@ -14,7 +14,7 @@ Not here: what a row of a file means (`formats`), what happens to a row that is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, chain, islice
 from typing import Literal, NamedTuple
 
@@ -67,11 +67,13 @@ class _Laid(NamedTuple):
     texts: list[str]
     """Of each span."""
     text: str
+    learned: list[bool] | None = None
+    """For each answer whether it is learned; `None`: all are."""
 
 
 _Block = list[_Laid | TemplateError]
 _Encoding = tokenizers.Encoding | None
-_Ready = tuple[Conversation, _Laid | TemplateError, _Encoding]
+_Ready = tuple[_Laid | TemplateError, _Encoding]
 
 
 class Encoder:
@@ -91,6 +93,7 @@ class Encoder:
         self.split_special_tokens = split_special_tokens
         self._codec = Codec(tokenizer, renderer.control_text())
         self._frames: dict[object, Frame] = {}
+        self._shapes: dict[object, tuple[Frame, list[bool] | None]] = {}
 
     def encode(
         self,
@@ -111,21 +114,20 @@ class Encoder:
         mask_history: bool = False,
     ) -> Iterator[Encoded]:
         """`encode` for any number of conversations, one after the other, in flat memory."""
-        for block in self._ahead(_blocks(conversations)):
-            for conversation, one, encoding in block:
-                if isinstance(one, TemplateError):
-                    yield _skip("not_expressible", one)
-                    continue
-                assert encoding is not None, "a text has been encoded"
-                try:
-                    row = self._row(one, encoding)
-                except TemplateError as error:
-                    yield _skip("not_expressible", error)
-                    continue
-                learned = self._learned(conversation, one.frame, mask_history=mask_history)
-                example = _example(row, learned, train_on_prompt=train_on_prompt)
-                own = self._own_tokens(row, one.frame, learned)
-                yield example._replace(own_tokens=own) if own else example
+        laid = (self._lay_or_refuse(c, mask_history=mask_history) for c in conversations)
+        for one, encoding in self._ahead(_blocks(laid)):
+            if isinstance(one, TemplateError):
+                yield _skip("not_expressible", one)
+                continue
+            assert encoding is not None, "a text has been encoded"
+            try:
+                row = self._row(one, encoding)
+            except TemplateError as error:
+                yield _skip("not_expressible", error)
+                continue
+            example = _example(row, one.learned, train_on_prompt=train_on_prompt)
+            own = self._own_tokens(row, one.frame, one.learned)
+            yield example._replace(own_tokens=own) if own else example
 
     def prompt(self, conversation: Conversation) -> list[int]:
         """See the function `encode_prompt`."""
@@ -133,25 +135,21 @@ class Encoder:
         texts = [span.text for span in spans]
         return self._measure(_Laid(self._frame(spans), texts, "".join(texts))).ids.tolist()
 
-    def _ahead(self, blocks: Iterator[list[Conversation]]) -> Iterator[list[_Ready]]:
+    def _ahead(self, blocks: Iterator[_Block]) -> Iterator[_Ready]:
         """Texts with their encodings; the tokenizer works while the next texts are made."""
         first, second = next(blocks, None), next(blocks, None)
         if first is None:
             return
         if second is None:  # a thread is not worth it
-            laid = [self._lay_or_refuse(one) for one in first]
-            yield list(zip(first, laid, self._encodings(laid), strict=True))
+            yield from zip(first, self._encodings(first), strict=True)
             return
         with ThreadPoolExecutor(1) as pool:
-            before: tuple[list[Conversation], _Block, Future[list[_Encoding]]] | None = None
-            for block in chain((first, second), blocks):
-                laid = [self._lay_or_refuse(one) for one in block]
-                ahead = block, laid, pool.submit(self._encodings, laid)
-                if before is not None:
-                    yield list(zip(*before[:2], before[2].result(), strict=True))
+            before = first, pool.submit(self._encodings, first)
+            for block in chain((second,), blocks):
+                ahead = block, pool.submit(self._encodings, block)
+                yield from zip(before[0], before[1].result(), strict=True)
                 before = ahead
-            assert before is not None, "there are two blocks at least"
-            yield list(zip(*before[:2], before[2].result(), strict=True))
+            yield from zip(before[0], before[1].result(), strict=True)
 
     def _encodings(self, block: _Block) -> list[_Encoding]:
         rows = [one for one in block if isinstance(one, _Laid)]
@@ -161,45 +159,47 @@ class Encoder:
         ready = iter(batch([row.text for row in rows], add_special_tokens=False))
         return [next(ready) if isinstance(one, _Laid) else None for one in block]
 
-    def _lay_or_refuse(self, conversation: Conversation) -> _Laid | TemplateError:
+    def _lay_or_refuse(
+        self, conversation: Conversation, *, mask_history: bool
+    ) -> _Laid | TemplateError:
         try:
-            return self._lay(masks.unmasked(conversation))
+            return self._lay(conversation, mask_history=mask_history)
         except TemplateError as error:
             return error
 
-    def _lay(self, conversation: Conversation) -> _Laid:
+    def _lay(self, conversation: Conversation, *, mask_history: bool) -> _Laid:
         """Text in which every answer counts as learned: borders do not depend on masks."""
         shape = self.renderer.shape(conversation)
-        frame = None if shape is None else self._frames.get(shape.key)
-        if shape is None or frame is None:
-            spans = self.renderer.render(conversation)
-            texts = [span.text for span in spans]
-            frame = self._frame(spans)
-            if shape is not None:
-                assert [texts[i] for i in frame.slots] == shape.words, "the words, nothing else"
-                self._remember(shape.key, frame)
-        else:
-            texts = frame.texts(shape.words)
-        return _Laid(frame, texts, "".join(texts))
+        known = None if shape is None else self._shapes.get((shape.key, mask_history))
+        if shape is not None and known is not None:
+            texts = known[0].texts(shape.words)
+            return _Laid(known[0], texts, "".join(texts), known[1])
+        spans = self.renderer.render(masks.unmasked(conversation))
+        texts = [span.text for span in spans]
+        frame = self._frame(spans)
+        learned = self._learned(conversation, frame, mask_history=mask_history)
+        if shape is not None:
+            assert [texts[i] for i in frame.slots] == shape.words, "the words, nothing else"
+            if len(self._shapes) == _KEPT:
+                self._shapes.clear()
+            self._shapes[shape.key, mask_history] = frame, learned
+        return _Laid(frame, texts, "".join(texts), learned)
 
     def _frame(self, spans: Sequence[Span]) -> Frame:
         key = tuple([(span.text if span.control else None, span.trained) for span in spans])
-        return self._frames.get(key) or self._remember(key, Frame(spans, self._codec))
-
-    def _remember(self, key: object, frame: Frame) -> Frame:
-        if len(self._frames) == _KEPT:
-            self._frames.clear()
-        self._frames[key] = frame
-        return frame
+        if key not in self._frames:
+            if len(self._frames) == _KEPT:
+                self._frames.clear()
+            self._frames[key] = Frame(spans, self._codec)
+        return self._frames[key]
 
     def _learned(
         self, conversation: Conversation, frame: Frame, *, mask_history: bool
     ) -> list[bool] | None:
-        """For each answer of the frame whether it is learned; `None`: all are."""
         masked = masks.masked(conversation, mask_history=mask_history)
         if masked is None:
             return None
-        flags = self._lay(masked).frame.trained
+        flags = [span.trained for span in self.renderer.render(masked)]
         assert len(flags) == len(frame.trained), "masks do not change the text"
         return [flags[first] for first, _ in frame.answers]
 
@@ -342,8 +342,8 @@ def encoder(
     return _RECENT[0]
 
 
-def _blocks(conversations: Iterable[Conversation]) -> Iterator[list[Conversation]]:
-    rest = iter(conversations)
+def _blocks(laid: Iterable[_Laid | TemplateError]) -> Iterator[_Block]:
+    rest = iter(laid)
     while block := list(islice(rest, _BLOCK)):
         yield block
 

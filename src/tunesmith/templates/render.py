@@ -19,7 +19,7 @@ from tunesmith.templates.format import Format, Later, Piece, Round, Special, Tex
 from tunesmith.templates.layout import Layout, Strings, layout
 from tunesmith.templates.order import ANSWERING, check_order
 from tunesmith.templates.page import Page
-from tunesmith.templates.shape import Shape
+from tunesmith.templates.shape import Remembered, Shape
 from tunesmith.templates.spans import joined
 from tunesmith.templates.thoughts import (
     Form,
@@ -232,8 +232,13 @@ class Template:
         """For each answer, whether the text up to its end is the one it was given in."""
         if self.format.thinking is None:
             return [True] * (len(conversation.messages) // 2)
-        forms = self._forms(conversation.messages)
-        return [same for _, same in forms[1::2]]
+        shape, messages = self.shape(conversation), conversation.messages
+        work = lambda: [same for _, same in self._forms(messages)[1::2]]  # noqa: E731
+        return list(self._same.of(shape, work))
+
+    @cached_property
+    def _same(self) -> Remembered:
+        return Remembered()
 
     def jinja(self) -> str:
         """A Jinja chat template that renders conversations to the same text."""
