@@ -1,5 +1,6 @@
 """Prepared once for the same input, again when anything that matters changes, never by halves."""
 
+import datetime
 import json
 import os
 import signal
@@ -102,6 +103,24 @@ def test_what_does_not_matter_does_not(tmp_path, made, flip):
     os.utime(tmp_path / "a.json", (9, 9))
     run(tmp_path)
     assert made["made"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "again"), [("chatml", False), ("llama3", True), ("own", False), ("dated", True)]
+)
+def test_another_day_makes_them_again_only_where_the_text_shows_it(tmp_path, made, name, again):
+    jinja = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    dated = "{{ strftime_now('%d') }}\n" + jinja
+    tokenizer = load_tiny({"own": jinja, "dated": dated}.get(name))
+    template = None if name in ("own", "dated") else name
+    write(tmp_path, alpaca(3))
+    for day in (1, 2):
+        renderer = choose(template, tokenizer, today=datetime.date(2026, 1, day))
+        run(tmp_path, renderer=renderer, tokenizer=tokenizer)
+    assert made["made"] == 1 + again
 
 
 def test_other_bytes_or_another_layout_make_them_again(tmp_path, made):

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache as once
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +163,10 @@ def _name(path: Path) -> str:
 
 @once
 def _code() -> str:
-    """Hash of the code that makes examples."""
+    """Hash of the code that makes examples, and of the libraries that it leaves the most to."""
     root = Path(tunesmith.__file__).parent
-    whole = hashlib.sha256()
+    libraries = [f"{name} {version(name)}" for name in ("tokenizers", "jinja2")]
+    whole = hashlib.sha256(" ".join(libraries).encode())
     for room in ("data", "templates"):
         for path in sorted((root / room).rglob("*.py")):
             whole.update(path.read_bytes())

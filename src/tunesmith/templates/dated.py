@@ -23,7 +23,7 @@ class DatedJinja(OwnJinja):
     def __init__(
         self, source: str, tokenizer: Tokenizer, *, today: datetime.date, **keys: Any
     ) -> None:
-        self.today = today
+        self._day = today
         clock = datetime.datetime.combine(today, datetime.time())
 
         def strftime_now(pattern: str) -> str:
@@ -32,9 +32,10 @@ class DatedJinja(OwnJinja):
         self._now = strftime_now  # a function: the sandbox lets no method of a date be called
         super().__init__(source, tokenizer, **keys)
 
-    def identity(self) -> str:
-        """Everything that decides its text."""
-        return f"{super().identity()} on {self.today}"
+    @property
+    def today(self) -> datetime.date:
+        """The day that its clock shows."""
+        return self._day
 
     def text(
         self,

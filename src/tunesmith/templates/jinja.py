@@ -115,8 +115,13 @@ class OwnJinja:
 
     def identity(self) -> str:
         """Everything that decides its text."""
-        today = datetime.date.today() if "strftime_now" in self.source else ""
-        return f"{self.jinja()} {self._facts} {self.specials} {today}"
+        day = self.today if "strftime_now" in self.source else ""
+        return f"{self.jinja()} {self._facts} {self.specials} {day}"
+
+    @property
+    def today(self) -> datetime.date:
+        """The day that its clock shows."""
+        return datetime.date.today()
 
     @cached_property
     def _control_text(self) -> str:

@@ -246,7 +246,8 @@ class Template:
 
     def identity(self) -> str:
         """Everything that decides its text."""
-        return f"{self!r} {self.today or datetime.date.today()}"
+        day = self.today or datetime.date.today()
+        return repr(replace(self, today=day if hasattr(self.tool_syntax, "DATED") else None))
 
     def control_text(self) -> str:
         """Everything that the template itself writes; its tokens steer the model."""

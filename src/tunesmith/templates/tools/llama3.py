@@ -64,6 +64,9 @@ GO_WRITE = (
 )
 
 
+DATED = True  # what it writes depends on the day
+
+
 def describe(tools: Sequence[Mapping[str, Any]], *, today: datetime.date) -> list[Span]:
     """Today's date and the tools in OpenAI's wrapping, as indented JSON."""
     if not tools:
