@@ -94,7 +94,7 @@ def gather(
     adapter_directories = tuple(fetch(run, name, report) for name in run.model.adapter_name_or_path)
     known = facts.facts(directory, trust_remote_code=run.model.trust_remote_code)
     today = today or datetime.date.today()  # one for all rows, though midnight may pass
-    words = _words(run, directory, adapter_directories, known.vocab, today=today)
+    words = worded(run, directory, adapter_directories, known.vocab, today=today)
     tokenizer, renderer = words.tokenizer, words.renderer
     tokenizer_notes = new_tokens.notes(run, words, known.vocab)
     known = known._replace(vocab=words.extended.rows)
@@ -128,7 +128,7 @@ def gather(
     )
 
 
-def _words(
+def worded(
     run: Run,
     directory: Path,
     adapter_directories: tuple[Path, ...],
