@@ -422,3 +422,17 @@ def test_messages_in_a_table_are_read_from_their_json(tmp_path, monkeypatch):
     entry = {"file_name": "chats.csv", "formatting": "sharegpt"}
     assert len(run(tmp_path, entry).train) == 1
     assert len(run(tmp_path, "chats.csv").train) == 1
+
+
+def test_a_whole_reading_raises_nothing_for_rows_and_says_what_would_have_been(tmp_path):
+    write(tmp_path, a=[*alpaca(3), {"instruction": "x", "output": ""}], b=[{"instruction": "x"}])
+    prepared = run(tmp_path, "a", "b", whole=True)
+    with pytest.raises(DataError) as error:
+        run(tmp_path, "a", "b")
+    assert str(prepared.refusal) == str(error.value)
+    assert [entry.name for entry, _ in prepared.entries] == ["a", "b"]
+    assert (len(prepared.train), prepared.ledger.bad) == (3, 2)
+    assert run(tmp_path, "a", "b", whole=True, on_bad_row="skip").refusal is None
+    nothing = run(tmp_path, "b", whole=True, val_size=0.5, on_bad_row="skip")
+    assert "no usable rows" in str(nothing.refusal)
+    assert (len(nothing.train), nothing.ledger.num_read) == (0, 1)
