@@ -16,6 +16,7 @@ from tunesmith.data import cache, registry, tokenize
 from tunesmith.data.examples import Fitting, Maker
 from tunesmith.data.fetch import NO_ACCESS, Access, fetch
 from tunesmith.data.fit import Policy
+from tunesmith.data.invisible import Invisible
 from tunesmith.data.ledger import Ledger
 from tunesmith.data.reader import Reader, Unasked
 from tunesmith.data.rows import files
@@ -136,7 +137,8 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         reader = Reader(ledger, renderer, max_samples=max_samples, seed=seed, stop=stop)
         unasked = Unasked(renderer, mask_history=mask_history)
         thoughts = Thoughts(renderer)
-        said = unasked.counting(thoughts.in_marks(reader.said(entries)))
+        unseen = Invisible(ledger)
+        said = unasked.counting(thoughts.in_marks(unseen.counting(reader.said(entries))))
         rows = Maker(how, ledger).examples(said)
         for done, (one, made) in enumerate(rows, start=1):
             writer.add(made, held_out=one.held_out)
@@ -144,12 +146,10 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
                 progress(done)
         if train_on_prompt:
             ledger.notes += reader.learned_all_the_same()
-        ledger.notes += [*thoughts.notes(), *unasked.notes()]
+        ledger.notes += [*thoughts.notes(), *unasked.notes(), *unseen.notes()]
         ledger.stop_on_bad_rows("error" if stop else "skip")
         ledger.close()
-        if _source([entry for entry, _ in entries]) != source:
-            files = ", ".join(ledger.files)
-            raise DataError(files, got="other bytes than before", need="files that nobody changes")
+        refuse_changed([entry for entry, _ in entries], source)
 
     key = cache.key(entries, source, renderer, tokenizer, options=options)
     examples, ledger = cache.kept(key, fill, again=overwrite_cache)
@@ -183,6 +183,21 @@ def _source(entries: Sequence[registry.Entry]) -> str:
     for path in (path for one in named for path in files(one)):
         whole.update(f"{path.name}\0{cache.digest(path)}".encode())
     return whole.hexdigest()
+
+
+def refuse_changed(entries: Sequence[registry.Entry], source: str) -> None:
+    """Nothing is made of files that somebody writes to meanwhile.
+
+    Args:
+        entries: what has been read.
+        source: hash of their files before that.
+
+    Raises:
+        DataError: they are other files now.
+    """
+    if _source(entries) != source:
+        names = ", ".join(str(path) for entry in entries for path in entry.paths)
+        raise DataError(names, got="other bytes than before", need="files that nobody changes")
 
 
 def _prepared(train: Examples, held_out: Examples, ledger: Ledger, *, source: str) -> Prepared:
