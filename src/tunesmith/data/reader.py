@@ -81,6 +81,8 @@ class Reader:
             paths = ", ".join(map(str, entry.paths))
             raise DataError(paths, got="no rows", need="at least one row")
         notes += [*told, *convert.notes(count)]
+        for finding in convert.findings():
+            self.ledger.find(*finding)
 
     def _chosen(self, entry: registry.Entry) -> Iterator[Row | Skip]:
         """The rows of a dataset, or a sample of them where the entry asks for one."""
