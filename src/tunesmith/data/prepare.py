@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tunesmith.data import cache, registry, tokenize
+from tunesmith.data import cache, purpose, registry, tokenize
 from tunesmith.data.examples import Fitting, Maker
 from tunesmith.data.fetch import NO_ACCESS, Access, fetch
 from tunesmith.data.fit import Policy
@@ -99,7 +99,8 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         progress: called with the rows done while they are encoded.
 
     Raises:
-        DataError: a file, an entry of the registry or rows that cannot be used.
+        DataError: a file, an entry of the registry or rows that cannot be used, or a dataset
+            that is not for this stage (see `purpose`).
         ConfigError: `val_size` with `eval_dataset`, or out of range.
         StoreError: the cache cannot be written.
     """
@@ -108,7 +109,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     entries = [
         (fetch(entry, access), key == "eval_dataset")
         for key, items in asked.items()
-        for entry in registry.load(dataset_dir, items, where(key))
+        for entry in purpose.of_answers(registry.load(dataset_dir, items, where(key)))
     ]
     options = {
         "cutoff_len": cutoff_len,
