@@ -155,6 +155,8 @@ class Ledger:
         self.notes: list[str] = []
         self.tools = False
         """Whether a row has tools or calls them."""
+        self.wanted: dict[str, int] = {}
+        """`num_samples` of the datasets that have fewer rows."""
         self.findings: dict[str, Finding] = {}
         """By kind; each has its note, too."""
         self._journal, self._told = journal, told
@@ -254,6 +256,7 @@ class Ledger:
             },
             "notes": list(self.notes),
             "tools": self.tools,
+            "wanted": dict(self.wanted),
             "findings": {kind: asdict(found) for kind, found in self.findings.items()},
         }
 
@@ -263,6 +266,7 @@ class Ledger:
         ledger = cls(told=told)
         ledger.notes = list(said["notes"])
         ledger.tools = bool(said["tools"])
+        ledger.wanted = dict(said["wanted"])
         ledger.findings = {kind: Finding(**found) for kind, found in said["findings"].items()}
         for file, account in said["files"].items():
             skipped = {
