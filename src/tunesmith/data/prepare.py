@@ -106,8 +106,8 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         progress: called with the rows done while they are encoded.
 
     Raises:
-        DataError: a file, an entry of the registry or rows that cannot be used, or a dataset
-            that is not for this stage (see `purpose`).
+        DataError: a file, an entry of the registry or rows that cannot be used.
+        UnfitError: a dataset that is not for this stage (see `purpose`).
         ConfigError: `val_size` with `eval_dataset`, or out of range.
         StoreError: the cache cannot be written.
     """

@@ -45,7 +45,7 @@ class Reader:
     ) -> None:
         self.ledger, self.renderer, self.stop = ledger, renderer, stop
         self.max_samples, self.seed, self.media_dir = max_samples, seed, media_dir
-        self.unfit: list[DataError] = []
+        self.unfit: list[purpose.UnfitError] = []
         """Why no stage can learn from a dataset that has been counted."""
         self._marked = 0
 
@@ -53,8 +53,8 @@ class Reader:
         """What the rows say, in order.
 
         Raises:
-            DataError: a file that cannot be read, or that holds no row; rows that are no
-                answers to learn.
+            DataError: a file that cannot be read, or that holds no row.
+            UnfitError: rows that are no answers to learn.
         """
         for entry, held_out in entries:
             for found, origin in self._read(entry, to_learn=True):
