@@ -17,7 +17,7 @@ from tunesmith.data.examples import Fitting, Maker
 from tunesmith.data.fetch import NO_ACCESS, Access, fetch
 from tunesmith.data.fit import Policy
 from tunesmith.data.invisible import Invisible
-from tunesmith.data.ledger import Ledger
+from tunesmith.data.ledger import Ledger, counted
 from tunesmith.data.mix import Mixing, Part
 from tunesmith.data.reader import Reader, Unasked
 from tunesmith.data.rows import files
@@ -232,10 +232,8 @@ def refuse_changed(entries: Sequence[registry.Entry], source: str) -> None:
 
 def _prepared(train: Examples, held_out: Examples, ledger: Ledger, *, source: str) -> Prepared:
     twice, leaked = copies(train.distinct(), held_out)
-    what = "training rows are copies of an earlier one"
-    _tell(ledger, "duplicates", what, twice)
-    what = "held-out rows are training rows too: evaluation looks better"
-    _tell(ledger, "leakage", what, leaked)
+    _tell(ledger, "duplicates", twice, "exact copies of an earlier row: {}")
+    _tell(ledger, "leakage", leaked, "held out and trained on as well: {}; evaluation looks better")
     learned = fingerprint(train, held_out)
     counts = twice.number, leaked.number
     return Prepared(train, held_out, ledger, learned, source, *counts, tools=ledger.tools)
@@ -258,8 +256,8 @@ def _nothing_left(ledger: Ledger) -> DataError:
     )
 
 
-def _tell(ledger: Ledger, kind: str, what: str, found: Copies) -> None:
+def _tell(ledger: Ledger, kind: str, found: Copies, what: str) -> None:
     if found.first is not None:
         place = f"{found.first[0]} is {found.first[1]}"
         ledger.find(kind, place, found.number)
-        ledger.notes.append(f"{found.number:,} {what} (first: {place})")
+        ledger.notes.append(f"{what.format(counted(found.number))} (first: {place})")
