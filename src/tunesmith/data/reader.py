@@ -108,22 +108,35 @@ class Reader:
             paths = ", ".join(map(str, entry.paths))
             raise DataError(paths, got="no rows", need="at least one row")
         notes += [*told, *convert.notes(count)]
+        for finding in convert.findings():
+            self.ledger.find(*finding)
         if unfit is not None:
             notes.append(purpose.note(entry, unfit))
             self.unfit.append(unfit)
 
     def _chosen(self, entry: registry.Entry) -> Iterator[Row | Skip]:
-        """The rows of a dataset, or a sample of them where the entry asks for one."""
+        """The rows of a dataset, or a sample of them where the entry asks for one.
+
+        Where it asks for more than there are, all of them: the mix repeats them, not the store.
+        """
         sources = [source for path in entry.paths for source in open_sources(path)]
         self.ledger.notes += [source.note for source in sources if source.note]
         if entry.num_samples is None:
             yield from _rows(entry, sources)
             return
         count = sum(1 for _ in _rows(entry, sources))
-        wanted = iter(sample(count, entry.num_samples, self.seed).tolist() if count else ())
-        next_wanted = next(wanted, None)
+        samples = min(entry.num_samples, self.max_samples or entry.num_samples)
+        if samples >= count:
+            yield from _rows(entry, sources)
+            if samples > count:
+                said = f"{entry.name}: num_samples {samples:,} of {counted(count)}"
+                self.ledger.notes.append(f"{said}: training repeats them, evaluation does not")
+                self.ledger.wanted[entry.name] = samples
+            return
+        wanted = iter(sample(count, samples, self.seed).tolist())
+        next_wanted = next(wanted)
         for number, row in enumerate(_rows(entry, sources)):
-            while number == next_wanted:
+            if number == next_wanted:
                 yield row
                 next_wanted = next(wanted, None)
 

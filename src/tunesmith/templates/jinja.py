@@ -10,7 +10,7 @@ not learned there: serving never asks for that text. `apart.py` gives it a text 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property, lru_cache
 
 from tunesmith.errors import TemplateError
@@ -20,6 +20,8 @@ from tunesmith.templates.jinja_spans import Finder, Laid, laid
 from tunesmith.templates.jinja_texts import Shape
 from tunesmith.templates.order import ANSWERING, check_order
 from tunesmith.templates.sandbox import compiled
+from tunesmith.templates.shape import Remembered
+from tunesmith.templates.shape import Shape as LikeShape
 from tunesmith.templates.trace import Trace
 from tunesmith.templates.traced import Traced
 from tunesmith.types import Conversation, Message, Span, Tokenizer
@@ -79,6 +81,7 @@ class OwnJinja:
         self._traced = Traced(self.finder.find)
         self._plain = lru_cache(_KEPT)(self._lay_out)  # asked twice: what reads as given, spans
         self._with_tools = lru_cache(_KEPT)(self._lay_out_tools)
+        self._same = Remembered()
         self._probe()
 
     @property
@@ -147,13 +150,30 @@ class OwnJinja:
         learned = [m.trained is not False for m in messages if m.role in ANSWERING]
         return self._laid(conversation, add_generation_prompt).learning(learned)
 
-    def shape(self, conversation: Conversation) -> None:
-        """Nothing: a template from elsewhere may ask the words anything."""
+    def shape(self, conversation: Conversation) -> LikeShape | None:
+        """What decides every span but for the words, where a conversation has shown it.
+
+        The template may ask the words anything: what it has asked, and heard, is part of it.
+        """
+        if jinja_tools.needs_tools(conversation):
+            return None
+        found = self._find_path(*self._asked(conversation))
+        if found is None:
+            return None
+        path, texts = found
+        turns = tuple([(m.role, m.trained) for m in conversation.messages])
+        if all(texts):
+            return LikeShape((path, turns), texts)
+        return LikeShape((path, turns, tuple(map(bool, texts))), [text for text in texts if text])
 
     def reads_as_given(self, conversation: Conversation) -> list[bool]:
         """For each answer, whether the text up to its end is the one it was given in."""
-        check_order(self.name, conversation, add_generation_prompt=False)
-        return self._laid(conversation, False).same.copy()
+
+        def work() -> list[bool]:
+            check_order(self.name, conversation, add_generation_prompt=False)
+            return self._laid(conversation, False).same
+
+        return list(self._same.of(self.shape(conversation), work))
 
     def text(
         self,
@@ -195,12 +215,22 @@ class OwnJinja:
 
     def _laid(self, conversation: Conversation, prompting: bool) -> Laid:
         """Where everything stands; whether an answer is learned makes no difference to it."""
-        system = conversation.system or self.default_system or None
+        system, words = self._asked(conversation)
         if not jinja_tools.needs_tools(conversation):
-            words = tuple([message.content for message in conversation.messages])
             return self._plain(system, words, prompting)
         messages = tuple(message._replace(trained=None) for message in conversation.messages)
         return self._with_tools(conversation._replace(messages=messages, system=system), prompting)
+
+    def _asked(self, conversation: Conversation) -> tuple[str | None, tuple[str, ...]]:
+        """System text and words of the turns."""
+        system = conversation.system or self.default_system or None
+        return system, tuple([message.content for message in conversation.messages])
+
+    def _find_path(
+        self, system: str | None, contents: tuple[str, ...]
+    ) -> tuple[Hashable, list[str]] | None:
+        shape = Shape(system is not None, len(contents), False)
+        return self._traced.path_of(shape, contents if system is None else (system, *contents))
 
     def _lay_out(self, system: str | None, contents: tuple[str, ...], prompting: bool) -> Laid:
         shape = Shape(system is not None, len(contents), prompting)
