@@ -108,7 +108,7 @@ def change(draw: random.Random, whole):
     elif way == 3:
         around[key] = {"value": around[key]}
     elif way == 4:
-        around[key] = deep(draw.choice([60, 63, 70, 500]))
+        around[key] = deep(draw.choice([60, 63, 70, 150]))
     else:
         around[key] = draw.choice(NASTY_VALUES)
     return whole, f"{way} at {path}"
