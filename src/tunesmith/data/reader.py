@@ -81,7 +81,7 @@ class Reader:
 
     def _read(self, entry: registry.Entry, *, to_learn: bool) -> Iterator[tuple[Meaning, Origin]]:
         """The rows of a dataset that can be used."""
-        found, notes = self._chosen(entry), self.ledger.notes
+        found, notes = self.chosen(entry), self.ledger.notes
         entry, found, told = laid_out(entry, found)
         unfit = purpose.refusal(entry)
         if unfit is not None and to_learn:
@@ -114,7 +114,7 @@ class Reader:
             notes.append(purpose.note(entry, unfit))
             self.unfit.append(unfit)
 
-    def _chosen(self, entry: registry.Entry) -> Iterator[Row | Skip]:
+    def chosen(self, entry: registry.Entry) -> Iterator[Row | Skip]:
         """The rows of a dataset, or a sample of them where the entry asks for one.
 
         Where it asks for more than there are, all of them: the mix repeats them, not the store.
