@@ -40,15 +40,36 @@ GOOD = {
         ], "tools": json.loads(TOOLS)}
         for i in range(4)
     ],
+    "pairs": [
+        {"conversations": [{"from": "human", "value": f"q{i}"}],
+         "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}}
+        for i in range(4)
+    ],
+    "labelled": [{"instruction": f"q{i}", "output": "a", "label": i < 2} for i in range(4)],
+    "pictures": [
+        {"conversations": [
+            {"from": "human", "value": "<image> what, and <image>?"}, {"from": "gpt", "value": "a"}
+        ], "images": ["made.png", "made.png"]}
+        for i in range(4)
+    ],
     "text": [{"text": f"line {i} of \u2028 text 世界"} for i in range(4)],
 }  # fmt: skip
-COLUMNS = {
-    "alpaca": {"prompt": "instruction", "query": "input", "response": "output",
-               "system": "system", "history": "history", "tools": "tools"},
-    "sharegpt": {"messages": "conversations", "tools": "tools"},
-    "openai": {"messages": "messages", "tools": "tools"},
-    "text": {"prompt": "text", "response": "text"},
+_HISTORY = {"query": "input", "system": "system", "history": "history", "tools": "tools"}
+_ALPACA = {"prompt": "instruction", "response": "output"}
+_PAIR = {"chosen": "chosen", "rejected": "rejected"}
+ENTRIES = {
+    "alpaca": {"columns": {**_ALPACA, **_HISTORY}},
+    "sharegpt": {"formatting": "sharegpt",
+                 "columns": {"messages": "conversations", "tools": "tools"}},
+    "openai": {"formatting": "openai", "columns": {"messages": "messages", "tools": "tools"}},
+    "pairs": {"formatting": "sharegpt", "ranking": True,
+              "columns": {"messages": "conversations", **_PAIR}},
+    "labelled": {"columns": {**_ALPACA, "kto_tag": "label"}},
+    "pictures": {"formatting": "sharegpt",
+                 "columns": {"messages": "conversations", "images": "images"}},
+    "text": {"columns": {"prompt": "text", "response": "text"}},
 }  # fmt: skip
+LAYOUTS = [name for name in GOOD if name != "text"]
 NASTY_BYTES = [
     b"\0", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\xff", b"\xc3", b"\xed\xa0\x80", b"\r",
     b"\n", b"\r\n", b'"', b"'", b"\\", b"\\u", b"\\ud83d", b"{", b"}", b"[", b"]", b",", b":",
@@ -71,6 +92,8 @@ class Made(NamedTuple):
     """The file that holds its rows."""
     said: str
     """What was done."""
+    unfit: bool
+    """Whether it was one that is only looked at: `sft` does not learn from it."""
 
 
 def deep(levels):
@@ -175,7 +198,7 @@ def made(seed: int, folder: Path, aside: Path) -> Made:
     draw = random.Random(seed)
     kind = KINDS[seed % len(KINDS)]
     packing = PACKINGS[seed // len(KINDS) % len(PACKINGS)]
-    layout = ["alpaca", "sharegpt", "openai"][seed // len(KINDS) // len(PACKINGS) % 3]
+    layout = LAYOUTS[seed // len(KINDS) // len(PACKINGS) % len(LAYOUTS)]
     layout = "text" if kind == "txt" else layout
     rows, said = GOOD[layout], [kind + packing, layout]
     for _ in range(draw.choice([0, 0, 1, 1, 2])):
@@ -198,8 +221,9 @@ def made(seed: int, folder: Path, aside: Path) -> Made:
         said.append(f"packed {what}")
     path = folder / f"a.{kind.rpartition('.')[2]}{packing}"
     path.write_bytes(raw)
-    entry = {"file_name": path.name, "formatting": "alpaca" if layout == "text" else layout}
-    registry = {"d": {**entry, "columns": COLUMNS[layout]}}
+    (folder / "made.png").touch()
+    entry = {"file_name": path.name, **ENTRIES[layout]}
+    registry = {"d": entry}
     if draw.random() < 0.1:
         registry, what = change(draw, registry)
         said.append(f"registry {what}")
@@ -209,4 +233,4 @@ def made(seed: int, folder: Path, aside: Path) -> Made:
         said.append(f"registry {what}")
     (folder / "dataset_info.json").write_bytes(listed)
     item = draw.choice(["d", "d", "d", str(path), {**entry, "file_name": str(path)}])
-    return Made([item], path, "; ".join(said))
+    return Made([item], path, "; ".join(said), layout in ("pairs", "labelled", "pictures"))
