@@ -246,10 +246,11 @@ def _refusal(ledger: Ledger, on_bad_row: str, wanted: Sequence[Examples]) -> Dat
 
 
 def _nothing_left(ledger: Ledger) -> DataError:
-    reasons = ", ".join(f"{s.count:,} {reason}" for reason, s in ledger.skips().items())
+    skips = ledger.skips()
+    reasons = ", ".join(f"{s.count:,} {reason}" for reason, s in skips.items())
     advice = [note for note in ledger.notes if "would keep" in note]
     return DataError(
-        ", ".join(ledger.files) or "dataset",
+        next((s.first[0].place for s in skips.values()), ", ".join(ledger.files) or "dataset"),
         got=f"no usable rows: {ledger.num_read:,} read, {reasons}",
         need="at least one row to learn from",
         hint=advice[-1].split("; ")[-1] if advice else "",
