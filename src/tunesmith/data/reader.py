@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from tunesmith.data import registry
@@ -17,6 +17,9 @@ from tunesmith.templates.thoughts import unsilenced
 from tunesmith.types import Conversation
 
 
+Pick = Callable[[registry.Entry, Iterator[Row | Skip]], Iterator[Row | Skip]]
+
+
 class Reader:
     """Reads the rows of datasets; what cannot be read goes to the ledger.
 
@@ -26,6 +29,7 @@ class Reader:
         max_samples: the first rows of each dataset, `None`: all.
         seed: of the samples that entries ask for.
         stop: after a bad row the others are only counted.
+        pick: which rows of a dataset are asked what they say, given all of them; `None`: all.
     """
 
     def __init__(
@@ -36,9 +40,11 @@ class Reader:
         max_samples: int | None = None,
         seed: int = 42,
         stop: bool = True,
+        pick: Pick | None = None,
     ) -> None:
         self.ledger, self.renderer, self.stop = ledger, renderer, stop
         self.max_samples, self.seed = max_samples, seed
+        self._pick = pick
         self._marked = 0
 
     def said(self, entries: Sequence[tuple[registry.Entry, bool]]) -> Iterator[Said]:
@@ -60,7 +66,8 @@ class Reader:
         entry, found, told = laid_out(entry, found)
         convert = Converter(entry, self.renderer)
         count = 0
-        for row in islice(found, self.max_samples):
+        found = islice(found, self.max_samples)
+        for row in found if self._pick is None else self._pick(entry, found):
             count += 1
             self.ledger.read(row.origin.file)
             if isinstance(row, Skip):
