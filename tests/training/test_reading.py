@@ -1,6 +1,7 @@
 """The rows of a run without its weights: the same tokens as the run would learn."""
 
 import numpy as np
+
 from tiny_run import tiny_run
 from tunesmith.config.load import load
 from tunesmith.training import reading, run

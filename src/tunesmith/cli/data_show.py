@@ -44,7 +44,12 @@ def show(arguments: argparse.Namespace) -> int:
     found, template = _found(asked, report, count, arguments.row or ())
     report.close()
     if page is not None:
-        _write(page, found, asked, template, arguments)
+        facts = {
+            "model": str(asked.model.model_name_or_path),
+            "template": template,
+            "cutoff_len": str(asked.dataset.cutoff_len),
+        }
+        _write(page, found, facts, arguments)
     elif arguments.json:
         print(json.dumps(found.as_dict(), ensure_ascii=False))
     else:
@@ -80,19 +85,13 @@ def _found(asked: Run, report: Any, count: int | None, places: Any) -> tuple[Sho
 
 
 def _write(
-    path: Path, found: Showing, asked: Run, template: str, arguments: argparse.Namespace
+    path: Path, found: Showing, facts: dict[str, str], arguments: argparse.Namespace
 ) -> None:
     from tunesmith import store
     from tunesmith.data.ledger import counted
     from tunesmith.data.page import html
 
-    facts = {
-        "run": str(arguments.name),
-        "model": str(asked.model.model_name_or_path),
-        "template": template,
-        "cutoff_len": str(asked.dataset.cutoff_len),
-    }
-    store.write_text(path, html.page(found, facts))
+    store.write_text(path, html.page(found, str(arguments.name), facts))
     if arguments.json:
         print(json.dumps({"html": str(path), "rows": len(found.rows)}, ensure_ascii=False))
         return

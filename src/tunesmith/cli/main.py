@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from tunesmith import __version__
+from tunesmith.cli.command import going_on
 from tunesmith.cli.streams import streams
 from tunesmith.errors import Error, OutputError
 
@@ -150,7 +151,12 @@ def _dispatch(verb: str, rest: list[str]) -> int:
             f"command line: tunesmith {verb}", got=arguments.target, need=_TARGET,
             hint=f"tunesmith {verb} run.yaml; tunesmith init writes one",
         )  # fmt: skip
-    return module.run(arguments)
+    try:
+        return module.run(arguments)
+    except Error as error:
+        if hasattr(arguments, "overrides"):
+            going_on(error, [verb, *rest], arguments)
+        raise
 
 
 def _is_override(text: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.data.invisible import visible
+from tunesmith.data.visible import visible
 
 if TYPE_CHECKING:
     from tunesmith.data.show import Showing, Shown, Text

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,7 +78,7 @@ def spread(rows: int, count: int, *, seed: int) -> list[int]:
     borders = [i * rows // count for i in range(count + 1)] if count else []
     return [
         first + int(permutation(end - first, seed=seed, epoch=f"shown {first}")[0])
-        for first, end in zip(borders, borders[1:], strict=False)
+        for first, end in pairwise(borders)
     ]
 
 

@@ -16,7 +16,6 @@ from tunesmith.templates import ANSWERING, Renderer, Template
 from tunesmith.templates.thoughts import unsilenced
 from tunesmith.types import Conversation
 
-
 Pick = Callable[[registry.Entry, Iterator[Row | Skip]], Iterator[Row | Skip]]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ from tunesmith.data.reader import Reader
 from tunesmith.data.rows import Row
 from tunesmith.data.thinking import Thoughts
 from tunesmith.data.tokenize import Encoded
-from tunesmith.data.uncut import Token, beside, tokens
+from tunesmith.data.uncut import Token, Uncut
 from tunesmith.errors import Error, TemplateError
 from tunesmith.templates import Renderer
 from tunesmith.types import Conversation, Example, Origin, Tokenizer
@@ -126,9 +125,23 @@ def show(  # noqa: PLR0913 - one keyword for each key of the run file that matte
     count: int | None = None,
     places: Sequence[str] = (),
 ) -> Showing:
-    """Some rows of a run; the keys are those of `prepare`.
+    """Some rows of a run.
 
     Args:
+        dataset: this and what follows up to `access` as in `prepare`.
+        eval_dataset: …
+        dataset_dir: …
+        renderer: …
+        tokenizer: …
+        cutoff_len: …
+        max_samples: …
+        seed: …; it also decides which rows are shown.
+        train_on_prompt: …
+        mask_history: …
+        split_special_tokens: …
+        truncation: …
+        where: …
+        access: …
         count: how many rows; `None`: three, and at least one of each dataset.
         places: `FILE:LINE` of the rows; with them, `count` limits the rows of one line.
 
@@ -165,11 +178,16 @@ def show(  # noqa: PLR0913 - one keyword for each key of the run file that matte
 
     made = {one.origin: examples for one, examples in Maker(how, ledger).examples(remembered())}
     encoder = tokenize.encoder(renderer, tokenizer, split_special_tokens=split_special_tokens)
-    texts = partial(_texts, encoder, how)
-    rows = [
-        _shown(row, held_out, ledger.skipped.get(row.origin), texts, said, made)
-        for row, held_out in picker.picked
-    ]
+    uncut = Uncut(encoder, truncation)
+
+    def shown(row: Row | Skip, held_out: bool) -> Shown:
+        origin, found = row.origin, ()
+        if origin in said:
+            found = tuple(_texts(uncut, how, said[origin], made.get(origin, ())))
+        raw = "" if found or isinstance(row, Skip) else _raw(row.values)
+        return Shown(origin, held_out, found, ledger.skipped.get(origin), raw)
+
+    rows = [shown(*one) for one in picker.picked]
     return Showing(tuple(rows), tuple(picker.told()), tuple(notes))
 
 
@@ -186,24 +204,8 @@ class _Told(Ledger):
         self.skipped[skip.origin] = skip
 
 
-def _shown(
-    row: Row | Skip,
-    held_out: bool,
-    skip: Skip | None,
-    texts: Callable[[Conversation, Sequence[Example]], Iterator[Text]],
-    said: dict[Origin, Conversation],
-    made: dict[Origin, list[Example]],
-) -> Shown:
-    conversation = said.get(row.origin)
-    found: tuple[Text, ...] = ()
-    if conversation is not None:
-        found = tuple(texts(conversation, made.get(row.origin, ())))
-    raw = "" if found or isinstance(row, Skip) else _raw(row.values)
-    return Shown(row.origin, held_out, found, skip, raw)
-
-
 def _texts(
-    encoder: tokenize.Encoder,
+    uncut: Uncut,
     how: Fitting,
     conversation: Conversation,
     examples: Sequence[Example],
@@ -212,7 +214,7 @@ def _texts(
     try:
         parts = how.apart(conversation)
         for number, (part, whole) in enumerate(zip(parts, how.encode(parts), strict=True)):
-            text = _text(encoder, how, part, whole)
+            text = _text(uncut, how, part, whole)
             if examples:
                 kept = [token.id for token in text.tokens if not token.cut]
                 assert kept == examples[number].ids.tolist(), "what is shown is what is learned"
@@ -221,11 +223,9 @@ def _texts(
         return
 
 
-def _text(
-    encoder: tokenize.Encoder, how: Fitting, conversation: Conversation, whole: Encoded
-) -> Text:
+def _text(uncut: Uncut, how: Fitting, conversation: Conversation, whole: Encoded) -> Text:
     if whole.error is not None:  # nothing to learn; there is a text all the same, or it raises
-        return Text(tuple(tokens(encoder, conversation, whole.trained)))
+        return Text(tuple(uncut.tokens(conversation, whole.trained)))
     try:
         fitted = fit(
             conversation,
@@ -237,7 +237,7 @@ def _text(
         )
     except Error:  # no part of it can stand alone: the row is skipped
         fitted = Fitted(None, 0)
-    found = beside(encoder, conversation, whole.trained, fitted, how.truncation)
+    found = uncut.beside(conversation, whole.trained, fitted)
     return Text(tuple(found), tuple(_notes(fitted, how)))
 
 

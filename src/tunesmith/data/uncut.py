@@ -19,7 +19,6 @@ from tunesmith.data.tokenize import Encoder
 from tunesmith.errors import TemplateError
 from tunesmith.types import Conversation
 
-
 _NONE = np.zeros(0, bool)
 
 
@@ -56,55 +55,84 @@ class Gap(NamedTuple):
     """How many ids of the shorter list stand there in its place."""
 
 
-def tokens(
-    encoder: Encoder, conversation: Conversation, trained: np.ndarray, *, cut: bool = False
-) -> list[Token]:
-    """The tokens of a conversation.
+class Uncut:
+    """Lays rows beside what is kept of them.
 
     Args:
         encoder: of the run.
-        conversation: what is encoded.
-        trained: whether the token is learned, (L,) bool; empty: none is.
-        cut: whether all of it is left out.
-    """
-    found = surfaces(encoder, conversation)
-    flags = trained.tolist() or [False] * len(found)
-    return [Token(*one, flag, cut) for one, flag in zip(found, flags, strict=True)]
-
-
-def beside(
-    encoder: Encoder,
-    conversation: Conversation,
-    whole: np.ndarray,
-    fitted: Fitted,
-    policy: Policy,
-) -> list[Token]:
-    """The tokens that are kept, with those that are cut where they were.
-
-    Args:
-        encoder: of the run.
-        conversation: what the row says.
-        whole: trained flags of its tokens before anything is cut, (L,) bool.
-        fitted: what `fit` has made of it.
         policy: `truncation` of the run.
     """
-    before = tokens(encoder, conversation, whole, cut=True)
-    if fitted.encoded is None or fitted.conversation is None:
-        return before
-    kept = tokens(encoder, fitted.conversation, fitted.encoded.trained)
-    if fitted.conversation is conversation:
-        return kept
-    least = _with_turns_of(conversation, fitted.conversation, policy)
-    if not fitted.question_cut:
-        return _laid(before, kept, _turns_gap(encoder, conversation, before, kept, least, policy))
-    asked = tokens(encoder, least, _NONE, cut=True) if fitted.num_dropped else before
-    words = _words_gap(asked, kept, least.messages[0].content, policy)
-    merged = _laid(asked, kept, words)
-    if not fitted.num_dropped:
-        return merged
-    turns = _turns_gap(encoder, conversation, before, asked, least, policy)
-    at = turns.at if turns.at < words.end else turns.at + words.instead
-    return _laid(before, merged, turns._replace(at=at))
+
+    def __init__(self, encoder: Encoder, policy: Policy) -> None:
+        self.encoder, self.policy = encoder, policy
+
+    def tokens(
+        self, conversation: Conversation, trained: np.ndarray, *, cut: bool = False
+    ) -> list[Token]:
+        """The tokens of a conversation.
+
+        Args:
+            conversation: what is encoded.
+            trained: whether the token is learned, (L,) bool; empty: none is.
+            cut: whether all of it is left out.
+        """
+        found = surfaces(self.encoder, conversation)
+        flags = trained.tolist() or [False] * len(found)
+        return [Token(*one, flag, cut) for one, flag in zip(found, flags, strict=True)]
+
+    def beside(self, conversation: Conversation, whole: np.ndarray, fitted: Fitted) -> list[Token]:
+        """The tokens that are kept, with those that are cut where they were.
+
+        Args:
+            conversation: what the row says.
+            whole: trained flags of its tokens before anything is cut, (L,) bool.
+            fitted: what `fit` has made of it.
+        """
+        before = self.tokens(conversation, whole, cut=True)
+        if fitted.encoded is None or fitted.conversation is None:
+            return before
+        kept = self.tokens(fitted.conversation, fitted.encoded.trained)
+        if fitted.conversation is conversation:
+            return kept
+        if not fitted.question_cut:
+            dropped = fitted.num_dropped
+            return _laid(before, kept, self._turns_gap(conversation, before, kept, dropped))
+        least = self._with_turns_of(conversation, fitted.conversation)
+        asked = self.tokens(least, _NONE, cut=True) if fitted.num_dropped else before
+        words = self._words_gap(asked, kept, least.messages[0].content)
+        merged = _laid(asked, kept, words)
+        if not fitted.num_dropped:
+            return merged
+        turns = self._turns_gap(conversation, before, asked, fitted.num_dropped)
+        at = turns.at if turns.at < words.end else turns.at + words.instead
+        return _laid(before, merged, turns._replace(at=at))
+
+    def _with_turns_of(self, whole: Conversation, kept: Conversation) -> Conversation:
+        """The turns that are kept, with all their words."""
+        count = len(kept.messages)
+        ends = self.policy == "keep_end"
+        messages = whole.messages[-count:] if ends else whole.messages[:count]
+        return whole._replace(messages=messages)
+
+    def _turns_gap(
+        self, conversation: Conversation, before: list[Token], kept: list[Token], num_dropped: int
+    ) -> Gap:
+        """Where the turns stood that are left out."""
+        near = None
+        if self.policy == "keep_end":  # it ends where a conversation of these turns alone ends
+            dropped = conversation._replace(messages=conversation.messages[:num_dropped])
+            try:
+                ids = np.array(_ids(surfaces(self.encoder, dropped)))
+            except TemplateError:
+                ids = np.zeros(0, np.int64)
+            near = _common(ids, np.array(_ids(before))) - (len(before) - len(kept))
+        return gap(_ids(before), _ids(kept), near)
+
+    def _words_gap(self, longer: list[Token], kept: list[Token], question: str) -> Gap:
+        """Where the words of a question stood that are left out."""
+        first, end = _words(longer, question)
+        near = first if self.policy == "keep_end" else end - (len(longer) - len(kept))
+        return gap(_ids(longer), _ids(kept), near)
 
 
 def gap(longer: Sequence[int], shorter: Sequence[int], near: int | None = None) -> Gap:
@@ -139,41 +167,6 @@ def _laid(longer: list[Token], shorter: list[Token], missing: Gap) -> list[Token
         *longer[missing.start : missing.end],
         *shorter[missing.at :],
     ]
-
-
-def _with_turns_of(whole: Conversation, kept: Conversation, policy: Policy) -> Conversation:
-    """The turns that are kept, with all their words."""
-    count = len(kept.messages)
-    messages = whole.messages[-count:] if policy == "keep_end" else whole.messages[:count]
-    return whole._replace(messages=messages)
-
-
-def _turns_gap(
-    encoder: Encoder,
-    conversation: Conversation,
-    before: list[Token],
-    kept: list[Token],
-    least: Conversation,
-    policy: Policy,
-) -> Gap:
-    """Where the turns stood that are left out: those of `keep_end` begin what follows them."""
-    near = None
-    if policy == "keep_end":
-        number = len(conversation.messages) - len(least.messages)
-        dropped = conversation._replace(messages=conversation.messages[:number])
-        try:
-            ids = np.array(_ids(surfaces(encoder, dropped)))
-        except TemplateError:
-            ids = np.zeros(0, np.int64)
-        near = _common(ids, np.array(_ids(before))) - (len(before) - len(kept))
-    return gap(_ids(before), _ids(kept), near)
-
-
-def _words_gap(longer: list[Token], kept: list[Token], question: str, policy: Policy) -> Gap:
-    """Where the words of a question stood that are left out."""
-    first, end = _words(longer, question)
-    near = first if policy == "keep_end" else end - (len(longer) - len(kept))
-    return gap(_ids(longer), _ids(kept), near)
 
 
 def _words(found: Sequence[Token], words: str) -> tuple[int, int]:

@@ -52,14 +52,20 @@ def wording(run: Run, report: Report) -> Wording:
     return Wording(words.tokenizer, words.renderer, checked)
 
 
-def read(run: Run, report: Report) -> Reading:
+def read(run: Run, report: Report, *, whole: bool = False) -> Reading:
     """The examples of a run and what became of every row.
 
+    Args:
+        run: what was asked.
+        report: what the user sees meanwhile.
+        whole: read on where rows stop the run; `Reading.data.refusal` says whether they do.
+
     Raises:
-        Error: whatever is missing or wrong; rows that stop the run.
+        Error: whatever is missing or wrong; rows that stop the run, unless `whole`.
     """
     found = wording(run, report)
-    return Reading(found, material.examples(run, found.renderer, found.tokenizer, report))
+    data = material.examples(run, found.renderer, found.tokenizer, report, whole=whole)
+    return Reading(found, data)
 
 
 def day(run: Run) -> datetime.date | None:

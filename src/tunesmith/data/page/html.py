@@ -16,35 +16,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tunesmith.data.invisible import CHARACTERS, JOINERS, visible
-from tunesmith.data.show import Showing, Shown
+from tunesmith.data.show import Showing, Shown, Text
 from tunesmith.data.uncut import Token
+from tunesmith.data.visible import hidden, visible
 
 _UNSAFE = re.compile("[<>&\u007f-\u009f\u2028\u2029\ud800-\udfff]")
 _MARK = '<meta name="generator" content="tunesmith data show">'
 
 
-def page(found: Showing, facts: Mapping[str, str]) -> str:
+def page(found: Showing, title: str, facts: Mapping[str, str]) -> str:
     """The page.
 
     Args:
         found: the rows.
-        facts: of the run, `run` among them; they stand above the rows.
+        title: what the page is called.
+        facts: of the run; they stand above the rows.
     """
     script, style = _part("page.js"), _part("page.css")
-    data = {
-        "rows": [_row(row) for row in found.rows],
-        "invisible": CHARACTERS,
-        "joiners": JOINERS,
-    }
+    data = {"rows": [_row(row) for row in found.rows]}
     said = (f"<dt>{_escaped(key)}</dt><dd>{_escaped(value)}</dd>" for key, value in facts.items())
-    told = [*found.chosen, *found.notes]
     values = {
-        "title": _escaped(f"{facts['run']}: rows as they are learned"),
+        "title": _escaped(title),
         "facts": "".join(f"<div>{fact}</div>" for fact in said),
-        "notes": "".join(f"<li>{_escaped(line)}</li>" for line in told),
-        "notes_title": "Which rows these are" + (", and notes on them" if found.notes else ""),
-        "notes_open": " open" if len(told) == 1 else "",
+        "chosen": "".join(f"<p>{_escaped(line)}</p>" for line in found.chosen),
+        "notes": "".join(f"<li>{_escaped(line)}</li>" for line in found.notes),
+        "num_notes": "1 note" if len(found.notes) == 1 else f"{len(found.notes)} notes",
+        "no_notes": "" if found.notes else " hidden",
         "script": script,
         "style": style,
         "script_hash": _hash(script),
@@ -65,23 +62,28 @@ def is_ours(path: Path) -> bool:
 
 def _row(row: Shown) -> dict[str, Any]:
     skip = row.skip.as_dict() if row.skip else None
+    if skip:
+        skip = {key: visible(str(value)) for key, value in skip.items() if value is not None}
     return {
-        "file": row.origin.file,
+        "file": visible(row.origin.file),
         "line": row.origin.line,
         "row": row.origin.row,
-        "dataset": row.origin.dataset,
+        "dataset": visible(row.origin.dataset),
         "held_out": row.held_out,
         "skip": skip,
-        "raw": row.raw,
-        "texts": [
-            {
-                "tokens": [token.text for token in text.tokens],
-                "ids": [token.id for token in text.tokens],
-                "classes": "".join(map(_letter, text.tokens)),
-                "notes": text.notes,
-            }
-            for text in row.texts
-        ],
+        "raw": visible(row.raw),
+        "texts": [_text(text) for text in row.texts],
+    }
+
+
+def _text(text: Text) -> dict[str, Any]:
+    whole = "".join(token.text for token in text.tokens)
+    return {
+        "tokens": [token.text for token in text.tokens],
+        "ids": [token.id for token in text.tokens],
+        "classes": "".join(map(_letter, text.tokens)),
+        "hidden": [len(whole[:at].encode("utf-16-le")) // 2 for at in hidden(whole)],
+        "notes": text.notes,
     }
 
 

@@ -8,8 +8,6 @@
   const KINDS = { c: "control", x: "context", t: "trained", s: "trained" };
   const TAGS = { control: "code", context: "span", trained: "mark", cut: "del" };
   const ORDER = ["control", "context", "trained", "cut"];
-  const HIDES = new RegExp(`[${data.invisible}\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f]`, "u");
-  const JOINERS = new Set(data.joiners);
   const $ = (id) => document.getElementById(id);
   const feed = $("rows");
   const number = new Intl.NumberFormat("en");
@@ -32,6 +30,7 @@
 
   const textOf = (text) => {
     if (text.whole === undefined) {
+      text.odd = new Set(text.hidden);
       text.whole = text.tokens.join("");
       let at = 0;
       text.starts = text.tokens.map((piece) => (at += piece.length) - piece.length);
@@ -51,24 +50,27 @@
 
   // ---- one row
 
-  const visible = (text) => {
-    // as `data/invisible.py`: what is not seen, and what moves what stands around it
+  // a token's text in parts; what nobody would see stands alone in a list
+  const visible = (text, i) => {
+    const piece = text.tokens[i];
+    const start = text.starts[i];
+    if (!text.odd.size) return [piece];
     const parts = [];
     let plain = "";
-    const characters = Array.from(text);
-    characters.forEach((character, i) => {
-      const joins = JOINERS.has(character) && characters[i - 1] > "\x7f" && characters[i + 1] > "\x7f";
-      if (HIDES.test(character) && !joins) {
+    let at = start;
+    for (const character of piece) {
+      if (text.odd.has(at)) {
         if (plain) parts.push(plain);
         plain = "";
         parts.push([character]);
       } else plain += character;
-    });
+      at += character.length;
+    }
     if (plain) parts.push(plain);
     return parts;
   };
-  const put = (element, text) => {
-    for (const part of visible(text)) {
+  const put = (element, parts) => {
+    for (const part of parts) {
       if (typeof part === "string") {
         part.split(/(\n)/).forEach((piece) => {
           if (piece === "\n") {
@@ -83,9 +85,10 @@
     }
     return element;
   };
-  const quoted = (text) => {
-    const short = text.length > 80 ? `${text.slice(0, 80)}…` : text;
-    return visible(short).map((p) => (typeof p === "string" ? p.replaceAll("\n", "↵").replaceAll(" ", "␣") : `⟨${code(p[0])}⟩`)).join("");
+  const quoted = (text, i) => {
+    const spelled = (part) =>
+      typeof part === "string" ? part.replaceAll("\n", "↵").replaceAll("\t", "⇥").replaceAll(" ", "␣") : `⟨${code(part[0])}⟩`;
+    return visible(text, i).map(spelled).join("").slice(0, 200);
   };
 
   const hits = (text) => {
@@ -107,6 +110,7 @@
 
   const drawText = (row, which) => {
     const text = row.texts[which];
+    textOf(text);
     const box = make("div", "text");
     box.dataset.text = which;
     box.dir = "auto";
@@ -122,7 +126,7 @@
       const own = letter === "s" ? " own" : "";
       const span = make("span", `tok${own}${marked.has(i) ? " hit" : ""}`);
       span.dataset.i = i;
-      if (piece) put(span, piece);
+      if (piece) put(span, visible(text, i));
       else span.append(make("span", "part", "·"));
       run.append(span);
     });
@@ -139,10 +143,10 @@
         const told = `text ${which + 1} of ${row.texts.length}: ${counts(text.counts)}`;
         row.body.append(make("p", "which", told));
       }
-      for (const note of text.notes) row.body.append(put(make("p", "note"), note));
+      for (const note of text.notes) row.body.append(make("p", "note", note));
       row.body.append(drawText(row, which));
     });
-    if (row.raw) row.body.append(put(make("pre", "text raw"), row.raw));
+    if (row.raw) row.body.append(make("pre", "text raw", row.raw));
   };
   const wipe = (row) => {
     if (!row.drawn || row.index === here) return;
@@ -166,7 +170,7 @@
     const list = note.appendChild(make("dl"));
     for (const [key, value] of [["where", skip.place], ["got", skip.got], ["need", skip.need], ["try", skip.hint]]) {
       if (!value) continue;
-      list.append(make("dt", "", key), put(make("dd"), String(value)));
+      list.append(make("dt", "", key), make("dd", "", value));
     }
     return note;
   };
@@ -181,10 +185,10 @@
     const link = title.appendChild(make("a"));
     link.href = `#row-${index + 1}`;
     link.title = row.file;
-    put(link, `${row.file.split(/[\\/]/).pop()}:${row.line}`);
+    link.textContent = `${row.file.split(/[\\/]/).pop()}:${row.line}`;
     const more = [`row ${number.format(row.row)}`, row.dataset];
     if (row.held_out) more.push("held out");
-    head.append(put(make("span", "quiet"), more.join(" · ")));
+    head.append(make("span", "quiet", more.join(" · ")));
     if (row.texts.length) head.append(make("span", "counts", counts(row.counts)));
     const shares = article.appendChild(make("div", "shares"));
     shares.setAttribute("aria-hidden", "true");
@@ -306,7 +310,7 @@
     const own = letter.toLowerCase() === "c" || letter.toLowerCase() === "s";
     const kind = kindOf(letter);
     const would = kind === "cut" && KINDS[letter.toLowerCase()] === "trained" ? ", would be trained" : "";
-    const whole = text.tokens[i] ? quoted(text.tokens[i]) : "more bytes of the character before";
+    const whole = text.tokens[i] ? quoted(text, i) : "more bytes of the character before";
     return {
       name: whole,
       told: `id ${text.ids[i]} · ${kind === "cut" ? "no position" : `position ${position}`} · ${kind}${would}${own && kind !== "control" ? " · written by the template" : ""}`,
