@@ -71,6 +71,8 @@ def _head(row: Shown) -> str:
 
 def _counts(text: Text, number: int, of: int) -> str:
     which = f"text {number} of {of}: " if of > 1 else ""
+    if not text.num_kept:
+        return f"{which}{text.count('cut'):,} tokens, all cut"
     cut = f", {text.count('cut'):,} cut" if text.count("cut") else ""
     count = "1 token" if text.num_kept == 1 else f"{text.num_kept:,} tokens"
     return f"{which}{count}, {text.count('trained'):,} trained{cut}"

@@ -162,6 +162,7 @@
   const counts = (of) => {
     const cut = of.cut ? ` · ${number.format(of.cut)} cut` : "";
     const kept = of.control + of.context + of.trained;
+    if (!kept) return `${plural(of.cut, "token")}, all cut`;
     return `${plural(kept, "token")} · ${number.format(of.trained)} trained${cut}`;
   };
   const skipNote = (skip) => {
@@ -192,6 +193,7 @@
     if (row.texts.length) head.append(make("span", "counts", counts(row.counts)));
     const shares = article.appendChild(make("div", "shares"));
     shares.setAttribute("aria-hidden", "true");
+    shares.hidden = !row.texts.length;
     for (const kind of ORDER) {
       if (!row.counts[kind]) continue;
       const share = shares.appendChild(make("i", kind));
@@ -398,18 +400,22 @@
   const help = () => ($("help").open ? $("help").close() : $("help").showModal());
   $("help-button").addEventListener("click", help);
   $("help").addEventListener("click", (event) => event.target === $("help") && $("help").close());
-  $("which").addEventListener("change", filter);
+  const refilter = () => {
+    filter();
+    if (feed.getBoundingClientRect().top < 0) window.scrollTo(0, 0);
+  };
+  $("which").addEventListener("change", refilter);
   $("clear").addEventListener("click", () => {
     $("search").value = query = "";
     $("which").value = "all";
-    filter();
+    refilter();
     $("search").focus();
   });
   let waiting = 0;
   const search = () => {
     clearTimeout(waiting);
     query = $("search").value.trim().toLowerCase();
-    filter();
+    refilter();
   };
   $("search").addEventListener("input", () => {
     clearTimeout(waiting);
@@ -440,7 +446,7 @@
     "/": () => $("search").select() || $("search").focus(),
     f: () => {
       $("which").selectedIndex = ($("which").selectedIndex + 1) % $("which").options.length;
-      filter();
+      refilter();
     },
     1: () => fold("control"),
     2: () => fold("context"),
