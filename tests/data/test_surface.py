@@ -69,7 +69,7 @@ def test_the_template_is_told_from_the_speakers():
     found = surfaces(encoder, Conversation((Message("user", "ask"), Message("assistant", "say"))))
     words = "".join(one.text for one in found if not one.control)
     assert words == "asksay"
-    assert [one.text for one in found if one.control][0] == "<|im_start|>"
+    assert next(one.text for one in found if one.control) == "<|im_start|>"
 
 
 def test_a_control_token_in_words_is_words():

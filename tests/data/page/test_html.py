@@ -298,7 +298,9 @@ def test_in_a_browser_rows_and_classes_are_filtered(page, tmp_path):
     pressed = "return document.querySelector('[data-class=control]').getAttribute('aria-pressed')"
     assert page.js(pressed) == "false"
     until(
-        page, "return getComputedStyle(document.querySelector('#row-1 .control')).fontSize", "0px"
+        page,
+        "return getComputedStyle(document.querySelector('#row-1 .run.control')).fontSize",
+        "0px",
     )
     page.press("1")
     assert page.js(pressed) == "true"
