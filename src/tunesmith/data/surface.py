@@ -10,7 +10,7 @@ from bisect import bisect_right
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-from tunesmith.data.codec import AsRead
+from tunesmith.data.frame import AsRead
 from tunesmith.data.tokenize import Encoder
 from tunesmith.types import Conversation
 
