@@ -49,6 +49,12 @@ _HANGUL = re.compile("[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]")
 
 def invisible(text: str) -> Iterator[str]:
     """The characters of a text that nobody sees and that nothing around them needs, in order."""
+    for at in places(text):
+        yield text[at]
+
+
+def places(text: str) -> Iterator[int]:
+    """Where those characters stand, ascending."""
     if text.isascii() and text.replace("\n", "").isprintable():
         return
     flags = _FLAG.finditer(text) if _BLACK_FLAG in text else ()
@@ -63,7 +69,7 @@ def invisible(text: str) -> Iterator[str]:
         else:
             needed = at in flagged or _needed(text, at)
         if not needed:
-            yield found[0]
+            yield at
 
 
 def name(character: str) -> str:
