@@ -214,6 +214,13 @@ def test_nobodys_files_are_written_over(tmp_path, there):
     assert "mine" in (output / "mine" if there == "full" else output).read_text()
 
 
+def test_a_folder_of_rows_gets_no_folder_of_ours(tmp_path):
+    put(tmp_path / "in" / "a.json", ROWS)
+    with pytest.raises(OutputError, match="outside of the dataset"):
+        clean(read([str(tmp_path / "in")], tmp_path), tmp_path / "in" / "out")
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["a.json"]
+
+
 def test_what_fails_on_the_way_leaves_nothing(tmp_path, monkeypatch):
     put(tmp_path / "a.json", ROWS)
     output = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""`tunesmith data check | clean | …`: what a run's rows are, and which of them cannot be used."""
+"""`tunesmith data check | show | clean`: what the rows of a run are, and which cannot be used."""
 
 from __future__ import annotations
 

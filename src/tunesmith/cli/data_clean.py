@@ -20,7 +20,9 @@ _OF_THE_DATA = ("dataset_dir=", "on_bad_row=")
 
 def options(parser: argparse._ActionsContainer) -> None:
     """Where the files go."""
-    parser.add_argument("--output", type=Path, metavar="DIR", help="a new directory, or an empty")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="a new directory, or an empty one"
+    )
 
 
 def show(arguments: argparse.Namespace) -> int:

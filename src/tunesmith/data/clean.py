@@ -79,6 +79,7 @@ def clean(
     if data.refusal and not (isinstance(data.refusal, BadRows) and left):
         raise data.refusal
     entries = [entry for entry, _ in data.entries]
+    _refuse_within(output, entries)
     ledger, facts = data.ledger, {"read": data.ledger.num_read}
     with store.publish(output, facts=facts) as folder:
         with (folder / REJECTED).open("w", encoding="utf8", newline="") as rejected:
@@ -108,6 +109,14 @@ def refuse_full(output: Path) -> None:
     if os.path.lexists(output) and not (folder and not os.listdir(output)):
         found = "a directory with something in it" if folder else "a file"
         raise OutputError(str(output), got=found, need="a new directory, or an empty one")
+
+
+def _refuse_within(output: Path, entries: Sequence[Entry]) -> None:
+    """A folder of rows with another in it is refused as a dataset; ours would spoil it."""
+    for path in (path for entry in entries for path in entry.paths):
+        if os.path.isdir(path) and output.resolve().is_relative_to(path.resolve()):
+            need = f"a directory outside of the dataset {path}"
+            raise OutputError(str(output), got="a directory in a folder of rows", need=need)
 
 
 class _Sorter:
