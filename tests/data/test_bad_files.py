@@ -249,6 +249,20 @@ def test_what_is_no_file_is_one_error_and_is_not_waited_for(tmp_path, kept, name
 
 
 CHAT = rows.GOOD["openai"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_registry_that_is_no_file_is_one_error_and_is_not_waited_for(tmp_path, kept, name):
+    maker, words = ODD[name]
+    maker(tmp_path / "dataset_info.json")
+    with in_time():
+        error = refused(tmp_path)
+    assert error.where == str(tmp_path / "dataset_info.json")
+    words = "Is a directory" if maker is Path.mkdir else words
+    assert re.search(words, str(error))
+    assert kept() == []
+
+
 FOLDERS = {  # files of a folder: (name -> content, place within it, words of the error)
     "empty": ({}, "", "without data files"),
     "other files": ({"README.md": "#", "a.png": "x"}, "", "it has README.md, a.png"),
