@@ -151,7 +151,7 @@ def test_a_bad_file_is_refused_whole(tmp_path, kept, name):
     assert error.where == f"{tmp_path / name}{place}"
     assert words in str(error)
     assert kept() == []
-    assert str(tmp_path / name) in refused(tmp_path, on_bad_row="skip").where
+    assert refused(tmp_path, on_bad_row="skip").where == error.where
 
 
 @pytest.mark.parametrize("name", texts.SOUND)
