@@ -16,6 +16,7 @@ from tunesmith.config.kinds import (
     Section,
     Share,
     Text,
+    Weights,
     Whole,
 )
 
@@ -32,6 +33,9 @@ class Dataset(Section):
     dataset_dir: Folder = Path("data")
     """Directory that holds `dataset_info.json` and the files it names. Paths and entries in
     `dataset` begin at the current directory instead."""
+    media_dir: Folder | None = None
+    """Directory that paths of pictures, videos and sounds in the rows begin at. Not set: that of
+    `dataset_info.json`; of a data set given as a path or an entry, that of its file."""
     template: Text | None = None
     """Chat template by name, or the path of a `.yaml` or `.jinja` file. Not set: the model's own
     Jinja template."""
@@ -43,7 +47,22 @@ class Dataset(Section):
     max_samples: Count | None = None
     """Use at most this many rows of each data set (for trials). Not set: all."""
     val_size: Share = 0.0
-    """Rows of `dataset` held out for evaluation: a share below 1, or a number of rows."""
+    """Rows of `dataset` held out for evaluation: a share below 1, or a number of rows. Which ones
+    is drawn with `seed`."""
+    mix_strategy: Literal["concat", "interleave_under", "interleave_over", "interleave_once"] = (
+        "concat"
+    )
+    """How several data sets of `dataset` become one. `concat`: every row once. Interleaved, they
+    take turns (or as `interleave_probs` says) until one has given its last row
+    (`interleave_under`, which leaves rows out), until each has (`interleave_over`, which repeats
+    rows), or each row has come once (`interleave_once`). Held-out rows are set aside before."""
+    interleave_probs: Weights = ()
+    """Chance of each data set of `dataset` to give the next row. Not set: they take turns."""
+    streaming: Flag = False
+    """Written by run files of the field, with `max_steps`. Accepted, not needed: rows are prepared
+    in flat memory, kept and counted, so that steps and epochs are exact."""
+    buffer_size: Count = 16384
+    """Rows that `streaming` shuffles among. Accepted, not needed: all rows of an epoch are."""
     overwrite_cache: Flag = False
     """Prepare the data anew, though the same files, template and options were prepared before."""
     preprocessing_num_workers: Count | None = None

@@ -10,16 +10,19 @@ import math
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
 import tokenizers
 
+from tunesmith.data import tokenize
 from tunesmith.data.fit import Encode, Fitted, Policy, fit
 from tunesmith.data.ledger import OVER_CUTOFF, Ledger, RowError, Skip, counted
 from tunesmith.data.tokenize import Encoded
 from tunesmith.errors import Error, TemplateError
-from tunesmith.types import Conversation, Example, Origin
+from tunesmith.templates import Renderer
+from tunesmith.types import Conversation, Example, Origin, Tokenizer
 
 _KEPT_SHARE = 0.99
 
@@ -49,6 +52,30 @@ class Fitting(NamedTuple):
     """Whether `encode` keeps the strings of control tokens in a row's words apart."""
 
 
+def fitting(
+    renderer: Renderer,
+    tokenizer: Tokenizer,
+    *,
+    cutoff_len: int,
+    truncation: Policy = "keep_end",
+    train_on_prompt: bool = False,
+    mask_history: bool = False,
+    split_special_tokens: bool = True,
+) -> Fitting:
+    """How the rows of a run become examples; the keys are those of `prepare`."""
+    flags = {"train_on_prompt": train_on_prompt, "mask_history": mask_history}
+    encoder = tokenize.encoder(renderer, tokenizer, split_special_tokens=split_special_tokens)
+    return Fitting(
+        stream=partial(encoder.stream, **flags),
+        encode=partial(encoder.encode, **flags),
+        apart=partial(tokenize.apart, renderer=renderer, **flags),
+        backend=tokenizer.backend,
+        cutoff_len=cutoff_len,
+        truncation=truncation,
+        split_special_tokens=split_special_tokens,
+    )
+
+
 class Maker:
     """Makes examples and remembers what was cut on the way."""
 
@@ -57,9 +84,9 @@ class Maker:
         self.needed = array("q")  # per row, the smallest cutoff that keeps its answer
         self.num_shortened = 0
         self.num_questions_cut = 0
-        self.num_control_words = 0
         self.num_thinking = self.num_own_tokens = 0
         self.num_apart = self.num_texts = 0
+        self._control_words = False  # of the row that is being made
 
     def examples(self, said: Iterable[Said]) -> Iterator[tuple[Said, list[Example]]]:
         """The rows that can be used, in order, each with its examples; others are in the ledger.
@@ -79,7 +106,7 @@ class Maker:
             one, parts = waiting.popleft()
             found = [first, *islice(encoded, len(parts) - 1)]
             mine = [one._replace(conversation=part) for part in parts]
-            own_tokens = self.num_own_tokens
+            own_tokens, self._control_words = self.num_own_tokens, False
             try:
                 examples = [self._example(*part) for part in zip(mine, found, strict=True)]
             except RowError as error:
@@ -87,6 +114,8 @@ class Maker:
                 self.num_own_tokens = own_tokens
                 continue
             self.ledger.use(one.origin.file)
+            if self._control_words:
+                self.ledger.find("control_tokens", one.origin)
             self.num_thinking += self.num_own_tokens > own_tokens
             self.num_apart += len(examples) > 1
             self.num_texts += len(examples) * (len(examples) > 1)
@@ -107,7 +136,7 @@ class Maker:
             raise RowError.of(reason, "length", got=f"{fitted.needed} tokens", need=need)
         self.num_shortened += fitted.num_dropped > 0
         self.num_questions_cut += fitted.question_cut
-        self.num_control_words += "special_text" in fitted.encoded.notes
+        self._control_words |= "special_text" in fitted.encoded.notes
         ids, trained = fitted.encoded.ids, fitted.encoded.trained
         if not trained[1:].any():
             need = "an answer with at least one token to learn"
@@ -140,11 +169,11 @@ class Maker:
             which = "start" if keeps_end else "end"
             count = self.num_questions_cut
             yield f"cutoff_len {cutoff_len}: {counted(count)} lost the {which} of a question"
-        if self.num_control_words:
-            what = "rows hold control tokens in their text (split_special_tokens: false)"
+        if found := self.ledger.findings.get("control_tokens"):
+            what = "with control tokens in their text (split_special_tokens: false)"
             if self.how.split_special_tokens:
-                what = "rows have the text of a control token among their words; it stays text"
-            yield f"{self.num_control_words:,} {what}"
+                what = "with the text of a control token among their words; it stays text"
+            yield f"{counted(found.count)} {what} (first: {found.first[0]})"
         if self.num_thinking:
             what = "of the tokenizer's thinking or tool-call tokens; each stays one token"
             count = f"{self.num_own_tokens:,} {what}"

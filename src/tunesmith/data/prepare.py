@@ -7,16 +7,17 @@ the files, the template, the tokenizer and the arguments.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tunesmith.data import cache, registry, tokenize
-from tunesmith.data.examples import Fitting, Maker
+from tunesmith.data import cache, mix, purpose, registry
+from tunesmith.data.examples import Maker, fitting
 from tunesmith.data.fetch import NO_ACCESS, Access, fetch
 from tunesmith.data.fit import Policy
-from tunesmith.data.ledger import Ledger
+from tunesmith.data.invisible import Invisible
+from tunesmith.data.ledger import Ledger, counted
+from tunesmith.data.mix import Mixing, Part
 from tunesmith.data.reader import Reader, Unasked
 from tunesmith.data.rows import files
 from tunesmith.data.split import Copies, copies, fingerprint, split
@@ -45,6 +46,12 @@ class Prepared(NamedTuple):
     """Held-out examples that are training examples too."""
     tools: bool = False
     """Whether a row has tools or calls them."""
+    entries: tuple[tuple[registry.Entry, bool], ...] = ()
+    """What was read, fetched where it was elsewhere, and whether its rows are held out."""
+    refusal: DataError | None = None
+    """Why a run with these rows stops; only of a `whole` reading."""
+    mix: tuple[Part, ...] = ()
+    """What an epoch takes of each training dataset."""
 
 
 def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that matters here
@@ -58,10 +65,13 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     max_samples: int | None = None,
     val_size: float = 0,
     seed: int = 42,
+    mix_strategy: str = mix.CONCAT,
+    interleave_probs: Sequence[float] = (),
     train_on_prompt: bool = False,
     mask_history: bool = False,
     split_special_tokens: bool = True,
     on_bad_row: str = "error",
+    whole: bool = False,
     truncation: Policy = "keep_end",
     overwrite_cache: bool = False,
     where: Callable[[str], str] = str,
@@ -71,7 +81,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     """Read the datasets of a run and make its examples, or find them made before.
 
     Args:
-        dataset: names, paths or entries (see `registry`); their rows follow one another.
+        dataset: names, paths or entries (see `registry`).
         eval_dataset: held-out datasets; excludes `val_size`.
         dataset_dir: where `dataset_info.json` stands.
         renderer: the chat template.
@@ -79,11 +89,15 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         cutoff_len: the most tokens of an example.
         max_samples: the first rows of each dataset, `None`: all.
         val_size: share of the rows (below 1) or their number (from 1) that is held out.
-        seed: decides which rows are held out.
+        seed: decides which rows are held out, sampled and drawn.
+        mix_strategy: how the training rows of the datasets follow one another; see `mix`.
+        interleave_probs: shares of the datasets in the mix; empty: they take turns.
         train_on_prompt: learn the questions too.
         mask_history: learn the last answer only.
         split_special_tokens: the strings of control tokens in a row's words stay words.
         on_bad_row: `error` or `skip`.
+        whole: read all rows whatever is wrong with some: `Prepared.refusal` says what is raised
+            otherwise.
         truncation: what happens to a row over the cutoff; see `fit.fit`.
         overwrite_cache: make them again though they are there.
         where: the place of a key of the run, for errors about what stands in it.
@@ -92,16 +106,12 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
 
     Raises:
         DataError: a file, an entry of the registry or rows that cannot be used.
+        UnfitError: a dataset that is not for this stage (see `purpose`).
         ConfigError: `val_size` with `eval_dataset`, or out of range.
         StoreError: the cache cannot be written.
     """
     held = _held_out_size(val_size, eval_dataset)
-    asked = {"dataset": dataset, "eval_dataset": eval_dataset}
-    entries = [
-        (fetch(entry, access), key == "eval_dataset")
-        for key, items in asked.items()
-        for entry in registry.load(dataset_dir, items, where(key))
-    ]
+    entries = entered(dataset, eval_dataset, dataset_dir=dataset_dir, where=where, access=access)
     options = {
         "cutoff_len": cutoff_len,
         "max_samples": max_samples,
@@ -112,48 +122,85 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         "seed": seed if any(entry.num_samples for entry, _ in entries) else None,
     }
     source = _source([entry for entry, _ in entries])
-    flags = {"train_on_prompt": train_on_prompt, "mask_history": mask_history}
-    encoder = tokenize.encoder(renderer, tokenizer, split_special_tokens=split_special_tokens)
-    how = Fitting(
-        stream=partial(encoder.stream, **flags),
-        encode=partial(encoder.encode, **flags),
-        apart=partial(tokenize.apart, renderer=renderer, **flags),
-        backend=tokenizer.backend,
+    as_examples = fitting(
+        renderer,
+        tokenizer,
         cutoff_len=cutoff_len,
         truncation=truncation,
+        train_on_prompt=train_on_prompt,
+        mask_history=mask_history,
         split_special_tokens=split_special_tokens,
     )
 
     def fill(writer: Writer, ledger: Ledger) -> None:
-        stop = on_bad_row != "skip"
+        stop = on_bad_row != "skip" and not whole
         reader = Reader(ledger, renderer, max_samples=max_samples, seed=seed, stop=stop)
         unasked = Unasked(renderer, mask_history=mask_history)
         thoughts = Thoughts(renderer)
-        said = unasked.counting(thoughts.in_marks(reader.said(entries)))
-        rows = Maker(how, ledger).examples(said)
+        unseen = Invisible(ledger)
+        said = unasked.counting(thoughts.in_marks(unseen.counting(reader.said(entries))))
+        rows = Maker(as_examples, ledger).examples(said)
         for done, (one, made) in enumerate(rows, start=1):
             writer.add(made, held_out=one.held_out)
             if progress is not None and done % _TOLD_EVERY == 0:
                 progress(done)
         if train_on_prompt:
             ledger.notes += reader.learned_all_the_same()
-        ledger.notes += [*thoughts.notes(), *unasked.notes()]
-        ledger.stop_on_bad_rows(on_bad_row)
+        ledger.notes += [*thoughts.notes(), *unasked.notes(), *unseen.notes()]
+        ledger.stop_on_bad_rows("error" if stop else "skip")
         ledger.close()
-        if _source([entry for entry, _ in entries]) != source:
-            files = ", ".join(ledger.files)
-            raise DataError(files, got="other bytes than before", need="files that nobody changes")
+        refuse_changed([entry for entry, _ in entries], source)
 
     key = cache.key(entries, source, renderer, tokenizer, options=options)
     examples, ledger = cache.kept(key, fill, again=overwrite_cache)
-    ledger.stop_on_bad_rows(on_bad_row)
     on_side = examples.records("held_out")
-    train, held_out = examples.choose(~on_side), examples.choose(on_side)
-    if not len(train) or (eval_dataset and not len(held_out)):
-        raise _nothing_left(ledger)
-    if held:
-        train, held_out = split(train, held, seed)
-    return _prepared(train, held_out, ledger, source=source)
+    usable, held_out = examples.choose(~on_side), examples.choose(on_side)
+    refusal = _refusal(ledger, on_bad_row, (usable, held_out) if eval_dataset else (usable,))
+    if refusal and not whole:
+        raise refusal
+    how = Mixing(mix.CONCAT if refusal else mix_strategy, tuple(interleave_probs), seed)
+    names = [entry.name for entry, of_evaluation in entries if not of_evaluation]
+    sides = _sides(usable, held_out, names, ledger, val_size=held, how=how, where=where)
+    prepared = _prepared(*sides[:2], ledger, source=source)
+    return prepared._replace(entries=tuple(entries), refusal=refusal, mix=sides[2])
+
+
+def _sides(
+    usable: Examples,
+    held_out: Examples,
+    datasets: Sequence[str],
+    ledger: Ledger,
+    *,
+    val_size: float,
+    how: Mixing,
+    where: Callable[[str], str],
+) -> tuple[Examples, Examples, tuple[Part, ...]]:
+    """What an epoch learns from, what is held out, and what is taken of each dataset."""
+    if not len(usable):
+        return usable, held_out, ()
+    train = usable
+    if val_size:
+        train, held_out = split(usable, val_size, how.seed)
+    train, parts = mix.mixed(train, usable, datasets, how, wanted=ledger.wanted, where=where)
+    ledger.notes += mix.told(parts, how)
+    return train, held_out, parts
+
+
+def entered(
+    dataset: Sequence[registry.Item],
+    eval_dataset: Sequence[registry.Item],
+    *,
+    dataset_dir: Path,
+    where: Callable[[str], str] = str,
+    access: Access = NO_ACCESS,
+) -> list[tuple[registry.Entry, bool]]:
+    """The datasets of a run, here, and whether their rows are held out; as in `prepare`."""
+    asked = {"dataset": dataset, "eval_dataset": eval_dataset}
+    return [
+        (fetch(entry, access), key == "eval_dataset")
+        for key, items in asked.items()
+        for entry in purpose.of_answers(registry.load(dataset_dir, items, where(key)))
+    ]
 
 
 def _held_out_size(val_size: float, eval_dataset: Sequence[registry.Item]) -> float:
@@ -177,27 +224,50 @@ def _source(entries: Sequence[registry.Entry]) -> str:
     return whole.hexdigest()
 
 
+def refuse_changed(entries: Sequence[registry.Entry], source: str) -> None:
+    """Nothing is made of files that somebody writes to meanwhile.
+
+    Args:
+        entries: what has been read.
+        source: hash of their files before that.
+
+    Raises:
+        DataError: they are other files now.
+    """
+    if _source(entries) != source:
+        names = ", ".join(str(path) for entry in entries for path in entry.paths)
+        raise DataError(names, got="other bytes than before", need="files that nobody changes")
+
+
 def _prepared(train: Examples, held_out: Examples, ledger: Ledger, *, source: str) -> Prepared:
-    twice, leaked = copies(train, held_out)
-    ledger.notes += _told("training rows are copies of an earlier one", twice)
-    ledger.notes += _told("held-out rows are training rows too: evaluation looks better", leaked)
+    twice, leaked = copies(train.distinct(), held_out)
+    _tell(ledger, "duplicates", twice, "exact copies of an earlier row: {}")
+    _tell(ledger, "leakage", leaked, "held out and trained on as well: {}; evaluation looks better")
     learned = fingerprint(train, held_out)
     counts = twice.number, leaked.number
     return Prepared(train, held_out, ledger, learned, source, *counts, tools=ledger.tools)
 
 
+def _refusal(ledger: Ledger, on_bad_row: str, wanted: Sequence[Examples]) -> DataError | None:
+    """Why a run with these rows stops; examples that are wanted must be there."""
+    left = all(map(len, wanted))
+    return ledger.refusal(on_bad_row) or (None if left else _nothing_left(ledger))
+
+
 def _nothing_left(ledger: Ledger) -> DataError:
-    read = sum(account.read for account in ledger.files.values())
-    reasons = ", ".join(f"{s.count:,} {reason}" for reason, s in ledger.skips().items())
+    skips = ledger.skips()
+    reasons = ", ".join(f"{s.count:,} {reason}" for reason, s in skips.items())
     advice = [note for note in ledger.notes if "would keep" in note]
     return DataError(
-        ", ".join(ledger.files) or "dataset",
-        got=f"no usable rows: {read:,} read, {reasons}",
+        next((s.first[0].place for s in skips.values()), ", ".join(ledger.files) or "dataset"),
+        got=f"no usable rows: {ledger.num_read:,} read, {reasons}",
         need="at least one row to learn from",
         hint=advice[-1].split("; ")[-1] if advice else "",
     )
 
 
-def _told(what: str, found: Copies) -> Iterator[str]:
+def _tell(ledger: Ledger, kind: str, found: Copies, what: str) -> None:
     if found.first is not None:
-        yield f"{found.number:,} {what} (first: {found.first[0]} is {found.first[1]})"
+        place = f"{found.first[0]} is {found.first[1]}"
+        ledger.find(kind, place, found.number)
+        ledger.notes.append(f"{what.format(counted(found.number))} (first: {place})")
