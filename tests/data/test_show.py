@@ -127,7 +127,7 @@ def test_skipped_rows_say_why_and_show_what_there_is(tmp_path):
     bad = ['{"messages": [}', row("no answer"), {"other": "columns"}, row("ask", "never " * 80)]
     found = equal(keys(tmp_path, write(tmp_path, [*bad, ROWS[0]]), cutoff_len=60))
     broken, unanswered, other, long, used = found.rows
-    assert (broken.skip.reason, broken.texts, broken.raw) == ("not JSON", (), "")
+    assert (broken.skip.reason, broken.texts, broken.raw) == ("not JSON", (), bad[0])
     assert '"no answer"' in unanswered.raw
     assert unanswered.skip.reason == "no answer at the end"
     assert '"columns"' in other.raw

@@ -105,6 +105,7 @@ def parse(words):
         "config",
         "download",
         "init",
+        "data",
         "template",
         "tokenizer",
     ):
