@@ -114,6 +114,8 @@ def parse(words):
     module = import_module(f"tunesmith.cli.{verb}")
     if hasattr(module, "options"):
         module.options(parser)
+    if getattr(module, "TAKES_OVERRIDES", False):
+        parser.add_argument("overrides", nargs="*")
     return parser.parse_intermixed_args(rest)
 
 
