@@ -16,7 +16,7 @@ from tunesmith.data.examples import Maker, fitting
 from tunesmith.data.fetch import NO_ACCESS, Access, fetch
 from tunesmith.data.fit import Policy
 from tunesmith.data.invisible import Invisible
-from tunesmith.data.ledger import Ledger
+from tunesmith.data.ledger import Ledger, counted
 from tunesmith.data.mix import Mixing, Part
 from tunesmith.data.reader import Reader, Unasked
 from tunesmith.data.rows import files
@@ -241,10 +241,8 @@ def refuse_changed(entries: Sequence[registry.Entry], source: str) -> None:
 
 def _prepared(train: Examples, held_out: Examples, ledger: Ledger, *, source: str) -> Prepared:
     twice, leaked = copies(train.distinct(), held_out)
-    what = "training rows are copies of an earlier one"
-    _tell(ledger, "duplicates", what, twice)
-    what = "held-out rows are training rows too: evaluation looks better"
-    _tell(ledger, "leakage", what, leaked)
+    _tell(ledger, "duplicates", twice, "exact copies of an earlier row: {}")
+    _tell(ledger, "leakage", leaked, "held out and trained on as well: {}; evaluation looks better")
     learned = fingerprint(train, held_out)
     counts = twice.number, leaked.number
     return Prepared(train, held_out, ledger, learned, source, *counts, tools=ledger.tools)
@@ -257,18 +255,19 @@ def _refusal(ledger: Ledger, on_bad_row: str, wanted: Sequence[Examples]) -> Dat
 
 
 def _nothing_left(ledger: Ledger) -> DataError:
-    reasons = ", ".join(f"{s.count:,} {reason}" for reason, s in ledger.skips().items())
+    skips = ledger.skips()
+    reasons = ", ".join(f"{s.count:,} {reason}" for reason, s in skips.items())
     advice = [note for note in ledger.notes if "would keep" in note]
     return DataError(
-        ", ".join(ledger.files) or "dataset",
+        next((s.first[0].place for s in skips.values()), ", ".join(ledger.files) or "dataset"),
         got=f"no usable rows: {ledger.num_read:,} read, {reasons}",
         need="at least one row to learn from",
         hint=advice[-1].split("; ")[-1] if advice else "",
     )
 
 
-def _tell(ledger: Ledger, kind: str, what: str, found: Copies) -> None:
+def _tell(ledger: Ledger, kind: str, found: Copies, what: str) -> None:
     if found.first is not None:
         place = f"{found.first[0]} is {found.first[1]}"
         ledger.find(kind, place, found.number)
-        ledger.notes.append(f"{found.number:,} {what} (first: {place})")
+        ledger.notes.append(f"{what.format(counted(found.number))} (first: {place})")
