@@ -193,25 +193,27 @@ class Converter:
         texts = [conversation.system or "", *_texts(conversation.messages)]
         if not any(["{{" in text for text in texts]):
             return conversation
-        names = {name for text in texts for name in _PLACEHOLDER.findall(text)}
-        left = names - self.entry.fill.keys()
-        self.filled.update(names - left)
+        names = dict.fromkeys(name for text in texts for name in _PLACEHOLDER.findall(text))
+        filling = [name for name in names if name in self.entry.fill]
+        left = [name for name in names if name not in self.entry.fill]
+        self.filled.update(filling)
         self.unfilled.update(left)
         if left:
             self.num_unfilled += 1
             self.first.setdefault("placeholders", origin)
         for name in left:
             self.first.setdefault(f"{{{{{name}}}}}", origin)
-        return filled(conversation, self.entry.fill) if names - left else conversation
+        return filled(conversation, self.entry.fill) if filling else conversation
 
     def _notes_on_fill(self, name: str) -> Iterator[str]:
         if self.unfilled:
+            shown = dict(self.unfilled.most_common(5))
             found = ", ".join(
                 f"{{{{{key}}}}} in {count:,} (first: {self.first[f'{{{{{key}}}}}']})"
-                for key, count in self.unfilled.most_common(5)
+                for key, count in shown.items()
             )
             found += ", …" if len(self.unfilled) > 5 else ""
-            keys = {**self.entry.fill, **dict.fromkeys([*self.unfilled][:5], "…")}
+            keys = {**self.entry.fill, **dict.fromkeys(shown, "…")}
             line = ", ".join(f'"{key}": "{value}"' for key, value in keys.items())
             yield (
                 f"{name}: {counted(self.num_unfilled)} with placeholders that nothing fills: "
