@@ -10,7 +10,7 @@ from tunesmith.data import show as module
 from tunesmith.data.prepare import prepare
 from tunesmith.data.show import show
 from tunesmith.errors import DataError
-from tunesmith.templates import choose
+from tunesmith.templates import choose, registry
 
 TINY = load_tiny()
 JINJA = (
@@ -107,6 +107,20 @@ def test_ids_and_flags_are_those_of_the_store(tmp_path, template, truncation):
 def test_so_they_are_under_every_key_that_changes_them(tmp_path, options):
     for cutoff_len in (2048, 60):
         equal(keys(tmp_path, cutoff_len=cutoff_len, **options))
+
+
+def test_thoughts_are_shown_in_the_marks_of_the_template(tmp_path):
+    foreign = [
+        name
+        for name in registry.names()
+        if (marks := registry.get(name).format.thinking) and marks.open.strip() != "<think>"
+    ]
+    assert foreign
+    rows = [row("ask", "<think>\nhm\n</think>\n\nsay"), ROWS[0]]
+    for name in foreign:
+        (one, _) = equal(keys(tmp_path, write(tmp_path, rows), template=name)).rows
+        shown = "".join(token.text for token in one.texts[0].tokens)
+        assert registry.get(name).format.thinking.open.strip() in shown
 
 
 def test_a_sample_of_a_dataset_is_shown_from_the_sample(tmp_path):
