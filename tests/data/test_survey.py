@@ -34,7 +34,7 @@ def test_bad_pairs_are_counted_by_kind_and_stop_nothing(tmp_path):
     assert found.ledger.bad == 3
     (error,) = found.unfit
     assert "(ranking: true)" in error.got
-    assert any(line.startswith("d: not for stage sft: pairs") for line in found.ledger.lines())
+    assert error.where == f"{tmp_path / 'dataset_info.json'}:1: d"
 
 
 def test_answers_that_can_be_learned_are_fit(tmp_path):

@@ -21,3 +21,16 @@ def test_weights_need_not_be_there(tmp_path):
     for path in (tmp_path / "model").glob("*.safetensors"):
         path.unlink()
     assert len(reading.read(asked, Silent()).data.train)
+
+
+def test_a_dataset_for_another_stage_is_seen_without_reading_it_and_surveyed_without_a_model(
+    tmp_path,
+):
+    rows = [{"instruction": "q", "chosen": "a", "rejected": "b"}]
+    asked = load(tiny_run(tmp_path, rows=rows, entry={"ranking": True}), ("max_samples=1",))
+    assert reading.unfit(asked)
+    assert not reading.unfit(load(tiny_run(tmp_path), ()))
+    tiny_run(tmp_path, rows=rows * 3, entry={"ranking": True})
+    found = reading.survey(asked)
+    assert [account.used for account in found.ledger.files.values()] == [1]
+    assert len(found.unfit) == 1
