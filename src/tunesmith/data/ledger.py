@@ -6,7 +6,7 @@ A row that cannot be used is a `RowError`; all of them are collected and told in
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TextIO
 
@@ -159,7 +159,9 @@ class Ledger:
         """`num_samples` of the datasets that have fewer rows."""
         self.findings: dict[str, Finding] = {}
         """By kind; each has its note, too."""
-        self._journal, self._told = journal, told
+        self.told = told
+        """All skipped rows as lines of JSON (`Skip.as_dict`), of a ledger that has been kept."""
+        self._journal = journal
 
     def read(self, file: str) -> None:
         """One more row was found in the file."""
@@ -195,10 +197,6 @@ class Ledger:
                 found.setdefault(reason, Skips()).add(*skips.first, count=skips.count)
         return dict(sorted(found.items(), key=lambda item: (-item[1].count, item[0])))
 
-    def every_skip(self) -> Iterator[Skip]:
-        """All skipped rows of a ledger that has been kept, in the order in which they were met."""
-        return (Skip.again(json.loads(line)) for line in self._told)
-
     def close(self) -> None:
         """Every row that was read is used or skipped, in every file."""
         for file, account in self.files.items():
@@ -231,6 +229,11 @@ class Ledger:
     def num_read(self) -> int:
         """Rows of all files."""
         return sum(account.read for account in self.files.values())
+
+    @property
+    def num_skipped(self) -> int:
+        """Rows of all files that are not used."""
+        return sum(account.num_skipped for account in self.files.values())
 
     @property
     def bad(self) -> int:

@@ -81,7 +81,7 @@ class Reader:
 
     def _read(self, entry: registry.Entry, *, to_learn: bool) -> Iterator[tuple[Meaning, Origin]]:
         """The rows of a dataset that can be used."""
-        found, notes = self._chosen(entry), self.ledger.notes
+        found, notes = self.chosen(entry), self.ledger.notes
         entry, found, told = laid_out(entry, found)
         unfit = purpose.refusal(entry)
         if unfit is not None and to_learn:
@@ -112,7 +112,7 @@ class Reader:
             self.ledger.find(*finding)
         self.unfit += [unfit] if unfit is not None else []
 
-    def _chosen(self, entry: registry.Entry) -> Iterator[Row | Skip]:
+    def chosen(self, entry: registry.Entry) -> Iterator[Row | Skip]:
         """The rows of a dataset, or a sample of them where the entry asks for one.
 
         Where it asks for more than there are, all of them: the mix repeats them, not the store.

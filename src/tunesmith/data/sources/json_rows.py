@@ -93,7 +93,7 @@ def by_line(source: Source, dataset: str) -> Iterator[Row | Skip]:
                 need = "the end of the line after the object"
                 raise Refused("not JSON", after, got=got, need=need)
         except Refused as fault:
-            yield _skip(fault, origin, (line, fault.at + 1), text)
+            yield _skip(fault, origin, (line, fault.at + 1), text[start:].rstrip())
         else:
             yield _row(value, origin, text[start:end])
 
