@@ -101,6 +101,19 @@ def test_leakage_is_told_and_stops_nothing(out, tmp_path):
     assert found["findings"]["leakage"]["count"] == 7
 
 
+def test_rows_of_another_stage_are_told_before_it_is_said_that_a_run_stops(out, tmp_path):
+    pair = {"instruction": "a", "good": "b", "bad": "c"}
+    entry = {"ranking": True, "columns": {"prompt": "instruction"}}
+    entry["columns"] |= {"chosen": "good", "rejected": "bad"}
+    tiny_run(tmp_path, rows=[pair, {**pair, "bad": ""}], entry=entry)
+    told = out(code=2)
+    assert "2 rows read = 1 used + 1 skipped" in told
+    assert "a run stops: " in told
+    assert "ranking: true" in told
+    found = json.loads(out("--json", code=2))
+    assert (found["bad"], found["error"]["error"], found["next"]) == (1, "UnfitError", [])
+
+
 PAIRS = [{"instruction": "q", "chosen": f"a{n}", "rejected": "b"} for n in range(5)]
 
 
@@ -114,7 +127,7 @@ def test_pairs_are_counted_and_the_account_says_what_they_are_for(
     (tmp_path / "model" / "model.safetensors").unlink()
     told = out(code=2)
     assert "tiny.json  7 rows read = 6 used + 1 skipped" in told.splitlines()[0]
-    assert "bad rows: 1, a run would stop at them" in told
+    assert "bad rows: 1, a run stops at them" in told
     assert "rejected: got null, need text in quotes" in told
     last = told[told.index("a run stops: ") :]
     assert "got   pairs of a chosen and a rejected answer (ranking: true)" in last

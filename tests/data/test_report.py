@@ -5,7 +5,6 @@ import json
 from tiny_tokenizer import load_tiny
 from tunesmith.data import report
 from tunesmith.data.prepare import prepare
-from tunesmith.data.survey import survey
 from tunesmith.templates import choose
 
 TOKENIZER = load_tiny()
@@ -17,7 +16,7 @@ def read(directory, **datasets):
         (directory / f"{name}.json").write_text(json.dumps(rows, indent=1))
         info[name] = {"file_name": f"{name}.json"}
     (directory / "dataset_info.json").write_text(json.dumps(info))
-    return prepare(
+    data = prepare(
         dataset=list(datasets),
         dataset_dir=directory,
         renderer=choose("chatml", TOKENIZER),
@@ -25,6 +24,7 @@ def read(directory, **datasets):
         cutoff_len=2048,
         whole=True,
     )
+    return report.Outcome.of(data)
 
 
 def row(number, output="yes"):
@@ -62,17 +62,3 @@ def test_lines_and_value_tell_the_same(tmp_path):
     assert value["error"]["where"].endswith("a.json:10: output")
     assert all(note in text for note in value["notes"])
     assert value["findings"]["duplicates"]["count"] == 1
-
-
-def test_rows_for_another_stage_have_the_same_account(tmp_path):
-    pairs = [{"instruction": "q", "chosen": "a", "rejected": answer} for answer in ("b", "", "")]
-    (tmp_path / "p.json").write_text(json.dumps(pairs))
-    info = {"p": {"file_name": "p.json", "ranking": True}}
-    (tmp_path / "dataset_info.json").write_text(json.dumps(info))
-    found = survey(dataset=["p"], dataset_dir=tmp_path)
-    lines = report.survey_text(found).splitlines()
-    assert lines[0] == f"{tmp_path}/p.json  3 rows read = 1 used + 2 skipped"
-    assert lines[2:4] == ["bad rows: 2, a run would stop at them", "  empty answer  2"]
-    value = report.survey_as_dict(found)
-    assert value.keys() == report.as_dict(read(tmp_path, rows=[row(1)])).keys()
-    assert (value["stops"], value["bad"], value["error"]) == (True, 2, found.unfit[0].as_dict())

@@ -13,8 +13,7 @@ from tunesmith.cli.command import clean, command, without_bad_rows
 from tunesmith.errors import Error, printable
 
 if TYPE_CHECKING:
-    from tunesmith.config.run import Run
-    from tunesmith.data.prepare import Prepared
+    from tunesmith.data.report import Outcome
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -22,42 +21,24 @@ def show(arguments: argparse.Namespace) -> int:
     asked = target.read(arguments.name, arguments.overrides, to_train=True)
     from tunesmith.data import report as account
     from tunesmith.data.purpose import UnfitError
-    from tunesmith.training import reach, reading
+    from tunesmith.data.report import Outcome
+    from tunesmith.training import reading
     from tunesmith.training.report import Silent, report_for, width_of
 
     report = Silent() if arguments.json else report_for(sys.stderr)
     report.say(target.reading(asked))
-    reach.refuse_elsewhere(asked)
-    if reading.unfit(asked):
-        return _show_survey(asked, as_json=arguments.json)
     try:
-        found = reading.read(asked, report, whole=True)
-    except UnfitError:  # a path, whose rows have shown what they are
-        return _show_survey(asked, as_json=arguments.json)
-    finally:
-        report.close()
-    data, following = found.data, _next(arguments, found.data.refusal)
+        data = Outcome.of(reading.read(asked, report, whole=True).data)
+    except UnfitError as error:  # its rows are told all the same
+        data = Outcome(reading.survey(asked).ledger, error)
+    report.close()
+    following = _next(arguments, data.refusal)
     if arguments.json:
         print(json.dumps({**account.as_dict(data), "next": following}, ensure_ascii=False))
     else:
         print(printable(account.text(data, width=width_of(sys.stdout))))
         print(printable("\n".join(_closing(data, following))))
     return 2 if data.refusal else 0
-
-
-def _show_survey(asked: Run, *, as_json: bool) -> int:
-    """Rows for another stage are checked all the same; a run stops before it reads them."""
-    from tunesmith.data import report as account
-    from tunesmith.training import reading
-    from tunesmith.training.report import width_of
-
-    found = reading.survey(asked)
-    if as_json:
-        print(json.dumps({**account.survey_as_dict(found), "next": []}, ensure_ascii=False))
-    else:
-        print(printable(account.survey_text(found, width=width_of(sys.stdout))))
-        print(printable("\n".join(["", *(f"a run stops: {error}" for error in found.unfit)])))
-    return 2
 
 
 def _next(arguments: argparse.Namespace, refusal: Error | None) -> list[str]:
@@ -69,7 +50,7 @@ def _next(arguments: argparse.Namespace, refusal: Error | None) -> list[str]:
     return [clean(arguments), command(*without_bad_rows(train))] if others else []
 
 
-def _closing(data: Prepared, following: list[str]) -> Iterator[str]:
+def _closing(data: Outcome, following: list[str]) -> Iterator[str]:
     if data.refusal is None:
         bad = data.ledger.bad
         yield f"a run goes on; left out as bad: {bad:,}" if bad else "nothing stops a run"

@@ -4,69 +4,65 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from tunesmith.data.ledger import OVER_CUTOFF, Account, Ledger, Skips, counted
 from tunesmith.data.prepare import Prepared
-from tunesmith.data.survey import Survey
-from tunesmith.errors import DataError, Error
+from tunesmith.errors import DataError
 
 _SHOWN_PLACES = 3
 
 
-def as_dict(data: Prepared) -> dict[str, Any]:
+class Outcome(NamedTuple):
+    """What is told."""
+
+    ledger: Ledger
+    refusal: DataError | None
+    """Why a run stops at these rows."""
+    train: int = 0
+    held_out: int = 0
+    """Examples, where there are any."""
+
+    @classmethod
+    def of(cls, data: Prepared) -> Outcome:
+        """Of rows that a run would learn, read as a whole."""
+        return cls(data.ledger, data.refusal, len(data.train), len(data.eval))
+
+
+def as_dict(data: Outcome) -> dict[str, Any]:
     """One JSON value; `stops` says whether a run stops at these rows."""
-    examples = {"train": len(data.train), "held_out": len(data.eval)}
-    return _as_dict(data.ledger, data.refusal, examples)
-
-
-def survey_as_dict(found: Survey) -> dict[str, Any]:
-    """The same of rows that are not for this stage: no examples are made of them."""
-    return _as_dict(found.ledger, found.unfit[0], {"train": 0, "held_out": 0})
-
-
-def _as_dict(ledger: Ledger, error: Error | None, examples: dict[str, int]) -> dict[str, Any]:
-    accounts, told = ledger.files.values(), ledger.as_dict()
+    ledger = data.ledger.as_dict()
     return {
-        "stops": error is not None,
-        "read": ledger.num_read,
-        "used": sum(account.used for account in accounts),
-        "skipped": sum(account.num_skipped for account in accounts),
-        "bad": ledger.bad,
-        "examples": examples,
-        "files": told["files"],
-        "findings": told["findings"],
-        "notes": told["notes"],
-        "error": error.as_dict() if error else None,
+        "stops": data.refusal is not None,
+        "read": data.ledger.num_read,
+        "used": data.ledger.num_read - data.ledger.num_skipped,
+        "skipped": data.ledger.num_skipped,
+        "bad": data.ledger.bad,
+        "reasons": {reason: found.count for reason, found in data.ledger.skips().items()},
+        "examples": {"train": data.train, "held_out": data.held_out},
+        "files": ledger["files"],
+        "findings": ledger["findings"],
+        "notes": ledger["notes"],
+        "error": data.refusal.as_dict() if data.refusal else None,
     }
 
 
-def text(data: Prepared, *, width: int | None = None) -> str:
+def text(data: Outcome, *, width: int | None = None) -> str:
     """The account in lines, wrapped to `width` columns."""
-    so = "left out, as on_bad_row: skip says" if data.refusal is None else "a run stops at them"
-    lines = [
-        *_account(data.ledger, so),
-        "",
-        f"examples  {len(data.train):,} to train on, {len(data.eval):,} held out",
-    ]
-    return "\n".join(_wrapped(line, width) for line in lines)
-
-
-def survey_text(found: Survey, *, width: int | None = None) -> str:
-    """The account of rows that are not for this stage."""
-    lines = _account(found.ledger, "a run would stop at them")
-    return "\n".join(_wrapped(line, width) for line in lines)
-
-
-def _account(ledger: Ledger, so: str) -> Iterator[str]:
-    skips = ledger.skips()
+    skips = data.ledger.skips()
     bad = {reason: found for reason, found in skips.items() if reason != OVER_CUTOFF}
     left_out = {reason: found for reason, found in skips.items() if reason == OVER_CUTOFF}
-    yield from _files(ledger.files)
-    yield from _reasons(f"bad rows: {ledger.bad:,}, {so}", bad)
-    yield from _reasons("left out, and a run goes on", left_out)
-    yield from ["", "notes"] if ledger.notes else []
-    yield from (f"  - {note}" for note in ledger.notes)
+    so = "left out, as on_bad_row: skip says" if data.refusal is None else "a run stops at them"
+    lines = [
+        *_files(data.ledger.files),
+        *_reasons(f"bad rows: {data.ledger.bad:,}, {so}", bad),
+        *_reasons("left out, and a run goes on", left_out),
+        *(["", "notes"] if data.ledger.notes else []),
+        *(f"  - {note}" for note in data.ledger.notes),
+        "",
+        f"examples  {data.train:,} to train on, {data.held_out:,} held out",
+    ]
+    return "\n".join(_wrapped(line, width) for line in lines)
 
 
 def _files(files: Mapping[str, Account]) -> list[str]:

@@ -64,28 +64,28 @@ def read(run: Run, report: Report, *, whole: bool = False) -> Reading:
         whole: read on where rows stop the run; `Reading.data.refusal` says whether they do.
 
     Raises:
-        Error: whatever is missing or wrong; rows that stop the run, unless `whole`.
+        Error: whatever is missing or wrong; rows that stop the run, unless `whole`; datasets
+            that are for another stage, before a model is asked for.
     """
+    _refuse_unfit(run)
     found = wording(run, report)
     data = material.examples(run, found.renderer, found.tokenizer, report, whole=whole)
     return Reading(found, data)
 
 
-def unfit(run: Run) -> bool:
-    """Whether a dataset that the run describes is for another stage; asks nothing but that.
-
-    A dataset given as a path shows it only when its rows are read.
-    """
-    items = (*run.dataset.dataset, *run.dataset.eval_dataset)
-    entries = registry.load(run.dataset.dataset_dir, items) if items else []
-    return any(purpose.refusal(entry) is not None for entry in entries)
+def _refuse_unfit(run: Run) -> None:
+    """What the registry says of datasets is told before a model is asked for."""
+    reach.refuse_elsewhere(run)
+    for key in ("dataset", "eval_dataset"):
+        items = getattr(run.dataset, key)
+        purpose.of_answers(registry.load(run.dataset.dataset_dir, items, run.where(key)))
 
 
 def survey(run: Run) -> Survey:
-    """All rows of a run, counted without a model; for datasets that the stage cannot learn from.
+    """All rows of a run, whatever they are for, read without its model.
 
     Raises:
-        DataError: an entry, or a file that cannot be read.
+        Error: an entry of the registry, or a file that cannot be read.
     """
     dataset = run.dataset
     return surveys.survey(
