@@ -112,3 +112,44 @@ def test_rows_of_another_stage_are_told_before_it_is_said_that_a_run_stops(out, 
     assert "ranking: true" in told
     found = json.loads(out("--json", code=2))
     assert (found["bad"], found["error"]["error"], found["next"]) == (1, "UnfitError", [])
+
+
+PAIRS = [{"instruction": "q", "chosen": f"a{n}", "rejected": "b"} for n in range(5)]
+
+
+@pytest.mark.parametrize("as_path", [False, True])
+def test_pairs_are_counted_and_the_account_says_what_they_are_for(
+    out, tmp_path, monkeypatch, as_path
+):
+    rows = [*PAIRS, {"instruction": "q", "chosen": "a", "rejected": None}, {**PAIRS[0], "x": 1}]
+    dataset = {"dataset": "./data/tiny.json"} if as_path else {}
+    tiny_run(tmp_path, rows=rows, entry={"ranking": True}, **dataset)
+    (tmp_path / "model" / "model.safetensors").unlink()
+    told = out(code=2)
+    assert "tiny.json  7 rows read = 6 used + 1 skipped" in told.splitlines()[0]
+    assert "bad rows: 1, a run stops at them" in told
+    assert "rejected: got null, need text in quotes" in told
+    last = told[told.index("a run stops: ") :]
+    assert "got   pairs of a chosen and a rejected answer (ranking: true)" in last
+    assert '"response": "chosen"}' in last
+    facts = json.loads(out("--json", code=2))
+    assert (facts["stops"], facts["read"], facts["used"], facts["bad"]) == (True, 7, 6, 1)
+    assert facts["error"]["got"].startswith("pairs of")
+    assert facts["next"] == []
+
+
+def test_an_entry_of_pairs_is_checked_without_the_model(out, tmp_path):
+    tiny_run(tmp_path, rows=PAIRS, entry={"ranking": True})
+    assert "5 rows read = 5 used" in out("model_name_or_path=nobody/has-it", code=2)
+
+
+def test_media_are_looked_for_where_the_run_file_says(out, tmp_path):
+    columns = {"prompt": "q", "response": "a", "images": "i"}
+    rows = [{"q": "<image>", "a": "b", "i": "1.jpg"}, {"q": "<image>", "a": "b", "i": "2.jpg"}]
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "1.jpg").write_bytes(b"x")
+    tiny_run(tmp_path, rows=rows, entry={"columns": columns})
+    assert "2 rows read = 0 used + 2 skipped" in out(code=2)
+    told = out("media_dir=pictures", code=2)
+    assert "2 rows read = 1 used + 1 skipped" in told
+    assert "got 2.jpg: no such file in pictures" in told

@@ -146,3 +146,17 @@ def test_rows_are_counted_as_rows_where_each_becomes_several_texts(tmp_path, mon
     assert (facts["rows"], facts["examples"]) == (4, 12)
     assert "4 rows are too few" in (tmp_path / "run.yaml").read_text()
     assert "12 examples to learn from" in (tmp_path / "run.yaml").read_text()
+
+
+def test_rows_for_another_stage_are_refused_with_the_entry_that_would_do(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    row = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    (tmp_path / "mine.jsonl").write_text(json.dumps(row))
+    assert main(["init", "mine.jsonl", "--model", "nobody/has-it"]) == 2
+    told = capsys.readouterr().err
+    assert "dataset_info.json: mine" in told
+    assert "pairs of a chosen and a rejected answer" in told
+    assert '"response": "chosen"' in told
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.jsonl"]

@@ -7,7 +7,7 @@ import pytest
 from tiny_tokenizer import load_tiny
 from tunesmith.data import registry
 from tunesmith.data.prepare import prepare
-from tunesmith.data.purpose import UnfitError, note, of_answers, refusal
+from tunesmith.data.purpose import UnfitError, of_answers, refusal
 from tunesmith.templates import choose
 
 TOKENIZER = load_tiny()
@@ -106,11 +106,3 @@ def test_answers_are_what_the_stage_learns_from(tmp_path):
     entries = registry.load(tmp_path, ["d"])
     assert of_answers(entries) == entries
     assert refusal(entries[0]) is None
-
-
-def test_a_report_names_dataset_reason_and_what_would_do(tmp_path):
-    write(tmp_path, *UNFIT["labels"][:2])
-    (entry,) = registry.load(tmp_path, ["d"])
-    said = note(entry, refusal(entry))
-    assert said.startswith("d: not for stage sft: answers labelled good or bad (kto_tag: l); ")
-    assert said.endswith('{"file_name": "rows.jsonl", "columns": {"prompt": "q", "response": "c"}}')

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from data_files import write
+from tunesmith.data.fetch import Access
 from tunesmith.data.survey import survey
 from tunesmith.errors import DataError
 
@@ -34,7 +35,7 @@ def test_bad_pairs_are_counted_by_kind_and_stop_nothing(tmp_path):
     assert found.ledger.bad == 3
     (error,) = found.unfit
     assert "(ranking: true)" in error.got
-    assert any(line.startswith("d: not for stage sft: pairs") for line in found.ledger.lines())
+    assert error.where == f"{tmp_path / 'dataset_info.json'}:1: d"
 
 
 def test_answers_that_can_be_learned_are_fit(tmp_path):
@@ -93,6 +94,25 @@ def test_media_may_stand_in_a_table_as_bytes(tmp_path):
     columns["query"] = "other"
     found = surveyed(tmp_path, {"columns": columns}, table, name="rows.parquet")
     assert account(found) == (2, 0, {"not a value of JSON": 2})
+
+
+def test_what_a_script_makes_is_read_alike_but_names_no_file_out_of_the_folder(tmp_path):
+    outside = tmp_path.parent / f"{tmp_path.name}.jpg"
+    outside.write_bytes(b"mine")
+    (tmp_path / "1.jpg").write_bytes(b"x")
+    row = {"prompt": "<image>", "chosen": "a", "rejected": "b"}
+    rows = [{**row, "i": name} for name in ("1.jpg", str(outside))]
+    (tmp_path / "make.py").write_text(f"def rows():\n    yield from {rows!r}\n")
+    columns = {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected", "images": "i"}
+    entry = {"script_url": "make.py", "ranking": True, "columns": columns}
+    (tmp_path / "dataset_info.json").write_text(json.dumps({"d": entry}))
+    with pytest.raises(DataError, match="trust_remote_code") as error:
+        survey(dataset=["d"], dataset_dir=tmp_path)
+    assert "which is Python to be run" in error.value.got
+    found = survey(dataset=["d"], dataset_dir=tmp_path, access=Access(code=True))
+    assert account(found) == (2, 1, {"path out of media_dir": 1})
+    (unfit,) = found.unfit
+    assert '"script_url": "make.py"' in unfit.hint
 
 
 def test_media_are_looked_for_in_media_dir(tmp_path):

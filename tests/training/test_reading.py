@@ -1,9 +1,11 @@
 """The rows of a run without its weights: the same tokens as the run would learn."""
 
 import numpy as np
+import pytest
 
 from tiny_run import tiny_run
 from tunesmith.config.load import load
+from tunesmith.data.purpose import UnfitError
 from tunesmith.training import reading, run
 from tunesmith.training.report import Silent
 
@@ -21,3 +23,14 @@ def test_weights_need_not_be_there(tmp_path):
     for path in (tmp_path / "model").glob("*.safetensors"):
         path.unlink()
     assert len(reading.read(asked, Silent()).data.train)
+
+
+def test_a_dataset_for_another_stage_is_refused_before_a_model_and_surveyed_without_one(tmp_path):
+    rows = [{"instruction": "q", "chosen": "a", "rejected": "b"}]
+    words = ("max_samples=1", "model_name_or_path=nobody/has-it")
+    asked = load(tiny_run(tmp_path, rows=rows * 3, entry={"ranking": True}), words)
+    with pytest.raises(UnfitError):
+        reading.read(asked, Silent())
+    found = reading.survey(asked)
+    assert [account.used for account in found.ledger.files.values()] == [1]
+    assert len(found.unfit) == 1

@@ -77,11 +77,6 @@ def _named(columns: dict[str, str]) -> str:
     return ", ".join(f"{key}: {name}" for key, name in columns.items())
 
 
-def note(entry: Entry, error: UnfitError) -> str:
-    """What a report says of a dataset that `sft` cannot learn from."""
-    return f"{entry.name}: not for stage sft: {error.got}; {error.hint}"
-
-
 def _line(entry: Entry, *, response: str | None = None) -> str:
     """An entry that reads the same rows as plain answers."""
     plain = dict.fromkeys(("chosen", "rejected", "kto_tag", *columns_of(entry.columns)))

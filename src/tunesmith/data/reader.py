@@ -71,7 +71,7 @@ class Reader:
     def count(self, entry: registry.Entry) -> None:
         """Read all rows of a dataset, whatever they are for; the good ones count as used.
 
-        A dataset that no stage can learn from gets a note that says so.
+        A dataset that no stage can learn from is remembered in `unfit`.
 
         Raises:
             DataError: a file that cannot be read, or that holds no row.
@@ -116,9 +116,7 @@ class Reader:
         notes += [*told, *convert.notes(count)]
         for finding in convert.findings():
             self.ledger.find(*finding)
-        if unfit is not None:
-            notes.append(purpose.note(entry, unfit))
-            self.unfit.append(unfit)
+        self.unfit += [unfit] if unfit is not None else []
 
     def chosen(self, entry: registry.Entry) -> Iterator[Row | Skip]:
         """The rows of a dataset, or a sample of them where the entry asks for one.

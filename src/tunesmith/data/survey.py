@@ -21,7 +21,7 @@ class Survey(NamedTuple):
     """What was found."""
 
     ledger: Ledger
-    """Closed; its notes say what the rows hold, and which datasets are not for `sft`."""
+    """Closed; its notes say what the rows hold."""
     unfit: tuple[UnfitError, ...]
     """Of each dataset that `sft` cannot learn from, what a run on it is told."""
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from tunesmith.config.load import require
 from tunesmith.config.run import Run
+from tunesmith.data import purpose, registry
 from tunesmith.data import survey as surveys
 from tunesmith.data.prepare import Prepared
 from tunesmith.data.survey import Survey
@@ -63,11 +64,21 @@ def read(run: Run, report: Report, *, whole: bool = False) -> Reading:
         whole: read on where rows stop the run; `Reading.data.refusal` says whether they do.
 
     Raises:
-        Error: whatever is missing or wrong; rows that stop the run, unless `whole`.
+        Error: whatever is missing or wrong; rows that stop the run, unless `whole`; datasets
+            that are for another stage, before a model is asked for.
     """
+    _refuse_unfit(run)
     found = wording(run, report)
     data = material.examples(run, found.renderer, found.tokenizer, report, whole=whole)
     return Reading(found, data)
+
+
+def _refuse_unfit(run: Run) -> None:
+    """What the registry says of datasets is told before a model is asked for."""
+    reach.refuse_elsewhere(run)
+    for key in ("dataset", "eval_dataset"):
+        items = getattr(run.dataset, key)
+        purpose.of_answers(registry.load(run.dataset.dataset_dir, items, run.where(key)))
 
 
 def survey(run: Run) -> Survey:

@@ -36,3 +36,14 @@ def test_without_ids_results_keep_their_order():
     results.add({}, "m")
     results.add({}, "m")
     assert results.join(Message("observation", "b"), "a").results == ("b", "a")
+
+
+def test_a_picture_in_a_list_of_parts_is_refused_with_where_it_belongs():
+    parts = [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "x"}}]
+    with pytest.raises(RowError) as error:
+        beside.content(parts, "m")
+    assert (error.value.reason, error.value.where) == ("a part that is not read", "m[1]")
+    assert "<image>" in error.value.hint
+    with pytest.raises(RowError) as error:
+        beside.content([{"type": "refusal"}], "m")
+    assert not error.value.hint

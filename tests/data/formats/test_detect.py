@@ -83,7 +83,15 @@ def test_pairs_of_messages_with_a_prompt_of_messages_are_read():
     assert found.entry["tags"]["assistant_tag"] == "assistant"
 
 
-@pytest.mark.parametrize(("value", "named"), [(True, True), (1, False), ("true", False)])
+def test_a_few_bad_rows_do_not_hide_what_the_others_are():
+    row = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    rows = [row, row, {**row, "chosen": None}, {"prompt": "q"}, row]
+    assert detect("f", rows).entry["ranking"] is True
+
+
+@pytest.mark.parametrize(
+    ("value", "named"), [(True, True), (None, True), (1, False), ("true", False)]
+)
 def test_a_label_is_told_by_its_values(value, named):
     rows = [{"prompt": "q", "completion": "a", "label": label} for label in (value, False)]
     assert ("kto_tag" in detect("f", rows).entry["columns"]) is named

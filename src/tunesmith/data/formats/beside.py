@@ -58,7 +58,10 @@ def content(value: Any, place: str) -> tuple[str, str]:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind not in ("text", "reasoning", "thinking"):
             need = 'parts of text: {"type": "text", "text": …}'
-            raise RowError.of("a part that is not read", f"{place}[{i}]", got=part, need=need)
+            seen = any(word in str(kind) for word in ("image", "video", "audio"))
+            hint = "<image>, <video> or <audio> in the text, the files in columns" if seen else ""
+            place = f"{place}[{i}]"
+            raise RowError.of("a part that is not read", place, got=part, need=need, hint=hint)
         key = next((key for key in ("text", "value", kind) if key in part), "text")
         (said if kind == "text" else thought).append(words(part.get(key), f"{place}[{i}].{key}"))
     return "".join(said), "".join(thought)

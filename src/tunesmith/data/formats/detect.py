@@ -53,13 +53,13 @@ def detect(where: str, rows: Sequence[Mapping[str, Any]]) -> Layout:
         DataError: none does; names the columns that are there.
     """
     keys = {key for row in rows for key in row}
-    pairs = bool(rows) and all(row.get(key) for row in rows for key in _PAIR)
+    pairs = 2 * sum(all(row.get(key) for key in _PAIR) for row in rows) > len(rows)
     beside = _beside(rows, pairs=pairs)
     lists = {
         column: [_listed(row.get(column)) for row in rows]
         for column in (*_LISTS, *(("prompt",) if pairs else ()))
     }
-    said = [m for row in rows for key in _PAIR if pairs for m in _answers(row[key])]
+    said = [m for row in rows for key in _PAIR if pairs for m in _answers(row.get(key))]
     for column, found in lists.items():
         if found and all(found):
             return _with(_chat(where, column, [*found, said], keys), beside, pairs=pairs)
@@ -91,10 +91,9 @@ def detect(where: str, rows: Sequence[Mapping[str, Any]]) -> Layout:
 def _beside(rows: Sequence[Mapping[str, Any]], *, pairs: bool) -> dict[str, str]:
     """Columns that say more about the answers than their words: a pair, a label, media."""
     found = {key: key for key in _PAIR if pairs}
-    labels = (n for n in _LABELS if all(isinstance(row.get(n), bool) for row in rows))
-    label = next(labels, None)
-    if rows and label and not pairs:
-        found["kto_tag"] = label
+    for name in () if pairs else _LABELS:
+        if {type(row.get(name)) for row in rows} - {type(None)} == {bool}:
+            found.setdefault("kto_tag", name)
     for key, (placeholder, names) in _MEDIA.items():
         column = next((name for name in names if any(row.get(name) for row in rows)), None)
         if column and any(placeholder in str(row) for row in rows):
