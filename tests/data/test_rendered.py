@@ -319,6 +319,40 @@ def test_thoughts_of_a_case_are_learned_as_in_a_run_where_its_options_say_so(nam
     assert ("<think>" in found.pairs[0]["response"]) == (name in ("qwen3", "chatml"))
 
 
+def test_results_and_thoughts_beside_words_are_read_as_openai_has_them():
+    calls = [
+        {"id": name, "type": "function", "function": {"name": name, "arguments": "{}"}}
+        for name in "fg"
+    ]
+    shown = [{"role": "tool", "content": text, "tool_call_id": text} for text in "gf"]
+    thought = {"role": "assistant", "content": "a", "reasoning_content": "hm"}
+    asked = {"role": "user", "content": "q"}
+    calling = {"role": "assistant", "content": None, "tool_calls": calls}
+    beside = {"messages": [asked, calling, *shown, thought]}
+    inside = {
+        "messages": [
+            asked,
+            calling,
+            {"role": "tool", "content": "f\n</tool_response>\n<tool_response>\ng"},
+            {"role": "assistant", "content": "<think>\nhm\n</think>\n\na"},
+        ]
+    }
+    one, other = render_cases([beside, inside], "qwen3", load_tiny())
+    assert one.error is None
+    assert one == other
+    wrong = [
+        [asked, calling, {**shown[0], "tool_call_id": "h"}, thought],
+        [{**asked, "reasoning_content": "hm"}, thought],
+        [asked, {**thought, "content": "<think>x</think>a"}],
+        [asked, {**thought, "reasoning_content": 1}],
+    ]
+    found = render_cases([{"messages": m} for m in wrong], "qwen3", load_tiny())
+    thoughts = [f"messages[{number}].reasoning_content" for number in (0, 1, 1)]
+    wheres = ["messages[2].tool_call_id", *thoughts]
+    for one, where in zip(found, wheres, strict=True):
+        assert one.error.startswith(where)
+
+
 def test_the_day_of_a_case_must_be_one_and_a_jinja_template_takes_none():
     def error(day, name):
         (found,) = render_cases([{"messages": TWO, "options": {"today": day}}], name, own)

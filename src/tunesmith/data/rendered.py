@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tunesmith.data import thinking
+from tunesmith.data.formats import beside
 from tunesmith.data.tokenize import Encoder, apart
 from tunesmith.errors import DataError, Error
-from tunesmith.templates import Asked, Renderer, Template, choose, stop_ids
+from tunesmith.templates import ANSWERING, Asked, Renderer, Template, choose, stop_ids
 from tunesmith.templates.calls import read_calls
+from tunesmith.templates.spelled import spelled
 from tunesmith.types import Conversation, Message, Span, Tokenizer
 
 IGNORED = -100
@@ -35,8 +37,7 @@ _OPTIONS = (
     "translate_thinking",
 )
 _TEXTS = ("default_system", "today", "tool_format")
-_MESSAGE_KEYS = ("role", "content", "tool_calls", "tool_call_id")
-"""`tool_call_id`, like the `id` of a call, orders results where a template is no help."""
+_MESSAGE_KEYS = ("role", "content", "reasoning_content", "tool_calls", "tool_call_id")
 _ROLES = {"tool": "observation"}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -70,7 +71,8 @@ def render_cases(
     """Render each case with a template.
 
     Args:
-        cases: `messages` (role, content; of an answer also OpenAI's `tool_calls`), `system`,
+        cases: `messages` (role, content; of an answer also OpenAI's `tool_calls` and
+            `reasoning_content`; results of role `tool` in a row are one turn), `system`,
             `tools` (JSON text) and `options`: `default_system`, `enable_thinking`,
             `preserve_thinking`, `tool_format`, `mask_history`, `train_on_prompt`,
             `split_special_tokens`, `today` (a date as YYYY-MM-DD, of templates by name or in a
@@ -113,7 +115,7 @@ def _render_case(case: Mapping[str, Any], encoders: _Encoders) -> Rendered:
     try:
         options = _options(case)
         encoder = encoders.of(options)
-        conversation = conversation_of(case)
+        conversation = spelled(conversation_of(case), encoder.renderer)
         if options.get("translate_thinking"):
             conversation = thinking.translated(conversation, encoder.renderer)
         flags = {k: bool(options.get(k)) for k in ("mask_history", "train_on_prompt")}
@@ -157,8 +159,35 @@ def conversation_of(case: Mapping[str, Any]) -> Conversation:
         raise DataError("messages", got=messages, need="a list of messages")
     for key in ("system", "tools"):
         _text(case.get(key), key, or_null=True)
-    said = tuple(_message(message, f"messages[{i}]") for i, message in enumerate(messages))
-    return Conversation(said, case.get("system"), case.get("tools"))
+    results = beside.Results(lambda _: None)
+    said: list[Message] = []
+    for number, message in enumerate(messages):
+        place = f"messages[{number}]"
+        found = _thinking(_message(message, place), message, place)
+        if message["role"] == "tool":
+            results.add(message, place)
+            if number and messages[number - 1]["role"] == "tool":
+                said[-1] = results.join(said[-1], found.content)
+                continue
+        elif found.role in ANSWERING:
+            results.expect([call.get("id") for call in message.get("tool_calls") or ()])
+        said.append(found)
+    return Conversation(tuple(said), case.get("system"), case.get("tools"))
+
+
+def _thinking(said: Message, message: Mapping[str, Any], place: str) -> Message:
+    """The message with the thought that stands beside its words."""
+    where = f"{place}.reasoning_content"
+    _text(message.get("reasoning_content"), where, or_null=True)
+    thought = message.get("reasoning_content")
+    if not thought:
+        return said
+    if said.role not in ANSWERING:
+        raise DataError(where, got=f"a thought of role {message['role']}", need="one of an answer")
+    if thinking.OPEN in said.content or thinking.CLOSE in said.content:
+        need = "the thought in one place: this key, or between marks in the words"
+        raise DataError(where, got=said.content, need=need)
+    return said._replace(thought=thought)
 
 
 def _message(message: Any, place: str) -> Message:

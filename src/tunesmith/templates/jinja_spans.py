@@ -231,7 +231,8 @@ class Finder:
                 return tail[: start - length]
         self._refuse_end(tail)
 
-    def _refuse_end(self, got: str) -> NoReturn:
+    def _refuse_end(self, text: str) -> NoReturn:
+        got = text.strip() or repr(text)
         need = "an answer that ends with eos or another special token"
         raise TemplateError(f"{self.where}: end of an answer", got=got, need=need)
 
