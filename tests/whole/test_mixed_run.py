@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from tiny_run import tiny_rows, tiny_run, train
+from tunesmith.cli.main import main
 from tunesmith.errors import OutputError
 from tunesmith.training.journal import read, without_times
 from tunesmith.training.report import Silent
@@ -95,6 +96,18 @@ def test_another_mix_is_another_run_and_named_as_the_keys_it_is(tmp_path):
     assert "mix_strategy: interleave_over -> interleave_under" in error.value.got
     assert "interleave_probs: 0.6,0.4 -> 0.5,0.5" in error.value.got
     assert "rows behind" not in error.value.got
+
+
+def test_another_mix_does_not_make_held_out_rows_suspect(tmp_path, capsys):
+    path = mixed_run(tmp_path, val_size=3)
+    train(path)
+    capsys.readouterr()
+    assert main(["eval", str(path), "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert main(["eval", str(path), "mix_strategy=interleave_under", "--json"]) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert first["notes"] == second["notes"] == []
+    assert first["eval_loss"] == second["eval_loss"]
 
 
 def test_each_data_set_is_evaluated_and_the_loss_of_all_is_what_it_was(tmp_path):
