@@ -76,6 +76,16 @@ def test_the_steps_of_a_mix_are_counted_for_the_user(tmp_path):
     assert len(table) == 1
 
 
+def test_the_card_counts_rows_once_and_says_what_repeats(tmp_path):
+    result = train(mixed_run(tmp_path))
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| tiny | 12 |" in card
+    assert "| few | 4 |" in card
+    few = result.plan.mix[1]
+    assert few["repeats"] > 0
+    assert f"an epoch takes {few['taken']} ({few['repeats']} repeats, 0 left out)" in card
+
+
 @pytest.mark.parametrize("keys", [{}, {"packing": True, "cutoff_len": 64}], ids=str)
 def test_a_mixed_run_stopped_at_any_step_and_gone_on_with_is_the_straight_run(tmp_path, keys):
     path = mixed_run(tmp_path, **keys)

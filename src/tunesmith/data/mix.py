@@ -131,7 +131,7 @@ def interleave(sizes: Sequence[int], how: Mixing) -> np.ndarray:
 def told(parts: Sequence[Part], how: Mixing) -> Iterator[str]:
     """The mix for the plan, as a table; nothing where every row comes once, in its turn."""
     strategy = how.strategy if len(parts) > 1 else CONCAT
-    if strategy == CONCAT and all(part.taken == part.rows for part in parts):
+    if strategy == CONCAT and not any(part.repeats or part.left_out for part in parts):
         return
     total = sum(part.taken for part in parts)
     head = (f"mix_strategy {strategy}", "rows", "per epoch", "share", "repeats", "left out")
