@@ -94,7 +94,7 @@ def test_an_eval_dataset_is_held_out_whole(tmp_path):
     prepared = run(tmp_path, "a", eval_dataset=["b"])
     assert (len(prepared.train), len(prepared.eval)) == (4, 3)
     assert prepared.num_leaked == 2
-    assert any("2 held-out rows are training rows too" in n for n in prepared.ledger.notes)
+    assert any("held out and trained on as well: 2 rows" in n for n in prepared.ledger.notes)
 
 
 @pytest.mark.parametrize("options", [{"eval_dataset": ["a"], "val_size": 0.1}, {"val_size": 1.5},

@@ -85,7 +85,7 @@ class Converter:
         self.told, self.unfilled, self.filled = Counter[str](), Counter[str](), Counter[str]()
         self.labels, self.media = Counter[bool](), Counter[str]()
         self.first: dict[str, Origin] = {}
-        self.num_unfilled = self.num_thoughts = 0
+        self.num_unfilled = self.num_unread = self.num_thoughts = 0
 
     def __call__(self, row: Row) -> Meaning:
         """What the row says.
@@ -134,6 +134,13 @@ class Converter:
         if self.in_columns:
             yield self._note_on_columns(name, rows)
 
+    def findings(self) -> Iterator[tuple[str, Origin, int]]:
+        """What of it is worth counting over all datasets: kind, first place, rows."""
+        counts = {"placeholders": self.num_unfilled, "unread_columns": self.num_unread}
+        for kind, count in counts.items():
+            if count:
+                yield kind, self.first[kind], count
+
     def _tell(self, words: str, origin: Origin) -> None:
         self.told[words] += 1
         self.first.setdefault(words, origin)
@@ -157,9 +164,11 @@ class Converter:
             )
 
     def _count_unread(self, row: Row, columns: Columns, tags: Tags) -> None:
-        for name in self.unread.values():
-            if row.values.get(name):
-                self.in_columns[name] += 1
+        unread = [name for name in self.unread.values() if row.values.get(name)]
+        if unread:
+            self.in_columns.update(unread)
+            self.num_unread += 1
+            self.first.setdefault("unread_columns", row.origin)
         if self.chats:
             found = unread_keys(row.values, columns, tags)
             if found:
@@ -188,7 +197,9 @@ class Converter:
         left = names - self.entry.fill.keys()
         self.filled.update(names - left)
         self.unfilled.update(left)
-        self.num_unfilled += bool(left)
+        if left:
+            self.num_unfilled += 1
+            self.first.setdefault("placeholders", origin)
         for name in left:
             self.first.setdefault(f"{{{{{name}}}}}", origin)
         return filled(conversation, self.entry.fill) if names - left else conversation

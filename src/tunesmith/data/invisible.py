@@ -48,6 +48,12 @@ _HANGUL = re.compile("[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]")
 
 def invisible(text: str) -> Iterator[str]:
     """The characters of a text that nobody sees and that nothing around them needs, in order."""
+    for at in places(text):
+        yield text[at]
+
+
+def places(text: str) -> Iterator[int]:
+    """Where those characters stand, ascending."""
     if text.isascii() and text.replace("\n", "").isprintable():
         return
     flagged = {at for flag in _FLAG.finditer(text) for at in range(*flag.span())}
@@ -61,7 +67,7 @@ def invisible(text: str) -> Iterator[str]:
         else:
             needed = at in flagged or _needed(text, at)
         if not needed:
-            yield found[0]
+            yield at
 
 
 def name(character: str) -> str:
