@@ -23,6 +23,7 @@ def as_dict(data: Prepared) -> dict[str, Any]:
         "used": sum(account.used for account in accounts),
         "skipped": sum(account.num_skipped for account in accounts),
         "bad": data.ledger.bad,
+        "mix": [part.as_dict() for part in data.mix],
         "examples": {"train": len(data.train), "held_out": len(data.eval)},
         "files": ledger["files"],
         "findings": ledger["findings"],
@@ -43,6 +44,7 @@ def text(data: Prepared, *, width: int | None = None) -> str:
         *_reasons("left out, and a run goes on", left_out),
         *(["", "notes"] if data.ledger.notes else []),
         *(f"  - {note}" for note in data.ledger.notes),
+        *(["", *data.mix_table] if data.mix_table else []),
         "",
         f"examples  {len(data.train):,} to train on, {len(data.eval):,} held out",
     ]
