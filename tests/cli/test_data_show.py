@@ -1,6 +1,9 @@
 """`tunesmith data show`: rows in text, as JSON and as a page, from a run file alone."""
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 
@@ -87,3 +90,17 @@ def test_a_number_that_is_none_is_refused(run, capsys, count):
 def test_an_option_of_show_is_none_of_check(run, capsys):
     assert main(["data", "check", str(run), "--html", "x.html"]) == 2
     assert "data show" in capsys.readouterr().err
+
+
+def test_the_commands_of_the_page_about_data_run(run, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    info = {"tiny": {"file_name": "chats.jsonl"}}
+    (tmp_path / "data" / "dataset_info.json").write_text(json.dumps(info))
+    (tmp_path / "data" / "tiny.jsonl").rename(tmp_path / "data" / "chats.jsonl")
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf8")
+    commands = re.findall(r"^tunesmith data show (.*)$", page, re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands:
+        text = out(capsys, *shlex.split(command)).out
+        assert "chats.jsonl:" in text or "rows.html: 13 rows" in text
+    assert (tmp_path / "rows.html").stat().st_size > 10_000

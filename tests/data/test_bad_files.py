@@ -151,7 +151,7 @@ def test_a_bad_file_is_refused_whole(tmp_path, kept, name):
     assert error.where == f"{tmp_path / name}{place}"
     assert words in str(error)
     assert kept() == []
-    assert str(tmp_path / name) in refused(tmp_path, on_bad_row="skip").where
+    assert refused(tmp_path, on_bad_row="skip").where == error.where
 
 
 @pytest.mark.parametrize("name", texts.SOUND)
@@ -249,6 +249,20 @@ def test_what_is_no_file_is_one_error_and_is_not_waited_for(tmp_path, kept, name
 
 
 CHAT = rows.GOOD["openai"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_registry_that_is_no_file_is_one_error_and_is_not_waited_for(tmp_path, kept, name):
+    maker, words = ODD[name]
+    maker(tmp_path / "dataset_info.json")
+    with in_time():
+        error = refused(tmp_path)
+    assert error.where == str(tmp_path / "dataset_info.json")
+    words = "Is a directory" if maker is Path.mkdir else words
+    assert re.search(words, str(error))
+    assert kept() == []
+
+
 FOLDERS = {  # files of a folder: (name -> content, place within it, words of the error)
     "empty": ({}, "", "without data files"),
     "other files": ({"README.md": "#", "a.png": "x"}, "", "it has README.md, a.png"),

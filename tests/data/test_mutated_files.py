@@ -43,7 +43,7 @@ def what_becomes_of(bad, folder: Path, on_bad_row):
         assert file == str(bad.path)
         assert account.read == account.used + account.num_skipped
     assert on_bad_row == "look" or found.ledger.num_read - found.ledger.num_skipped > 0
-    return "skipped" if found.ledger.skips() else "read"
+    return "skipped" if found.ledger.bad else "read"
 
 
 def lines_of(bad):

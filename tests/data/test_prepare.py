@@ -161,6 +161,16 @@ def test_columns_that_are_there_but_not_read_are_named_with_the_line_to_add(tmp_
     )
 
 
+def test_columns_that_an_entry_names_and_no_row_has_are_told(tmp_path):
+    columns = {"prompt": "instruction", "response": "output", "tools": "tols", "system": "system"}
+    write(tmp_path, a=(alpaca(4), {"columns": columns}))
+    (note,) = [note for note in run(tmp_path, "a").ledger.notes if "no row has" in note]
+    assert f"no row has: 'tols' (tools), named in {tmp_path / 'dataset_info.json'}:1: a" in note
+    rows = [*alpaca(3), {**alpaca(1)[0], "tols": "[]"}]
+    write(tmp_path, a=(rows, {"columns": columns}))
+    assert not [note for note in run(tmp_path, "a").ledger.notes if "no row has" in note]
+
+
 def test_keys_of_messages_that_are_not_read_are_counted(tmp_path):
     rows = json.loads(json.dumps(sharegpt(3)))  # turns of their own
     rows[0]["conversations"][1] |= {"name": "Ann", "id": None}

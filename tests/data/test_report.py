@@ -16,7 +16,7 @@ def read(directory, *, mix_strategy="concat", **datasets):
         (directory / f"{name}.json").write_text(json.dumps(rows, indent=1))
         info[name] = {"file_name": f"{name}.json"}
     (directory / "dataset_info.json").write_text(json.dumps(info))
-    return prepare(
+    data = prepare(
         dataset=list(datasets),
         dataset_dir=directory,
         renderer=choose("chatml", TOKENIZER),
@@ -25,6 +25,7 @@ def read(directory, *, mix_strategy="concat", **datasets):
         mix_strategy=mix_strategy,
         whole=True,
     )
+    return report.Outcome.of(data)
 
 
 def row(number, output="yes"):

@@ -10,7 +10,7 @@ from tunesmith.data import show as module
 from tunesmith.data.prepare import prepare
 from tunesmith.data.show import show
 from tunesmith.errors import DataError
-from tunesmith.templates import choose
+from tunesmith.templates import choose, registry
 
 TINY = load_tiny()
 JINJA = (
@@ -109,6 +109,20 @@ def test_so_they_are_under_every_key_that_changes_them(tmp_path, options):
         equal(keys(tmp_path, cutoff_len=cutoff_len, **options))
 
 
+def test_thoughts_are_shown_in_the_marks_of_the_template(tmp_path):
+    foreign = [
+        name
+        for name in registry.names()
+        if (marks := registry.get(name).format.thinking) and marks.open.strip() != "<think>"
+    ]
+    assert foreign
+    rows = [row("ask", "<think>\nhm\n</think>\n\nsay"), ROWS[0]]
+    for name in foreign:
+        (one, _) = equal(keys(tmp_path, write(tmp_path, rows), template=name)).rows
+        shown = "".join(token.text for token in one.texts[0].tokens)
+        assert registry.get(name).format.thinking.open.strip() in shown
+
+
 def test_a_sample_of_a_dataset_is_shown_from_the_sample(tmp_path):
     entry = {**write(tmp_path), "num_samples": 4}
     assert len(equal(keys(tmp_path, entry)).rows) == 4
@@ -127,7 +141,7 @@ def test_skipped_rows_say_why_and_show_what_there_is(tmp_path):
     bad = ['{"messages": [}', row("no answer"), {"other": "columns"}, row("ask", "never " * 80)]
     found = equal(keys(tmp_path, write(tmp_path, [*bad, ROWS[0]]), cutoff_len=60))
     broken, unanswered, other, long, used = found.rows
-    assert (broken.skip.reason, broken.texts, broken.raw) == ("not JSON", (), "")
+    assert (broken.skip.reason, broken.texts, broken.raw) == ("not JSON", (), bad[0])
     assert '"no answer"' in unanswered.raw
     assert unanswered.skip.reason == "no answer at the end"
     assert '"columns"' in other.raw

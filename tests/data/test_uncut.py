@@ -120,6 +120,32 @@ def test_words_of_a_question_are_cut_where_they_stood():
     assert "BEGIN" in text(found, cut=False)
 
 
+@pytest.mark.parametrize("policy", ["keep_end", "keep_start"])
+def test_of_equal_words_those_at_the_side_that_is_cut_are_cut(policy):
+    _, fitted, found = laid(chat("x" + " x" * 80, "say"), 60, policy)
+    assert fitted.question_cut
+    words = [token.cut for token in found if not token.control and not token.trained]
+    count = sum(words)
+    ends = [True] * count + [False] * (len(words) - count)
+    assert words == (ends if policy == "keep_end" else ends[::-1])
+
+
+@pytest.mark.parametrize("cutoff_len", range(40, 70))
+def test_turns_are_cut_in_front_of_a_question_that_is_cut_too(cutoff_len):
+    words = " ".join(f"w{i} 你{i}" for i in range(40))
+    one = chat("first question", "first answer", f"BEGIN {words} END", "x", system="S")
+    _, fitted, found = laid(one, cutoff_len, "keep_end")
+    assert fitted.question_cut
+    assert fitted.num_dropped == 2
+    whole, shown = text(Uncut_of(one)), text(found)
+    until = whole.index("BEGIN") + len("BEGIN")
+    assert shown[:until] == whole[:until]
+    kept = text(found, cut=False)
+    assert kept.startswith("<|im_start|>system\nS<|im_end|>\n<|im_start|>user\n")
+    first = next(i for i, token in enumerate(found) if token.cut)
+    assert "".join(token.text for token in found[first:]).startswith("<|im_start|>user\nfirst q")
+
+
 def test_a_row_that_fits_has_nothing_cut_and_one_that_does_not_has_all():
     one = chat("ask", "say")
     _, _, found = laid(one, 2048, "keep_end")

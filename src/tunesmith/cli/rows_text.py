@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 _STYLES = {"control": "cyan", "context": "", "trained": "green", "cut": "red strike"}
 _LEGEND = {
     "control": "the template's own",
-    "context": "read, not learned",
+    "context": "only read",
     "trained": "learned",
-    "cut": "left out by the cutoff",
+    "cut": "over the cutoff",
 }
 _MARGIN = max(map(len, _LEGEND))
 _LEAST = 20  # columns of text beside the margin
@@ -99,6 +99,8 @@ def _in_colours(row: Shown, console: Any) -> None:
     for line in _skipped(row):
         console.print(Line(visible(line), style="yellow"), soft_wrap=True)
     for number, text in enumerate(row.texts, start=1):
+        if number > 1:
+            console.print()
         console.print(Line(_counts(text, number, len(row.texts)), style="dim"), soft_wrap=True)
         for note in text.notes:
             console.print(Line(visible(note), style="yellow"), soft_wrap=True)
@@ -116,6 +118,8 @@ def _in_words(row: Shown, width: int | None) -> Iterator[str]:
     yield _head(row)
     yield from map(visible, _skipped(row))
     for number, text in enumerate(row.texts, start=1):
+        if number > 1:
+            yield ""
         yield _counts(text, number, len(row.texts))
         yield from map(visible, text.notes)
         for kind, run in groupby(text.tokens, lambda token: token.kind):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -184,7 +185,7 @@ def show(  # noqa: PLR0913 - one keyword for each key of the run file that matte
         origin, found = row.origin, ()
         if origin in said:
             found = tuple(_texts(uncut, how, said[origin], made.get(origin, ())))
-        raw = "" if found or isinstance(row, Skip) else _raw(row.values)
+        raw = "" if found else _raw(row)
         return Shown(origin, held_out, found, ledger.skipped.get(origin), raw)
 
     rows = [shown(*one) for one in picker.picked]
@@ -201,7 +202,7 @@ class _Told(Ledger):
     def skip(self, skip: Skip) -> None:
         """Count it, and remember it."""
         super().skip(skip)
-        self.skipped[skip.origin] = skip
+        self.skipped[skip.origin] = replace(skip, text=None)
 
 
 def _texts(
@@ -258,6 +259,9 @@ def _notes(fitted: Fitted, how: Fitting) -> Iterator[str]:
         yield "a token would lie across the border of an answer; the text is cut there"
 
 
-def _raw(values: dict[str, Any]) -> str:
-    text = json.dumps(values, ensure_ascii=False, indent=2, default=str)
+def _raw(row: Row | Skip) -> str:
+    if isinstance(row, Skip):
+        text = (row.text or "").strip()
+    else:
+        text = json.dumps(row.values, ensure_ascii=False, indent=2, default=str)
     return text if len(text) <= _RAW else f"{text[:_RAW]} … ({len(text):,} characters)"

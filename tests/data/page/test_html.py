@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import tokenizers
 
 from browser import browser
 from tiny_tokenizer import load_tiny
@@ -25,23 +26,22 @@ ROWS = [
     {"instruction": "ask one", "output": "say one 你好 🙂\nnext line"},
     {"instruction": ATTACK, "output": ATTACK},
     {"instruction": "long " * 60, "output": "kept"},
-    {"instruction": "bad"},
+    {"instruction": f"bad {ATTACK}"},
     {"instruction": "ask", "output": "never " * 90},
     {"instruction": "arabic مرحبا", "output": "a\u200bb"},
 ]
 
 
-def shown(folder, rows=ROWS, **options):
+def shown(folder, rows=ROWS, tokenizer=TINY):
     (folder / "a <b>.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    renderer = choose("chatml", TINY)
+    renderer = choose("chatml", tokenizer)
     return show(
         dataset=[{"file_name": str(folder / "a <b>.jsonl"), "formatting": "alpaca"}],
         dataset_dir=folder,
         renderer=renderer,
-        tokenizer=TINY,
+        tokenizer=tokenizer,
         cutoff_len=60,
         count=len(rows),
-        **options,
     )
 
 
@@ -193,9 +193,10 @@ def page(window, tmp_path):
     return opened(window, tmp_path, ROWS)
 
 
-def opened(window, folder, rows):
+def opened(window, folder, rows, tokenizer=TINY):
     path = folder / "rows.html"
-    path.write_text(html.page(shown(folder, rows), "run.yaml", {"model": "m"}), encoding="utf8")
+    found = shown(folder, rows, tokenizer)
+    path.write_text(html.page(found, "run.yaml", {"model": "m"}), encoding="utf8")
     window.open(path)
     assert window.js("return document.documentElement.dataset.ready") == "true"
     return window
@@ -238,6 +239,18 @@ def test_in_a_browser_an_attack_in_the_data_is_text(page):
     )
     assert {"U+2028", "U+202E", "U+202C", "U+001B", "U+0007"} <= set(spelled)
     assert page.complaints() == []
+
+
+def test_in_a_browser_a_token_that_is_markup_is_text(window, tmp_path):
+    backend = tokenizers.Tokenizer.from_str(TINY.backend.to_str())
+    tag = "<img src=x>"
+    backend.add_tokens([tag, "&lt;"])
+    rows = [{"instruction": f"{tag}&lt;", "output": tag}]
+    page = opened(window, tmp_path, rows, TINY._replace(backend=backend))
+    page.press("g")
+    assert page.js("return document.querySelectorAll('img').length") == 0
+    assert f"{tag}&lt;" in page.js("return document.querySelector('.text').textContent")
+    assert tag in page.js("return [...document.querySelectorAll('.tok')].map(e => e.textContent)")
 
 
 def test_in_a_browser_keys_move_between_rows(page):

@@ -178,11 +178,11 @@ class _Unpacking:
                     at += 1
             except self.library.error:
                 pass
-        return DataError(
-            f"{self.path}: byte {at}",
-            got=str(error),
-            need=f"a sound {self.packing} file; this one is damaged, or is none",
-        )
+        need, hint = f"a sound {self.packing} file; this one is damaged, or is none", ""
+        if "too much memory" in str(error):  # by `zstd --long`
+            need = "a file packed with a window of at most 128 MiB"
+            hint = f"zstd -d --long=31 {self.path}"
+        return DataError(f"{self.path}: byte {at}", got=str(error), need=need, hint=hint)
 
 
 def _library(packing: Packing, path: Path) -> _Library:
