@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stored import stored
-from tunesmith.data.mix import Mixing, interleave, mixed, told
+from tunesmith.data.mix import Mixing, interleave, mixed, table
 from tunesmith.data.order import permutation, rank_rows, step_rows, steps_per_epoch
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.types import Example, Origin
@@ -162,13 +162,13 @@ def test_the_counts_are_those_of_the_rows_that_come(strategy, shares):
 def test_a_table_tells_of_it_and_nothing_where_every_row_comes_once():
     examples = store(a=3, b=5)
     _, parts = mix(examples, "interleave_over")
-    head, a, b = told(parts, Mixing("interleave_over"))
+    head, a, b = table(parts, Mixing("interleave_over"))
     columns = ["mix_strategy interleave_over", "rows", "per epoch", "share", "repeats", "left out"]
     assert re.split(r"  +", head) == columns
     assert a.split() == ["a", "3", "5", "50.0", "%", "2", "0"]
     assert len(head) == len(a) == len(b)
     _, parts = mix(examples)
-    assert list(told(parts, Mixing())) == []
+    assert table(parts, Mixing()) == ()
 
 
 def test_rows_are_stored_once_and_pointed_to():

@@ -500,10 +500,10 @@ def test_a_repeat_of_the_mix_is_no_copy_and_a_copy_is_one_however_often_it_comes
     assert prepared.num_duplicates == 0  # the copy is among the rows that are left out
 
 
-def test_what_the_mix_repeats_and_leaves_out_stands_in_the_plan(tmp_path):
+def test_what_the_mix_repeats_and_leaves_out_is_counted_by_dataset(tmp_path):
     write(tmp_path, a=alpaca(2), b=alpaca(5, start=20))
-    lines = run(tmp_path, "a", "b", mix_strategy="interleave_under").ledger.lines()
-    assert [line.split() for line in lines[-2:]] == [
+    lines = run(tmp_path, "a", "b", mix_strategy="interleave_under").mix_table
+    assert [line.split() for line in lines[1:]] == [
         ["a", "2", "2", "50.0", "%", "0", "0"],
         ["b", "5", "2", "50.0", "%", "0", "3"],
     ]

@@ -10,7 +10,7 @@ from tunesmith.templates import choose
 TOKENIZER = load_tiny()
 
 
-def read(directory, **datasets):
+def read(directory, *, mix_strategy="concat", **datasets):
     info = {}
     for name, rows in datasets.items():
         (directory / f"{name}.json").write_text(json.dumps(rows, indent=1))
@@ -22,6 +22,7 @@ def read(directory, **datasets):
         renderer=choose("chatml", TOKENIZER),
         tokenizer=TOKENIZER,
         cutoff_len=2048,
+        mix_strategy=mix_strategy,
         whole=True,
     )
     return report.Outcome.of(data)
@@ -62,3 +63,14 @@ def test_lines_and_value_tell_the_same(tmp_path):
     assert value["error"]["where"].endswith("a.json:10: output")
     assert all(note in text for note in value["notes"])
     assert value["findings"]["duplicates"]["count"] == 1
+
+
+def test_a_mix_stands_in_lines_of_its_own(tmp_path):
+    rows = {"a": [row(1), row(2)], "b": [row(n) for n in range(3, 7)]}
+    data = read(tmp_path, mix_strategy="interleave_under", **rows)
+    lines = report.text(data).splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("mix_strategy"))
+    assert lines[place - 1] == ""
+    assert lines[place + 2].split() == ["b", "4", "2", "50.0", "%", "0", "2"]
+    assert lines[place + 3 :] == ["", "examples  4 to train on, 0 held out"]
+    assert [part["left_out"] for part in report.as_dict(data)["mix"]] == [0, 2]

@@ -52,3 +52,18 @@ def test_the_title_is_in_the_picture():
     other = imread(io.BytesIO(draw(RECORDS, "runs/other")["training_loss.png"]))
     assert (named[:60] != other[:60]).any()
     assert (named[80:] == other[80:]).all()
+
+
+def test_each_dataset_that_was_evaluated_has_a_curve_of_its_own_colour():
+    logged = [
+        {"current_steps": n, "eval_loss": 2.0, "eval_$a_loss": 1.0, "eval__b_loss": 3.0}
+        for n in (20, 40, 59)
+    ]
+    drawn = draw([*RECORDS, *logged])
+    for color, name in (([0xFF, 0x7F, 0x0E], "$a"), ([0x2C, 0xA0, 0x2C], "_b")):
+        of_it = {
+            file: (abs(imread(io.BytesIO(picture))[..., :3] * 255 - color) < 12).all(-1).sum()
+            for file, picture in drawn.items()
+        }
+        assert of_it["training_eval_loss.png"] > 300, name
+        assert of_it["training_loss.png"] == 0, name

@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from tiny_run import tiny_rows, tiny_run, train
+from tunesmith.cli.main import main
 from tunesmith.errors import OutputError
 from tunesmith.training.journal import read, without_times
 from tunesmith.training.report import Silent
@@ -75,6 +76,16 @@ def test_the_steps_of_a_mix_are_counted_for_the_user(tmp_path):
     assert len(table) == 1
 
 
+def test_the_card_counts_rows_once_and_says_what_repeats(tmp_path):
+    result = train(mixed_run(tmp_path))
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| tiny | 12 |" in card
+    assert "| few | 4 |" in card
+    few = result.plan.mix[1]
+    assert few["repeats"] > 0
+    assert f"an epoch takes {few['taken']} ({few['repeats']} repeats, 0 left out)" in card
+
+
 @pytest.mark.parametrize("keys", [{}, {"packing": True, "cutoff_len": 64}], ids=str)
 def test_a_mixed_run_stopped_at_any_step_and_gone_on_with_is_the_straight_run(tmp_path, keys):
     path = mixed_run(tmp_path, **keys)
@@ -95,6 +106,18 @@ def test_another_mix_is_another_run_and_named_as_the_keys_it_is(tmp_path):
     assert "mix_strategy: interleave_over -> interleave_under" in error.value.got
     assert "interleave_probs: 0.6,0.4 -> 0.5,0.5" in error.value.got
     assert "rows behind" not in error.value.got
+
+
+def test_another_mix_does_not_make_held_out_rows_suspect(tmp_path, capsys):
+    path = mixed_run(tmp_path, val_size=3)
+    train(path)
+    capsys.readouterr()
+    assert main(["eval", str(path), "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert main(["eval", str(path), "mix_strategy=interleave_under", "--json"]) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert first["notes"] == second["notes"] == []
+    assert first["eval_loss"] == second["eval_loss"]
 
 
 def test_each_data_set_is_evaluated_and_the_loss_of_all_is_what_it_was(tmp_path):

@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     report = Silent() if arguments.json else report_for(sys.stderr)
     found = answering.find(asked, report, on_the_day_of_training=True)
     split = found.split_special_tokens
+    asked = _mixed_as_trained(asked, found)
     prepared = examples(asked, found.renderer, found.tokenizer, report, split_special_tokens=split)
     model = answering.load(asked, found, base_only=arguments.base)
     metrics = evaluate(
@@ -72,6 +73,17 @@ def run(arguments: argparse.Namespace) -> int:
     width = max(26, *map(len, metrics))
     print("\n".join(f"  {key:<{width}} {value:,.6g}" for key, value in metrics.items()))
     return 0
+
+
+def _mixed_as_trained(asked: Run, found: Found) -> Run:
+    """The run with the mix of its training: it decides nothing about held-out rows, but whether
+    the training rows of today are known again.
+    """
+    before = target.trained(found.directory if not found.adapters else found.adapters[-1])
+    if before is None or before.run.dataset.dataset != asked.dataset.dataset:
+        return asked
+    mix = {key: getattr(before.run.dataset, key) for key in ("mix_strategy", "interleave_probs")}
+    return asked.model_copy(update={"dataset": asked.dataset.model_copy(update=mix)})
 
 
 def _trained_on(asked: Run, found: Found, prepared: Prepared) -> list[str]:

@@ -7,7 +7,7 @@ versions of numpy, and a draw is where its uniform number falls among the shares
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -128,22 +128,22 @@ def interleave(sizes: Sequence[int], how: Mixing) -> np.ndarray:
     return places
 
 
-def told(parts: Sequence[Part], how: Mixing) -> Iterator[str]:
-    """The mix for the plan, as a table; nothing where every row comes once, in its turn."""
+def table(parts: Sequence[Part], how: Mixing) -> tuple[str, ...]:
+    """The mix in lines, for people; none where every row comes once, in its turn."""
     strategy = how.strategy if len(parts) > 1 else CONCAT
-    if strategy == CONCAT and all(part.taken == part.rows for part in parts):
-        return
+    if strategy == CONCAT and not any(part.repeats or part.left_out for part in parts):
+        return ()
     total = sum(part.taken for part in parts)
     head = (f"mix_strategy {strategy}", "rows", "per epoch", "share", "repeats", "left out")
-    lines: list[tuple[str, ...]] = [head]
+    rows: list[tuple[str, ...]] = [head]
     for part in parts:
         share = f"{100 * part.taken / total:.1f} %"
         counts = [f"{n:,}" for n in (part.rows, part.taken, part.repeats, part.left_out)]
-        lines.append((f"  {part.dataset}", *counts[:2], share, *counts[2:]))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    for name, *numbers in lines:
-        cells = [f"{n:>{w}}" for n, w in zip(numbers, widths[1:], strict=True)]
-        yield "  ".join([f"{name:<{widths[0]}}", *cells])
+        rows.append((f"  {part.dataset}", *counts[:2], share, *counts[2:]))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return tuple(
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    )
 
 
 class _Rows(NamedTuple):

@@ -7,7 +7,7 @@ the files, the template, the tokenizer and the arguments.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +52,8 @@ class Prepared(NamedTuple):
     """Why a run with these rows stops; only of a `whole` reading."""
     mix: tuple[Part, ...] = ()
     """What an epoch takes of each training dataset."""
+    mix_table: tuple[str, ...] = ()
+    """The same in lines; none where every row comes once, in its turn."""
 
 
 def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that matters here
@@ -160,19 +162,21 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         raise refusal
     how = Mixing(mix.CONCAT if refusal else mix_strategy, tuple(interleave_probs), seed)
     names = [entry.name for entry, of_evaluation in entries if not of_evaluation]
-    sides = _sides(usable, held_out, names, ledger, val_size=held, how=how, where=where)
-    prepared = _prepared(*sides[:2], ledger, source=source)
-    return prepared._replace(entries=tuple(entries), refusal=refusal, mix=sides[2])
+    train, held_out, parts = _sides(
+        usable, held_out, names, val_size=held, how=how, wanted=ledger.wanted, where=where
+    )
+    prepared = _prepared(train, held_out, ledger, source=source)._replace(refusal=refusal)
+    return prepared._replace(entries=tuple(entries), mix=parts, mix_table=mix.table(parts, how))
 
 
 def _sides(
     usable: Examples,
     held_out: Examples,
     datasets: Sequence[str],
-    ledger: Ledger,
     *,
     val_size: float,
     how: Mixing,
+    wanted: Mapping[str, int],
     where: Callable[[str], str],
 ) -> tuple[Examples, Examples, tuple[Part, ...]]:
     """What an epoch learns from, what is held out, and what is taken of each dataset."""
@@ -181,8 +185,7 @@ def _sides(
     train = usable
     if val_size:
         train, held_out = split(usable, val_size, how.seed)
-    train, parts = mix.mixed(train, usable, datasets, how, wanted=ledger.wanted, where=where)
-    ledger.notes += mix.told(parts, how)
+    train, parts = mix.mixed(train, usable, datasets, how, wanted=wanted, where=where)
     return train, held_out, parts
 
 

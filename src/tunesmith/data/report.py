@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tunesmith.data.ledger import OVER_CUTOFF, Account, Ledger, Skips, counted
+from tunesmith.data.mix import Part
 from tunesmith.data.prepare import Prepared
 from tunesmith.errors import DataError
 
@@ -22,11 +23,16 @@ class Outcome(NamedTuple):
     train: int = 0
     held_out: int = 0
     """Examples, where there are any."""
+    mix: tuple[Part, ...] = ()
+    """What an epoch takes of each training dataset."""
+    mix_table: tuple[str, ...] = ()
+    """The same in lines."""
 
     @classmethod
     def of(cls, data: Prepared) -> Outcome:
         """Of rows that a run would learn, read as a whole."""
-        return cls(data.ledger, data.refusal, len(data.train), len(data.eval))
+        sizes = len(data.train), len(data.eval)
+        return cls(data.ledger, data.refusal, *sizes, data.mix, data.mix_table)
 
 
 def as_dict(data: Outcome) -> dict[str, Any]:
@@ -38,6 +44,7 @@ def as_dict(data: Outcome) -> dict[str, Any]:
         "used": data.ledger.num_read - data.ledger.num_skipped,
         "skipped": data.ledger.num_skipped,
         "bad": data.ledger.bad,
+        "mix": [part.as_dict() for part in data.mix],
         "reasons": {reason: found.count for reason, found in data.ledger.skips().items()},
         "examples": {"train": data.train, "held_out": data.held_out},
         "files": ledger["files"],
@@ -59,6 +66,7 @@ def text(data: Outcome, *, width: int | None = None) -> str:
         *_reasons("left out, and a run goes on", left_out),
         *(["", "notes"] if data.ledger.notes else []),
         *(f"  - {note}" for note in data.ledger.notes),
+        *(["", *data.mix_table] if data.mix_table else []),
         "",
         f"examples  {data.train:,} to train on, {data.held_out:,} held out",
     ]

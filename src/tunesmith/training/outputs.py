@@ -8,7 +8,7 @@ config with every stop id, the resolved run file and the plan.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -156,15 +156,24 @@ def card_facts(written: Written, data: Prepared, metrics: Mapping[str, Any]) -> 
         directory=plan.output_dir,
         stage=run.method.stage,
         method=plan.method,
-        data=data.train.datasets(),
+        data={part.dataset: part.used for part in data.mix},
         held_out_rows=plan.eval_examples,
         settings={key: value for key, value in run.asked.items() if value is not None},
         metrics={k: float(v) for k, v in metrics.items() if isinstance(v, int | float)},
         template=run.dataset.template or "",
         stops=plan.stop_tokens,
         dtype="fp32" if run.method.finetuning_type == "lora" else "",
+        notes=tuple(_as_mixed(data)),
         version=__version__,
     )
+
+
+def _as_mixed(data: Prepared) -> Iterator[str]:
+    """Data sets whose rows do not come once an epoch each."""
+    for part in data.mix:
+        if part.repeats or part.left_out:
+            rows = f"{part.rows:,} rows, of which an epoch takes {part.taken:,}"
+            yield f"{part.dataset}: {rows} ({part.repeats:,} repeats, {part.left_out:,} left out)"
 
 
 def read_weights(model: Any, directory: Path) -> None:

@@ -182,7 +182,7 @@ def _described(run: Run, material: Material) -> dict[str, Any]:
         "stop_tokens": tuple(str(material.tokenizer.backend.id_to_token(i)) for i in chosen),
         "output_dir": str(run.output.output_dir),
         "day": str(material.day),
-        "ledger": tuple(material.data.ledger.lines()),
+        "ledger": (*material.data.ledger.lines(), *material.data.mix_table),
         "mix": tuple(part.as_dict() for part in material.data.mix),
     }
 

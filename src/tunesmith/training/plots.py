@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -48,12 +49,25 @@ def draw(records: Sequence[Mapping[str, Any]], name: str = "") -> dict[str, byte
         points = _points(records, key)
         if points:
             behind = _points(records, "loss") if key == "eval_loss" else []
-            drawn[file] = _curve(points, key, label, behind=behind, name=name)
+            parts = _of_each_dataset(records, key)
+            drawn[file] = _curve(points, key, label, behind=behind, parts=parts, name=name)
     return drawn
 
 
 def _points(records: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
     return [(r["current_steps"], r[key]) for r in records if key in r]
+
+
+def _of_each_dataset(
+    records: Sequence[Mapping[str, Any]], key: str
+) -> dict[str, list[tuple[int, float]]]:
+    """The curves that `eval_on_each_dataset` adds to one of all, by data set."""
+    if not key.startswith("eval_"):
+        return {}
+    names = re.compile(rf"eval_(.+)_{key.removeprefix('eval_')}", re.DOTALL)
+    keys = dict.fromkeys(key for record in records for key in record)
+    found = [match for match in map(names.fullmatch, keys) if match]
+    return {match[1]: _points(records, match[0]) for match in found}
 
 
 def _curve(
@@ -62,6 +76,7 @@ def _curve(
     label: str,
     *,
     behind: Sequence[tuple[int, float]],
+    parts: Mapping[str, Sequence[tuple[int, float]]],
     name: str,
 ) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -75,6 +90,11 @@ def _curve(
     figure.suptitle(f"{name}: {label}{once}" if name else f"{label}{once}", fontsize=11)
     if behind:
         axes.plot(*zip(*behind, strict=True), color=_GREY, label="training loss")
+    for number, (part, its_points) in enumerate(parts.items()):
+        axes.plot(
+            *zip(*its_points, strict=True), linewidth=1, marker=".",
+            color=f"C{1 + number % 9}", label=f"only {part[-32:]}".replace("$", r"\$"),
+        )  # fmt: skip
     smooth = len(points) > _SMOOTHED_FROM and key.endswith("loss")
     marker = "o" if len(points) <= 40 else ""
     color = _PALE if smooth else _DARK
@@ -101,7 +121,7 @@ def _curve(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    if smooth or behind:
+    if smooth or behind or parts:
         axes.legend(frameon=False)
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
