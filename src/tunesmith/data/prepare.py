@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from tunesmith.data import cache, purpose, registry, tokenize
 from tunesmith.data.examples import Fitting, Maker
+from tunesmith.data.fast_encode import Differs, FastEncode
 from tunesmith.data.fetch import NO_ACCESS, Access, fetch
 from tunesmith.data.fit import Policy
 from tunesmith.data.invisible import Invisible
@@ -123,8 +124,9 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     source = _source([entry for entry, _ in entries])
     flags = {"train_on_prompt": train_on_prompt, "mask_history": mask_history}
     encoder = tokenize.encoder(renderer, tokenizer, split_special_tokens=split_special_tokens)
+    fast = FastEncode(encoder.backend, expected=0 if max_samples else _size(entries))
     how = Fitting(
-        stream=partial(encoder.stream, **flags),
+        stream=partial(encoder.stream, **flags, ids=fast),
         encode=partial(encoder.encode, **flags),
         apart=partial(tokenize.apart, renderer=renderer, **flags),
         backend=tokenizer.backend,
@@ -147,13 +149,13 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
                 progress(done)
         if train_on_prompt:
             ledger.notes += reader.learned_all_the_same()
-        ledger.notes += [*thoughts.notes(), *unasked.notes(), *unseen.notes()]
+        ledger.notes += [*thoughts.notes(), *unasked.notes(), *unseen.notes(), *fast.notes()]
         ledger.stop_on_bad_rows("error" if stop else "skip")
         ledger.close()
         refuse_changed([entry for entry, _ in entries], source)
 
     key = cache.key(entries, source, renderer, tokenizer, options=options)
-    examples, ledger = cache.kept(key, fill, again=overwrite_cache)
+    examples, ledger = _kept(key, fill, again=overwrite_cache)
     on_side = examples.records("held_out")
     train, held_out = examples.choose(~on_side), examples.choose(on_side)
     refusal = _refusal(ledger, on_bad_row, (train, held_out) if eval_dataset else (train,))
@@ -163,6 +165,21 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         train, held_out = split(train, held, seed)
     prepared = _prepared(train, held_out, ledger, source=source)
     return prepared._replace(entries=tuple(entries), refusal=refusal)
+
+
+def _size(entries: Sequence[tuple[registry.Entry, bool]]) -> int:
+    """Bytes of all files."""
+    named = (path for entry, _ in entries for path in entry.paths)
+    return sum(path.stat().st_size for one in named for path in files(one))
+
+
+def _kept(
+    key: str, fill: Callable[[Writer, Ledger], None], *, again: bool
+) -> tuple[Examples, Ledger]:
+    try:
+        return cache.kept(key, fill, again=again)
+    except Differs:  # all of it once more: now the ids are the library's
+        return cache.kept(key, fill, again=again)
 
 
 def _held_out_size(val_size: float, eval_dataset: Sequence[registry.Item]) -> float:
