@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tunesmith.data import cache, purpose, registry, tokenize
-from tunesmith.data.examples import Fitting, Maker
-from tunesmith.data.fast_encode import Differs, FastEncode
+from tunesmith.data import cache, mix, purpose, registry
+from tunesmith.data.examples import Maker, fitting
+from tunesmith.data.fast_encode import Differs
 from tunesmith.data.fetch import NO_ACCESS, Access, fetch
 from tunesmith.data.fit import Policy
 from tunesmith.data.invisible import Invisible
-from tunesmith.data.ledger import Ledger
+from tunesmith.data.ledger import Ledger, counted
+from tunesmith.data.mix import Mixing, Part
 from tunesmith.data.reader import Reader, Unasked
 from tunesmith.data.rows import files
 from tunesmith.data.split import Copies, copies, fingerprint, split
@@ -51,6 +51,8 @@ class Prepared(NamedTuple):
     """What was read, fetched where it was elsewhere, and whether its rows are held out."""
     refusal: DataError | None = None
     """Why a run with these rows stops; only of a `whole` reading."""
+    mix: tuple[Part, ...] = ()
+    """What an epoch takes of each training dataset."""
 
 
 def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that matters here
@@ -64,6 +66,8 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     max_samples: int | None = None,
     val_size: float = 0,
     seed: int = 42,
+    mix_strategy: str = mix.CONCAT,
+    interleave_probs: Sequence[float] = (),
     train_on_prompt: bool = False,
     mask_history: bool = False,
     split_special_tokens: bool = True,
@@ -78,7 +82,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     """Read the datasets of a run and make its examples, or find them made before.
 
     Args:
-        dataset: names, paths or entries (see `registry`); their rows follow one another.
+        dataset: names, paths or entries (see `registry`).
         eval_dataset: held-out datasets; excludes `val_size`.
         dataset_dir: where `dataset_info.json` stands.
         renderer: the chat template.
@@ -86,7 +90,9 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         cutoff_len: the most tokens of an example.
         max_samples: the first rows of each dataset, `None`: all.
         val_size: share of the rows (below 1) or their number (from 1) that is held out.
-        seed: decides which rows are held out.
+        seed: decides which rows are held out, sampled and drawn.
+        mix_strategy: how the training rows of the datasets follow one another; see `mix`.
+        interleave_probs: shares of the datasets in the mix; empty: they take turns.
         train_on_prompt: learn the questions too.
         mask_history: learn the last answer only.
         split_special_tokens: the strings of control tokens in a row's words stay words.
@@ -100,18 +106,13 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         progress: called with the rows done while they are encoded.
 
     Raises:
-        DataError: a file, an entry of the registry or rows that cannot be used, or a dataset
-            that is not for this stage (see `purpose`).
+        DataError: a file, an entry of the registry or rows that cannot be used.
+        UnfitError: a dataset that is not for this stage (see `purpose`).
         ConfigError: `val_size` with `eval_dataset`, or out of range.
         StoreError: the cache cannot be written.
     """
     held = _held_out_size(val_size, eval_dataset)
-    asked = {"dataset": dataset, "eval_dataset": eval_dataset}
-    entries = [
-        (fetch(entry, access), key == "eval_dataset")
-        for key, items in asked.items()
-        for entry in purpose.of_answers(registry.load(dataset_dir, items, where(key)))
-    ]
+    entries = entered(dataset, eval_dataset, dataset_dir=dataset_dir, where=where, access=access)
     options = {
         "cutoff_len": cutoff_len,
         "max_samples": max_samples,
@@ -122,17 +123,15 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         "seed": seed if any(entry.num_samples for entry, _ in entries) else None,
     }
     source = _source([entry for entry, _ in entries])
-    flags = {"train_on_prompt": train_on_prompt, "mask_history": mask_history}
-    encoder = tokenize.encoder(renderer, tokenizer, split_special_tokens=split_special_tokens)
-    fast = FastEncode(encoder.backend, expected=0 if max_samples else _size(entries))
-    how = Fitting(
-        stream=partial(encoder.stream, **flags, ids=fast),
-        encode=partial(encoder.encode, **flags),
-        apart=partial(tokenize.apart, renderer=renderer, **flags),
-        backend=tokenizer.backend,
+    as_examples = fitting(
+        renderer,
+        tokenizer,
         cutoff_len=cutoff_len,
         truncation=truncation,
+        train_on_prompt=train_on_prompt,
+        mask_history=mask_history,
         split_special_tokens=split_special_tokens,
+        expected=0 if max_samples else _size(entries),
     )
 
     def fill(writer: Writer, ledger: Ledger) -> None:
@@ -142,14 +141,14 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         thoughts = Thoughts(renderer)
         unseen = Invisible(ledger)
         said = unasked.counting(thoughts.in_marks(unseen.counting(reader.said(entries))))
-        rows = Maker(how, ledger).examples(said)
+        rows = Maker(as_examples, ledger).examples(said)
         for done, (one, made) in enumerate(rows, start=1):
             writer.add(made, held_out=one.held_out)
             if progress is not None and done % _TOLD_EVERY == 0:
                 progress(done)
         if train_on_prompt:
             ledger.notes += reader.learned_all_the_same()
-        ledger.notes += [*thoughts.notes(), *unasked.notes(), *unseen.notes(), *fast.notes()]
+        ledger.notes += [*thoughts.notes(), *unasked.notes(), *unseen.notes()]
         ledger.stop_on_bad_rows("error" if stop else "skip")
         ledger.close()
         refuse_changed([entry for entry, _ in entries], source)
@@ -157,14 +156,53 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     key = cache.key(entries, source, renderer, tokenizer, options=options)
     examples, ledger = _kept(key, fill, again=overwrite_cache)
     on_side = examples.records("held_out")
-    train, held_out = examples.choose(~on_side), examples.choose(on_side)
-    refusal = _refusal(ledger, on_bad_row, (train, held_out) if eval_dataset else (train,))
+    usable, held_out = examples.choose(~on_side), examples.choose(on_side)
+    refusal = _refusal(ledger, on_bad_row, (usable, held_out) if eval_dataset else (usable,))
     if refusal and not whole:
         raise refusal
-    if held and len(train):
-        train, held_out = split(train, held, seed)
-    prepared = _prepared(train, held_out, ledger, source=source)
-    return prepared._replace(entries=tuple(entries), refusal=refusal)
+    how = Mixing(mix.CONCAT if refusal else mix_strategy, tuple(interleave_probs), seed)
+    names = [entry.name for entry, of_evaluation in entries if not of_evaluation]
+    sides = _sides(usable, held_out, names, ledger, val_size=held, how=how, where=where)
+    prepared = _prepared(*sides[:2], ledger, source=source)
+    return prepared._replace(entries=tuple(entries), refusal=refusal, mix=sides[2])
+
+
+def _sides(
+    usable: Examples,
+    held_out: Examples,
+    datasets: Sequence[str],
+    ledger: Ledger,
+    *,
+    val_size: float,
+    how: Mixing,
+    where: Callable[[str], str],
+) -> tuple[Examples, Examples, tuple[Part, ...]]:
+    """What an epoch learns from, what is held out, and what is taken of each dataset."""
+    if not len(usable):
+        return usable, held_out, ()
+    train = usable
+    if val_size:
+        train, held_out = split(usable, val_size, how.seed)
+    train, parts = mix.mixed(train, usable, datasets, how, wanted=ledger.wanted, where=where)
+    ledger.notes += mix.told(parts, how)
+    return train, held_out, parts
+
+
+def entered(
+    dataset: Sequence[registry.Item],
+    eval_dataset: Sequence[registry.Item],
+    *,
+    dataset_dir: Path,
+    where: Callable[[str], str] = str,
+    access: Access = NO_ACCESS,
+) -> list[tuple[registry.Entry, bool]]:
+    """The datasets of a run, here, and whether their rows are held out; as in `prepare`."""
+    asked = {"dataset": dataset, "eval_dataset": eval_dataset}
+    return [
+        (fetch(entry, access), key == "eval_dataset")
+        for key, items in asked.items()
+        for entry in purpose.of_answers(registry.load(dataset_dir, items, where(key)))
+    ]
 
 
 def _size(entries: Sequence[tuple[registry.Entry, bool]]) -> int:
@@ -219,11 +257,9 @@ def refuse_changed(entries: Sequence[registry.Entry], source: str) -> None:
 
 
 def _prepared(train: Examples, held_out: Examples, ledger: Ledger, *, source: str) -> Prepared:
-    twice, leaked = copies(train, held_out)
-    what = "training rows are copies of an earlier one"
-    _tell(ledger, "duplicates", what, twice)
-    what = "held-out rows are training rows too: evaluation looks better"
-    _tell(ledger, "leakage", what, leaked)
+    twice, leaked = copies(train.distinct(), held_out)
+    _tell(ledger, "duplicates", twice, "exact copies of an earlier row: {}")
+    _tell(ledger, "leakage", leaked, "held out and trained on as well: {}; evaluation looks better")
     learned = fingerprint(train, held_out)
     counts = twice.number, leaked.number
     return Prepared(train, held_out, ledger, learned, source, *counts, tools=ledger.tools)
@@ -236,18 +272,19 @@ def _refusal(ledger: Ledger, on_bad_row: str, wanted: Sequence[Examples]) -> Dat
 
 
 def _nothing_left(ledger: Ledger) -> DataError:
-    reasons = ", ".join(f"{s.count:,} {reason}" for reason, s in ledger.skips().items())
+    skips = ledger.skips()
+    reasons = ", ".join(f"{s.count:,} {reason}" for reason, s in skips.items())
     advice = [note for note in ledger.notes if "would keep" in note]
     return DataError(
-        ", ".join(ledger.files) or "dataset",
+        next((s.first[0].place for s in skips.values()), ", ".join(ledger.files) or "dataset"),
         got=f"no usable rows: {ledger.num_read:,} read, {reasons}",
         need="at least one row to learn from",
         hint=advice[-1].split("; ")[-1] if advice else "",
     )
 
 
-def _tell(ledger: Ledger, kind: str, what: str, found: Copies) -> None:
+def _tell(ledger: Ledger, kind: str, found: Copies, what: str) -> None:
     if found.first is not None:
         place = f"{found.first[0]} is {found.first[1]}"
         ledger.find(kind, place, found.number)
-        ledger.notes.append(f"{found.number:,} {what} (first: {place})")
+        ledger.notes.append(f"{what.format(counted(found.number))} (first: {place})")

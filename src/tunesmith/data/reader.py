@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from tunesmith.templates import ANSWERING, Renderer, Template
 from tunesmith.templates.thoughts import unsilenced
 from tunesmith.types import Conversation, Meaning, Origin
 
+Pick = Callable[[registry.Entry, Iterator[Row | Skip]], Iterator[Row | Skip]]
+
 
 class Reader:
     """Reads the rows of datasets; what cannot be read goes to the ledger.
@@ -30,6 +32,7 @@ class Reader:
         max_samples: the first rows of each dataset, `None`: all.
         seed: of the samples that entries ask for.
         stop: after a bad row the others are only counted.
+        pick: which rows of a dataset are asked what they say, given all of them; `None`: all.
         media_dir: where paths of media begin; `None`: where the entry's own do.
     """
 
@@ -42,19 +45,21 @@ class Reader:
         seed: int = 42,
         stop: bool = True,
         media_dir: Path | None = None,
+        pick: Pick | None = None,
     ) -> None:
         self.ledger, self.renderer, self.stop = ledger, renderer, stop
         self.max_samples, self.seed, self.media_dir = max_samples, seed, media_dir
-        self.unfit: list[DataError] = []
+        self.unfit: list[purpose.UnfitError] = []
         """Why no stage can learn from a dataset that has been counted."""
+        self._pick = pick
         self._marked = 0
 
     def said(self, entries: Sequence[tuple[registry.Entry, bool]]) -> Iterator[Said]:
         """What the rows say, in order.
 
         Raises:
-            DataError: a file that cannot be read, or that holds no row; rows that are no
-                answers to learn.
+            DataError: a file that cannot be read, or that holds no row.
+            UnfitError: rows that are no answers to learn.
         """
         for entry, held_out in entries:
             for found, origin in self._read(entry, to_learn=True):
@@ -81,14 +86,15 @@ class Reader:
 
     def _read(self, entry: registry.Entry, *, to_learn: bool) -> Iterator[tuple[Meaning, Origin]]:
         """The rows of a dataset that can be used."""
-        found, notes = self._chosen(entry), self.ledger.notes
+        found, notes = self.chosen(entry), self.ledger.notes
         entry, found, told = laid_out(entry, found)
         unfit = purpose.refusal(entry)
         if unfit is not None and to_learn:
             raise unfit
         convert = Converter(entry, self.renderer, media_dir=self.media_dir)
         count = 0
-        for row in islice(found, self.max_samples):
+        found = islice(found, self.max_samples)
+        for row in found if self._pick is None else self._pick(entry, found):
             count += 1
             self.ledger.read(row.origin.file)
             if isinstance(row, Skip):
@@ -108,22 +114,35 @@ class Reader:
             paths = ", ".join(map(str, entry.paths))
             raise DataError(paths, got="no rows", need="at least one row")
         notes += [*told, *convert.notes(count)]
+        for finding in convert.findings():
+            self.ledger.find(*finding)
         if unfit is not None:
             notes.append(purpose.note(entry, unfit))
             self.unfit.append(unfit)
 
-    def _chosen(self, entry: registry.Entry) -> Iterator[Row | Skip]:
-        """The rows of a dataset, or a sample of them where the entry asks for one."""
+    def chosen(self, entry: registry.Entry) -> Iterator[Row | Skip]:
+        """The rows of a dataset, or a sample of them where the entry asks for one.
+
+        Where it asks for more than there are, all of them: the mix repeats them, not the store.
+        """
         sources = [source for path in entry.paths for source in open_sources(path)]
         self.ledger.notes += [source.note for source in sources if source.note]
         if entry.num_samples is None:
             yield from _rows(entry, sources)
             return
         count = sum(1 for _ in _rows(entry, sources))
-        wanted = iter(sample(count, entry.num_samples, self.seed).tolist() if count else ())
-        next_wanted = next(wanted, None)
+        samples = min(entry.num_samples, self.max_samples or entry.num_samples)
+        if samples >= count:
+            yield from _rows(entry, sources)
+            if samples > count:
+                said = f"{entry.name}: num_samples {samples:,} of {counted(count)}"
+                self.ledger.notes.append(f"{said}: training repeats them, evaluation does not")
+                self.ledger.wanted[entry.name] = samples
+            return
+        wanted = iter(sample(count, samples, self.seed).tolist())
+        next_wanted = next(wanted)
         for number, row in enumerate(_rows(entry, sources)):
-            while number == next_wanted:
+            if number == next_wanted:
                 yield row
                 next_wanted = next(wanted, None)
 

@@ -49,7 +49,7 @@ def split(examples: Examples, val_size: float, seed: int) -> tuple[Examples, Exa
 
 
 class Copies(NamedTuple):
-    """Examples that equal a training example which stands before them or on the other side."""
+    """Rows that equal a training row which stands before them or on the other side."""
 
     number: int
     first: tuple[Origin, Origin] | None
@@ -59,16 +59,31 @@ class Copies(NamedTuple):
 def copies(train: Examples, held_out: Examples) -> tuple[Copies, Copies]:
     """Training rows that equal an earlier one, and held-out rows that are training rows.
 
-    Rows are equal when all their ids and trained flags are.
+    Rows are equal when all ids and trained flags of all their examples are.
     """
-    first: dict[int, int] = {}  # of the examples that have a copy at all: group -> index
+    first: dict[tuple[int, ...], int] = {}  # of the rows that may have a copy: kinds -> index
     twice: list[tuple[int, int]] = []
-    for index, group in train.repeated():
-        if group in first:
-            twice.append((index, first[group]))
-        first.setdefault(group, index)
-    leaked = [(i, first[group]) for i, group in held_out.repeated() if group in first]
+    for index, kinds in _repeated(train):
+        if kinds in first:
+            twice.append((index, first[kinds]))
+        first.setdefault(kinds, index)
+    leaked = [(i, first[kinds]) for i, kinds in _repeated(held_out) if kinds in first]
     return _told(train, train, twice), _told(held_out, train, leaked)
+
+
+def _repeated(side: Examples) -> list[tuple[int, tuple[int, ...]]]:
+    """Rows of which no example is alone: index of the first, and the kinds of all of them."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    rows = side.records("row")
+    for index, kind in side.repeated():
+        found.setdefault(int(rows[index]), []).append((index, kind))
+    numbers = np.array([*found], rows.dtype)
+    counts = np.searchsorted(rows, numbers, "right") - np.searchsorted(rows, numbers, "left")
+    return [
+        (parts[0][0], tuple(kind for _, kind in parts))
+        for parts, count in zip(found.values(), counts.tolist(), strict=True)
+        if len(parts) == count
+    ]
 
 
 def _told(here: Examples, train: Examples, pairs: list[tuple[int, int]]) -> Copies:

@@ -28,8 +28,8 @@ class Thoughts:
         template = renderer if isinstance(renderer, Template) else None
         self.name = renderer.name
         self.marks = template.format.thinking if template else None
-        self.left_out = template is not None and template.enable_thinking is False
-        self.foreign = self.marks is not None and self.marks.open.strip() != OPEN
+        self.left_out = renderer.left_out
+        self.foreign = _foreign(self.marks)
         self.translated = _Rows()
         self.silenced, self.elsewhere, self.halves = _Rows(), _Rows(), _Rows()
 
@@ -73,8 +73,20 @@ class Thoughts:
             pairs.append((self.marks.open.strip(), self.marks.close.strip()))
         self.halves.count(one, any(_half(text, *pair) for text in words for pair in pairs))
         self.elsewhere.count(one, self.foreign and any(_whole(t, *pairs[0]) for t in words))
-        out = self.marks is not None and self.left_out
-        self.silenced.count(one, out and any(_whole(text, *pairs[-1]) for text in words))
+        if self.left_out is not None:
+            out = self.left_out.open.strip(), self.left_out.close.strip()
+            self.silenced.count(one, any(_whole(text, *out) for text in words))
+
+
+def translated(conversation: Conversation, renderer: Renderer) -> Conversation:
+    """The conversation as a run learns it: thoughts in the template's own marks."""
+    marks = renderer.format.thinking if isinstance(renderer, Template) else None
+    return in_marks(conversation, marks) if marks and _foreign(marks) else conversation
+
+
+def _foreign(marks: Thinking | None) -> bool:
+    """Whether a template marks thoughts otherwise than rows do."""
+    return marks is not None and marks.open.strip() != OPEN
 
 
 class _Rows:

@@ -116,12 +116,12 @@ class Arrays(NamedTuple):
 
 
 class Examples(Sequence[Example]):
-    """Some examples of a store, in order; each is read when it is asked for.
+    """Examples of a store, in any order; each is read when it is asked for.
 
     Args:
         arrays: of the store.
         sources: (dataset, file) that records point to.
-        chosen: numbers of the examples, ascending, (N,) int; `None`: all.
+        chosen: numbers of the examples, (N,) int; `None`: all, in order.
     """
 
     def __init__(
@@ -169,7 +169,11 @@ class Examples(Sequence[Example]):
         return self._arrays.digests[self._chosen[start:end]]
 
     def repeated(self) -> list[tuple[int, int]]:
-        """Index of each example that is not alone in the store, and the number of its kind."""
+        """Index of each example that is not alone in the store, and the number of its kind.
+
+        For examples in the order of the store, each of them once.
+        """
+        assert (np.diff(self._chosen) > 0).all(), "one pointed to twice is no copy"
         numbers, kinds = self._arrays.copies.T
         places = np.searchsorted(self._chosen, numbers)
         there = places < len(self._chosen)
@@ -189,9 +193,30 @@ class Examples(Sequence[Example]):
             counts[self._sources[int(source)][0]] += int(count)
         return dict(counts)
 
+    def owners(self, datasets: Sequence[str]) -> np.ndarray:
+        """Where the dataset of each example stands among `datasets`, (N,) int32; -1: nowhere."""
+        places = {dataset: place for place, dataset in enumerate(datasets)}
+        of_sources = [places.get(dataset, -1) for dataset, _ in self._sources]
+        return np.array(of_sources, np.int32)[self.records("source")]
+
+    def take(self, indices: np.ndarray) -> Examples:
+        """These examples in this order, (N,) int; one may come several times."""
+        return self._of(self._chosen[indices])
+
+    def distinct(self) -> Examples:
+        """Each of these examples once, in the order of the store."""
+        if (np.diff(self._chosen) > 0).all():
+            return self
+        there = np.zeros(len(self._arrays.records), bool)
+        there[self._chosen] = True  # sorting millions of numbers takes ten times as long
+        return self._of(np.flatnonzero(there))
+
     def choose(self, mask: np.ndarray) -> Examples:
         """Those of these examples where the mask is true, (N,) bool."""
-        return Examples(self._arrays, self._sources, self._chosen[mask])
+        return self._of(self._chosen[mask])
+
+    def _of(self, chosen: np.ndarray) -> Examples:
+        return Examples(self._arrays, self._sources, chosen)
 
     def _example(self, number: int) -> Example:
         ids, trained, records, *_ = self._arrays

@@ -25,7 +25,7 @@ from tunesmith import templates
 from tunesmith.data import masks
 from tunesmith.data.codec import Codec, Piece, in_pieces
 from tunesmith.data.fast_encode import Ids, library
-from tunesmith.data.frame import Frame
+from tunesmith.data.frame import AsRead, Frame
 from tunesmith.errors import DataError, Error, TemplateError
 from tunesmith.templates import Renderer
 from tunesmith.types import Conversation, Span, Tokenizer
@@ -59,6 +59,7 @@ class _Row(NamedTuple):
     answers: list[tuple[int, int]]
     """First token and end of each answer."""
     notes: tuple[Note, ...] = ()
+    as_read: AsRead | None = None  # where offsets were asked for
 
 
 class _Laid(NamedTuple):
@@ -119,14 +120,7 @@ class Encoder:
         mask_history: bool = False,
         ids: Ids | None = None,
     ) -> Iterator[Encoded]:
-        """`encode` for any number of conversations, one after the other, in flat memory.
-
-        Args:
-            conversations: as in `encode`, and what they mean.
-            train_on_prompt: the same.
-            mask_history: the same.
-            ids: reads texts as `library` does, from one thread at a time.
-        """
+        """`encode` for any number, one after the other, in flat memory; `ids` reads the texts."""
         laid = (self._lay_or_refuse(c, mask_history=mask_history) for c in conversations)
         for one, read in self._ahead(_blocks(laid), ids or library(self.backend)):
             if isinstance(one, TemplateError):
@@ -147,6 +141,21 @@ class Encoder:
         spans = self.renderer.render(conversation, add_generation_prompt=True)
         texts = [span.text for span in spans]
         return self._measure(_Laid(self._frame(spans), texts, "".join(texts))).ids.tolist()
+
+    def read(self, conversation: Conversation) -> tuple[Frame, AsRead]:
+        """How a conversation comes to its ids, which are those of `encode`.
+
+        Raises:
+            TemplateError: the template cannot express it.
+        """
+        laid = self._lay(conversation, mask_history=False)
+        as_read = self._measure(laid).as_read
+        assert as_read is not None, "measuring asks for offsets"
+        return laid.frame, as_read
+
+    def public(self, text: str) -> str:
+        """See `Codec.public`."""
+        return self._codec.public(text)
 
     def _ahead(self, blocks: Iterator[_Block], ids: Ids) -> Iterator[_Ready]:
         """Texts and what is read in them; the tokenizer works while the next texts are made."""
@@ -264,13 +273,15 @@ class Encoder:
             if last is None:
                 cuts.add(end)
         if not cuts:
-            return _Row(ids, [(first or 0, last or 0) for first, last in places], notes)
+            found = [(first or 0, last or 0) for first, last in places]
+            return _Row(ids, found, notes, AsRead(coder, lengths, cuts))
         ids, found = in_pieces(coder, borders, frame.tails, cuts)
         if self.split_special_tokens and not codec.steers_as_written(ids, frame.control):
             need = "words that the tokenizer does not read as control tokens"
             raise TemplateError("text of a turn", got="a control token", need=need)
         at_border = cuts & {at for border in borders for at in border}
-        return _Row(ids, found, (*notes, "split") if at_border else notes)
+        as_read = AsRead(coder, lengths, cuts)
+        return _Row(ids, found, (*notes, "split") if at_border else notes, as_read)
 
 
 def encode(

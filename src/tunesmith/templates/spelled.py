@@ -6,24 +6,12 @@ template lays out has to have been spelled out here.
 
 from __future__ import annotations
 
-import re
-
+from tunesmith.templates import layout
 from tunesmith.templates.choose import Renderer
 from tunesmith.templates.jinja import OwnJinja
 from tunesmith.templates.render import Template
+from tunesmith.templates.thoughts import USUAL, marks_in
 from tunesmith.types import Conversation
-
-_USUAL = ("<think>\n", "\n</think>\n\n")
-_MARKS = (
-    _USUAL,
-    ("<seed:think>", "</seed:think>"),
-    ("◁think▷", "◁/think▷"),
-    ("<|channel>thought\n", "<channel|>"),
-    ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
-)
-"""Marks that a Jinja template is looked through for."""
-_OPENS = re.compile(r"<[a-z_]+>\n?\Z")
-_CLOSES = re.compile(r"\n?</[a-z_]+>")
 
 
 def spelled(conversation: Conversation, renderer: Renderer) -> Conversation:
@@ -48,15 +36,15 @@ def has_marks(renderer: Renderer) -> bool:
     """Whether the template knows thoughts at all."""
     if isinstance(renderer, Template):
         return renderer.format.thinking is not None
-    return any(closed.strip() in _source(renderer) for _, closed in _MARKS)
+    return marks_in(_source(renderer)) is not None
 
 
 def marks(renderer: Renderer) -> tuple[str, str]:
     """What opens and closes a thought; of a template that knows none, the usual words."""
     if isinstance(renderer, Template):
         thinking = renderer.format.thinking
-        return _USUAL if thinking is None else (thinking.open, thinking.close)
-    return next((pair for pair in _MARKS if pair[1].strip() in _source(renderer)), _USUAL)
+        return USUAL if thinking is None else (thinking.open, thinking.close)
+    return marks_in(_source(renderer)) or USUAL
 
 
 def between_results(renderer: Renderer) -> str:
@@ -67,12 +55,7 @@ def between_results(renderer: Renderer) -> str:
     if not isinstance(renderer, Template):
         inner = "<tool_response>" in _source(renderer)
         return "\n</tool_response>\n<tool_response>\n" if inner else "\n"
-    turn = renderer.format.roles.observation
-    if turn is None:
-        return "\n"
-    opens = _OPENS.search(renderer.text(turn.open))
-    closes = _CLOSES.match(renderer.text(turn.stop))
-    return f"{closes[0]}\n{opens[0]}" if opens and closes else "\n"
+    return layout.between_results(renderer.format, renderer.text)
 
 
 def _source(renderer: Renderer) -> str:

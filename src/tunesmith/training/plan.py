@@ -70,6 +70,8 @@ class Plan:
     notes: tuple[str, ...]
     """What a careful reader would want to know."""
     identity: dict[str, Any]
+    mix: tuple[dict[str, Any], ...] = ()
+    """What an epoch takes of each training data set; see `data.mix.Part`."""
     day: str = ""
     """The date that templates print which print one, YYYY-MM-DD: of the first start."""
 

@@ -13,16 +13,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tunesmith.data.ledger import Skip
+from tunesmith.data.sources import text as text_of
 from tunesmith.data.sources.plain import CARRIAGE_RETURN, converted
 from tunesmith.data.sources.source import Row, Source
-from tunesmith.data.sources.text import lines, texts
 from tunesmith.errors import DataError
 from tunesmith.types import Origin
 
 _SEPARATORS = {"csv": ",", "tsv": "\t"}
 _NAMES = {",": "a comma", "\t": "a tab"}
 _INSIDE = re.compile(r'[^"]*+(?:""[^"]*+)*+')  # of quotes, up to the end of the line at most
-_LONGEST = 1 << 28  # characters of a record: a quote that is never closed takes all that follows
 
 
 class _Fault(NamedTuple):
@@ -50,11 +49,12 @@ def rows(source: Source, dataset: str) -> Iterator[Row | Skip]:
         origin = Origin(dataset, file, line, number)
         if isinstance(record, _Fault):
             place = f"{file}:{record.place[0]}:{record.place[1]}"
-            yield Skip(record.reason, origin, place, record.got, record.need, record.hint)
+            fault = record.got, record.need, record.hint
+            yield Skip(record.reason, origin, place, *fault, records.text())
         elif len(record) != len(names):
             got = f"{len(record)} fields, the first {record[0][:80]!r}"
             need = f"{len(names)} fields, as the header has"
-            yield Skip("ragged row", origin, f"{file}:{line}", got, need)
+            yield Skip("ragged row", origin, f"{file}:{line}", got, need, text=records.text())
         else:
             yield Row(dict(zip(names, record, strict=True)), origin)
 
@@ -65,7 +65,9 @@ class _Records:
     def __init__(self, source: Source) -> None:
         self.file = source.file
         self.separator = _SEPARATORS[source.layout]
-        self.lines = self._numbered(lines(texts(source)))
+        self.lines = self._numbered(text_of.lines(text_of.texts(source), source.file))
+        self.begun: list[str] = []
+        """Lines of the record that is being read."""
         self.nul: tuple[int, int] | None = None
         """First NUL of the record that is being read."""
 
@@ -73,6 +75,7 @@ class _Records:
         """The line on which a record begins, and its fields."""
         for line, text in self.lines:
             if not text or text == "\r":
+                self.begun.clear()
                 continue
             if '"' in text:
                 fields = self._quoted(line, text)
@@ -84,6 +87,11 @@ class _Records:
                 fields = _Fault("NUL character", self.nul, repr("\0"), "text without NUL")
                 self.nul = None
             yield line, fields
+            self.begun.clear()
+
+    def text(self) -> str:
+        """The record that was read last, as it stands there."""
+        return "\n".join(self.begun).removesuffix("\r")
 
     def names(self) -> list[str]:
         """The names in the header."""
@@ -114,6 +122,7 @@ class _Records:
         for line, text in enumerate(texts, 1):
             if "\0" in text and self.nul is None:
                 self.nul = line, text.index("\0") + 1
+            self.begun.append(text)
             yield line, text
 
     def _quoted(self, line: int, text: str) -> list[str] | _Fault:
@@ -151,7 +160,7 @@ class _Records:
             if end < len(text):
                 return "".join(parts).replace('""', '"'), line, text, end + 1
             length += end - at
-            following = next(self.lines, None) if length < _LONGEST else None
+            following = next(self.lines, None) if length < text_of.LONGEST else None
             if following is None:
                 raise DataError(
                     f"{self.file}:{opened[0]}:{opened[1]}",

@@ -12,7 +12,7 @@ from typing import Any
 from tunesmith.data import strict_json
 from tunesmith.data.ledger import Skip
 from tunesmith.data.sources.source import Row, Source
-from tunesmith.data.sources.text import Window, lines, texts
+from tunesmith.data.sources.text import Window, lines, texts, within_bounds
 from tunesmith.data.strict_json import Refused
 from tunesmith.errors import DataError
 from tunesmith.types import Origin
@@ -63,13 +63,15 @@ def array(source: Source, dataset: str) -> Iterator[Row | Skip]:
         try:
             value = window.value()
         except Refused as fault:
-            skip = _skip(fault, origin, window.place(fault.at))
+            skip = _skip(fault, origin, window.place(fault.at), window.text[window.at : fault.end])
             if fault.end is None:
                 raise _broken(skip, _place(window, fault.began)) from None
             window.at = fault.end
             yield skip
+        except strict_json.Unfinished:
+            raise _endless(window, origin) from None
         else:
-            yield _row(value, origin)
+            yield _row(value, origin, window.text[window.began : window.at])
         if not window.comma():
             if window.text[window.at : window.at + 1] == "]":
                 break
@@ -80,7 +82,7 @@ def array(source: Source, dataset: str) -> Iterator[Row | Skip]:
 def by_line(source: Source, dataset: str) -> Iterator[Row | Skip]:
     """Rows of JSON lines; blank lines are none."""
     file, number = source.file, 0
-    for line, text in enumerate(lines(texts(source)), 1):
+    for line, text in enumerate(lines(texts(source), file), 1):
         start = 0 if text.startswith("{") else strict_json.space(text, 0)
         if start == len(text):
             continue
@@ -93,9 +95,9 @@ def by_line(source: Source, dataset: str) -> Iterator[Row | Skip]:
                 need = "the end of the line after the object"
                 raise Refused("not JSON", after, got=got, need=need)
         except Refused as fault:
-            yield _skip(fault, origin, (line, fault.at + 1))
+            yield _skip(fault, origin, (line, fault.at + 1), text[start:].rstrip())
         else:
-            yield _row(value, origin)
+            yield _row(value, origin, text[start:end])
 
 
 def _look_like_lines(window: Window, file: str) -> None:
@@ -118,6 +120,15 @@ def _look_like_lines(window: Window, file: str) -> None:
             got=f"one object{under}",
             need="an array of objects, or one object a line",
         )
+
+
+def _endless(window: Window, origin: Origin) -> DataError:
+    line, column = window.place(window.at)
+    return DataError(
+        f"{origin.file}:{line}:{column}",
+        got=f"row {origin.row}, whose end does not come: a quote or a bracket is not closed",
+        need=within_bounds(),
+    )
 
 
 def _no_comma(window: Window, origin: Origin, began: tuple[int, int]) -> DataError:
@@ -153,13 +164,13 @@ def _ended(window: Window, file: str) -> None:
         )
 
 
-def _row(value: Any, origin: Origin) -> Row | Skip:
+def _row(value: Any, origin: Origin, text: str) -> Row | Skip:
     if isinstance(value, dict):
-        return Row(value, origin)
-    place = f"{origin.file}:{origin.line}"
-    return Skip("not an object", origin, place, value, "an object with the columns of the dataset")
+        return Row(value, origin, text)
+    place, need = f"{origin.file}:{origin.line}", "an object with the columns of the dataset"
+    return Skip("not an object", origin, place, value, need, text=text)
 
 
-def _skip(fault: Refused, origin: Origin, place: tuple[int, int]) -> Skip:
+def _skip(fault: Refused, origin: Origin, place: tuple[int, int], text: str = "") -> Skip:
     where = f"{origin.file}:{place[0]}:{place[1]}"
-    return Skip(fault.reason, origin, where, *fault.told(*place))
+    return Skip(fault.reason, origin, where, *fault.told(*place), text=text)
