@@ -259,7 +259,7 @@ class Coder:
     @cached_property
     def _going_on(self) -> tokenizers.Tokenizer:
         """The backend without what it puts in front of a text."""
-        state = json.loads(_without_vocabulary(self._backend))
+        state = pipeline(self._backend)
         changed = _without_prefix(state["normalizer"]), _without_prefix(state["pre_tokenizer"])
         if changed == (state["normalizer"], state["pre_tokenizer"]):
             return self._backend
@@ -330,11 +330,11 @@ def _spells(backend: tokenizers.Tokenizer, added: list[AddedToken]) -> bool:
 
     So it is for byte-level BPE, and for BPE that falls back to bytes and writes ` ` as `▁`.
     """
-    model, state = backend.model, json.loads(_without_vocabulary(backend))
+    model, state = backend.model, pipeline(backend)
     if not isinstance(model, tokenizers.models.BPE) or any(t.lstrip or t.rstrip for t in added):
         return False
-    normal = _parts(state["normalizer"], "normalizers")
-    split = [part["type"] for part in _parts(state["pre_tokenizer"], "pretokenizers")]
+    normal = parts(state["normalizer"], "normalizers")
+    split = [part["type"] for part in parts(state["pre_tokenizer"], "pretokenizers")]
     if "ByteLevel" in split:
         return all(part["type"] == "NFC" for part in normal)
     prepend = {"type": "Prepend", "prepend": "▁"}
@@ -344,7 +344,7 @@ def _spells(backend: tokenizers.Tokenizer, added: list[AddedToken]) -> bool:
     )
 
 
-def _parts(part: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
+def parts(part: dict[str, Any] | None, key: str) -> list[dict[str, Any]]:
     """A normalizer or pre-tokenizer of tokenizer.json as the list of its parts."""
     if part is None:
         return []
@@ -375,11 +375,11 @@ def _take_pipeline(target: tokenizers.Tokenizer, source: tokenizers.Tokenizer) -
         target.pre_tokenizer = source.pre_tokenizer
 
 
-def _without_vocabulary(backend: tokenizers.Tokenizer) -> str:
-    """The pipeline of a backend as JSON, beside an empty model."""
+def pipeline(backend: tokenizers.Tokenizer) -> dict[str, Any]:
+    """What tokenizer.json says of a backend, beside an empty model."""
     shell = tokenizers.Tokenizer(tokenizers.models.BPE())
     _take_pipeline(shell, backend)
-    return shell.to_str()
+    return json.loads(shell.to_str())
 
 
 def _without_prefix(part: object) -> object:

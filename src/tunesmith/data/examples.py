@@ -17,6 +17,7 @@ from typing import NamedTuple
 import tokenizers
 
 from tunesmith.data import tokenize
+from tunesmith.data.fast_encode import FastEncode
 from tunesmith.data.fit import Encode, Fitted, Policy, fit
 from tunesmith.data.ledger import OVER_CUTOFF, Ledger, RowError, Skip, counted
 from tunesmith.data.tokenize import Encoded
@@ -50,6 +51,8 @@ class Fitting(NamedTuple):
     truncation: Policy
     split_special_tokens: bool = True
     """Whether `encode` keeps the strings of control tokens in a row's words apart."""
+    ids: FastEncode | None = None
+    """Reads the texts of `stream`; `None`: the tokenizers library does."""
 
 
 def fitting(
@@ -61,18 +64,24 @@ def fitting(
     train_on_prompt: bool = False,
     mask_history: bool = False,
     split_special_tokens: bool = True,
+    expected: int | None = None,
 ) -> Fitting:
-    """How the rows of a run become examples; the keys are those of `prepare`."""
+    """How the rows of a run become examples; the keys are those of `prepare`.
+
+    With `expected`, that of `FastEncode`, the stream may raise `Differs`.
+    """
     flags = {"train_on_prompt": train_on_prompt, "mask_history": mask_history}
     encoder = tokenize.encoder(renderer, tokenizer, split_special_tokens=split_special_tokens)
+    ids = None if expected is None else FastEncode(encoder.backend, expected=expected)
     return Fitting(
-        stream=partial(encoder.stream, **flags),
+        stream=partial(encoder.stream, **flags, ids=ids),
         encode=partial(encoder.encode, **flags),
         apart=partial(tokenize.apart, renderer=renderer, **flags),
         backend=tokenizer.backend,
         cutoff_len=cutoff_len,
         truncation=truncation,
         split_special_tokens=split_special_tokens,
+        ids=ids,
     )
 
 
@@ -161,6 +170,8 @@ class Maker:
         )
 
     def _notes(self) -> Iterator[str]:
+        if self.how.ids is not None:
+            yield from self.how.ids.notes()
         cutoff_len, keeps_end = self.how.cutoff_len, self.how.truncation == "keep_end"
         if self.num_shortened:
             which = "oldest" if keeps_end else "newest"

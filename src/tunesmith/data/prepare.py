@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from tunesmith.data import cache, mix, purpose, registry
 from tunesmith.data.examples import Maker, fitting
+from tunesmith.data.fast_encode import Differs
 from tunesmith.data.fetch import NO_ACCESS, Access, fetch
 from tunesmith.data.fit import Policy
 from tunesmith.data.invisible import Invisible
@@ -132,6 +133,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         train_on_prompt=train_on_prompt,
         mask_history=mask_history,
         split_special_tokens=split_special_tokens,
+        expected=0 if max_samples else _size(entries),
     )
 
     def fill(writer: Writer, ledger: Ledger) -> None:
@@ -154,7 +156,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         refuse_changed([entry for entry, _ in entries], source)
 
     key = cache.key(entries, source, renderer, tokenizer, options=options)
-    examples, ledger = cache.kept(key, fill, again=overwrite_cache)
+    examples, ledger = _kept(key, fill, again=overwrite_cache)
     on_side = examples.records("held_out")
     usable, held_out = examples.choose(~on_side), examples.choose(on_side)
     refusal = _refusal(ledger, on_bad_row, (usable, held_out) if eval_dataset else (usable,))
@@ -204,6 +206,21 @@ def entered(
         for key, items in asked.items()
         for entry in purpose.of_answers(registry.load(dataset_dir, items, where(key)))
     ]
+
+
+def _size(entries: Sequence[tuple[registry.Entry, bool]]) -> int:
+    """Bytes of all files."""
+    named = (path for entry, _ in entries for path in entry.paths)
+    return sum(path.stat().st_size for one in named for path in files(one))
+
+
+def _kept(
+    key: str, fill: Callable[[Writer, Ledger], None], *, again: bool
+) -> tuple[Examples, Ledger]:
+    try:
+        return cache.kept(key, fill, again=again)
+    except Differs:  # all of it once more: now the ids are the library's
+        return cache.kept(key, fill, again=again)
 
 
 def _held_out_size(val_size: float, eval_dataset: Sequence[registry.Item]) -> float:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate, chain, islice
+from itertools import accumulate, chain, compress, islice
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ import tokenizers
 from tunesmith import templates
 from tunesmith.data import masks
 from tunesmith.data.codec import Codec, Piece, in_pieces
+from tunesmith.data.fast_encode import Ids, library
 from tunesmith.data.frame import AsRead, Frame
 from tunesmith.errors import DataError, Error, TemplateError
 from tunesmith.templates import Renderer
@@ -73,8 +74,9 @@ class _Laid(NamedTuple):
 
 
 _Block = list[_Laid | TemplateError]
-_Encoding = tokenizers.Encoding | None
-_Ready = tuple[_Laid | TemplateError, _Encoding]
+_Read = np.ndarray | tokenizers.Encoding | None
+"""Ids of a text, or its encoding where only offsets can tell where its answers lie."""
+_Ready = tuple[_Laid | TemplateError, _Read]
 
 
 class Encoder:
@@ -93,6 +95,7 @@ class Encoder:
         self.renderer, self.tokenizer = renderer, tokenizer
         self.split_special_tokens = split_special_tokens
         self._codec = Codec(tokenizer, renderer.control_text())
+        self.backend = self._codec.backend
         self._frames: dict[object, Frame] = {}
         self._shapes: dict[object, tuple[Frame, list[bool] | None]] = {}
 
@@ -104,8 +107,10 @@ class Encoder:
         mask_history: bool = False,
     ) -> list[Encoded]:
         """See the function `encode`."""
-        flags = {"train_on_prompt": train_on_prompt, "mask_history": mask_history}
-        return list(self.stream(conversations, **flags))
+        found = self.stream(
+            conversations, train_on_prompt=train_on_prompt, mask_history=mask_history
+        )
+        return list(found)
 
     def stream(
         self,
@@ -113,16 +118,17 @@ class Encoder:
         *,
         train_on_prompt: bool = False,
         mask_history: bool = False,
+        ids: Ids | None = None,
     ) -> Iterator[Encoded]:
-        """`encode` for any number of conversations, one after the other, in flat memory."""
+        """`encode` for any number, one after the other, in flat memory; `ids` reads the texts."""
         laid = (self._lay_or_refuse(c, mask_history=mask_history) for c in conversations)
-        for one, encoding in self._ahead(_blocks(laid)):
+        for one, read in self._ahead(_blocks(laid), ids or library(self.backend)):
             if isinstance(one, TemplateError):
                 yield _skip("not_expressible", one)
                 continue
-            assert encoding is not None, "a text has been encoded"
+            assert read is not None, "a text has been encoded"
             try:
-                row = self._row(one, encoding)
+                row = self._row(one, read)
             except TemplateError as error:
                 yield _skip("not_expressible", error)
                 continue
@@ -151,29 +157,31 @@ class Encoder:
         """See `Codec.public`."""
         return self._codec.public(text)
 
-    def _ahead(self, blocks: Iterator[_Block]) -> Iterator[_Ready]:
-        """Texts with their encodings; the tokenizer works while the next texts are made."""
+    def _ahead(self, blocks: Iterator[_Block], ids: Ids) -> Iterator[_Ready]:
+        """Texts and what is read in them; the tokenizer works while the next texts are made."""
         first, second = next(blocks, None), next(blocks, None)
         if first is None:
             return
         if second is None:  # a thread is not worth it
-            yield from zip(first, self._encodings(first), strict=True)
+            yield from zip(first, self._read(first, ids), strict=True)
             return
         with ThreadPoolExecutor(1) as pool:
-            before = first, pool.submit(self._encodings, first)
+            before = first, pool.submit(self._read, first, ids)
             for block in chain((second,), blocks):
-                ahead = block, pool.submit(self._encodings, block)
+                ahead = block, pool.submit(self._read, block, ids)
                 yield from zip(before[0], before[1].result(), strict=True)
                 before = ahead
             yield from zip(before[0], before[1].result(), strict=True)
 
-    def _encodings(self, block: _Block) -> list[_Encoding]:
+    def _read(self, block: _Block, ids: Ids) -> list[_Read]:
         rows = [one for one in block if isinstance(one, _Laid)]
-        backend = self._codec.backend
-        anchored = all([row.frame.anchors is not None for row in rows])
-        batch = backend.encode_batch_fast if anchored else backend.encode_batch
-        ready = iter(batch([row.text for row in rows], add_special_tokens=False))
-        return [next(ready) if isinstance(one, _Laid) else None for one in block]
+        anchored = [row.frame.anchors is not None for row in rows]
+        texts = [row.text for row in rows]
+        read = iter(ids(list(compress(texts, anchored))))
+        unanchored = [text for text, known in zip(texts, anchored, strict=True) if not known]
+        measured = iter(self.backend.encode_batch(unanchored, add_special_tokens=False))
+        found = iter([next(read if known else measured) for known in anchored])
+        return [next(found) if isinstance(one, _Laid) else None for one in block]
 
     def _lay_or_refuse(
         self, conversation: Conversation, *, mask_history: bool
@@ -231,14 +239,12 @@ class Encoder:
             if learned is None or learned[number]
         )
 
-    def _row(self, laid: _Laid, encoding: tokenizers.Encoding) -> _Row:
-        """Ids of a text from its encoding, which has offsets only where they are needed."""
-        frame, codec = laid.frame, self._codec
-        if frame.anchors is None:
-            return self._measure(laid, encoding)
-        ids = np.array(encoding.ids, dtype=np.int32)
-        found = frame.places(laid.text, ids, codec.controls_in(ids))
-        return self._measure(laid) if found is None else _Row(ids, found)
+    def _row(self, laid: _Laid, read: np.ndarray | tokenizers.Encoding) -> _Row:
+        """Ids of a text, and where its answers lie in them."""
+        if isinstance(read, tokenizers.Encoding):
+            return self._measure(laid, read)
+        found = laid.frame.places(laid.text, read, self._codec.controls_in(read))
+        return self._measure(laid) if found is None else _Row(read, found)
 
     def _measure(self, laid: _Laid, encoding: tokenizers.Encoding | None = None) -> _Row:
         """Ids of a text; the answers are found by offsets, or it is cut at their borders."""
