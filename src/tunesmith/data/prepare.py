@@ -130,9 +130,9 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         unasked = Unasked(renderer, mask_history=mask_history)
         thoughts = Thoughts(renderer)
         said = unasked.counting(thoughts.in_marks(reader.said(entries)))
-        rows = Maker(how, ledger).examples(said)
+        rows = Maker(how, ledger, writer.counts).examples(said)
         for done, (one, made) in enumerate(rows, start=1):
-            writer.add(made, held_out=one.held_out)
+            writer.add(made, held_out=one.held_out, turns=one.turns)
             if progress is not None and done % _TOLD_EVERY == 0:
                 progress(done)
         if train_on_prompt:

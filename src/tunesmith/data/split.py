@@ -38,14 +38,18 @@ def split(examples: Examples, val_size: float, seed: int) -> tuple[Examples, Exa
     Raises:
         ConfigError: nothing would be left to train on.
     """
-    numbers, rows = np.unique(examples.records("row"), return_inverse=True)
-    count = held_out_rows(len(numbers), val_size)
-    if count >= len(numbers):
-        need = f"less than the {counted(len(numbers))} that can be used"
+    rows = examples.records("row")
+    assert (rows[1:] >= rows[:-1]).all(), "examples of one row follow one another"
+    places = np.cumsum(np.diff(rows, prepend=-1) != 0) - 1
+    total = int(places[-1]) + 1 if len(places) else 0
+    count = held_out_rows(total, val_size)
+    if count >= total:
+        need = f"less than the {counted(total)} that can be used"
         raise ConfigError("val_size", got=counted(count), need=need)
-    held = np.zeros(len(numbers), bool)
-    held[permutation(len(numbers), seed=seed, epoch="held out")[:count]] = True
-    return examples.choose(~held[rows]), examples.choose(held[rows])
+    held = np.zeros(total, bool)
+    held[permutation(total, seed=seed, epoch="held out")[:count]] = True
+    on_side = held[places]
+    return examples.choose(~on_side), examples.choose(on_side)
 
 
 class Copies(NamedTuple):
@@ -61,21 +65,23 @@ def copies(train: Examples, held_out: Examples) -> tuple[Copies, Copies]:
 
     Rows are equal when all their ids and trained flags are.
     """
-    first: dict[int, int] = {}  # of the examples that have a copy at all: group -> index
-    twice: list[tuple[int, int]] = []
-    for index, group in train.repeated():
-        if group in first:
-            twice.append((index, first[group]))
-        first.setdefault(group, index)
-    leaked = [(i, first[group]) for i, group in held_out.repeated() if group in first]
-    return _told(train, train, twice), _told(held_out, train, leaked)
+    here, kinds = train.repeated().T
+    there, kinds_there = held_out.repeated().T
+    known, firsts = np.unique(kinds, return_index=True)
+    twice = np.setdiff1d(np.arange(len(here)), firsts, assume_unique=True)
+    leaked = np.flatnonzero(np.isin(kinds_there, known))
 
+    def original(kind: np.ndarray) -> int:
+        return int(here[firsts[np.searchsorted(known, kind)]])
 
-def _told(here: Examples, train: Examples, pairs: list[tuple[int, int]]) -> Copies:
-    if not pairs:
-        return Copies(0, None)
-    copy, original = pairs[0]
-    return Copies(len(pairs), (here.origin(copy), train.origin(original)))
+    def told(side: Examples, indices: np.ndarray, kinds: np.ndarray, found: np.ndarray) -> Copies:
+        if not len(found):
+            return Copies(0, None)
+        first = found[0]
+        pair = side.origin(int(indices[first])), train.origin(original(kinds[first]))
+        return Copies(len(found), pair)
+
+    return told(train, here, kinds, twice), told(held_out, there, kinds_there, leaked)
 
 
 def fingerprint(train: Examples, held_out: Examples | None = None) -> str:
