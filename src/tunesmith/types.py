@@ -1,6 +1,7 @@
 """The nouns that travel between the rooms, one per boundary.
 
-`file row -> Conversation -> Spans -> Example -> Batch -> Score -> Loss -> Step`.
+`file row -> Conversation | Preference | Labelled -> Spans -> Example -> Batch -> Score -> Loss
+-> Step`.
 Torch is named for type checkers only: importing this module stays cheap.
 
 Shape letters: T tokens of a batch laid end to end, P trained positions, D documents.
@@ -58,6 +59,14 @@ class Message(NamedTuple):
     """Of an `observation` with several results: each of them; `content` is empty then."""
 
 
+class Media(NamedTuple):
+    """A picture, a video or a sound that a row refers to; it is not opened here."""
+
+    kind: Literal["image", "video", "audio"]
+    source: str | bytes | tuple[str | bytes, ...]
+    """Path of its file, its bytes, or, of a video, those of its frames."""
+
+
 class Conversation(NamedTuple):
     """What a row says, whatever its layout in the file was."""
 
@@ -66,6 +75,29 @@ class Conversation(NamedTuple):
     """`None` or "": the template's own default applies."""
     tools: str | None = None
     """Tool definitions as JSON text, never as columns."""
+    media: tuple[Media, ...] = ()
+    """Pictures, then videos, then sounds; those of a kind in the order of their placeholders
+    (`<image>`, `<video>`, `<audio>`) in the messages."""
+
+
+class Preference(NamedTuple):
+    """Two answers to one prompt, of which the first is preferred."""
+
+    prompt: Conversation
+    """Ends with a question; has the media of the answers too."""
+    chosen: Message
+    rejected: Message
+
+
+class Labelled(NamedTuple):
+    """A conversation, and whether its last answer is a good one."""
+
+    conversation: Conversation
+    desirable: bool
+
+
+Meaning = Conversation | Preference | Labelled
+"""What a row can say."""
 
 
 class Span(NamedTuple):

@@ -1,12 +1,15 @@
 """What is suggested as the next command runs as it stands."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tiny_run import tiny_rows, tiny_run
 from tunesmith.cli.command import command, following
+from tunesmith.cli.main import main
 
 
 @pytest.fixture
@@ -52,3 +55,16 @@ def test_another_installation_on_the_path_is_not_meant(environment, tmp_path, mo
 def test_without_a_script_it_is_the_module(environment):
     (environment / "tunesmith").unlink()
     assert command("plan", "x") == f"{Path('.venv/bin/python')} -m tunesmith plan x"
+
+
+def test_an_error_about_bad_rows_ends_with_the_command_that_goes_on(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = tiny_rows(6)
+    rows[1]["output"] = rows[2]["output"] = ""
+    tiny_run(tmp_path, rows=rows)
+    words = ["plan", "run.yaml", "on_bad_row=error", "output_dir=o ut"]
+    assert main(words) == 2
+    *_, clean, _, last = capsys.readouterr().err.splitlines()
+    assert last.strip() == command("plan", "run.yaml", "output_dir=o ut", "on_bad_row=skip")
+    assert main(shlex.split(last)[last.split().index("plan") :]) == 0
+    assert " data clean run.yaml 'output_dir=o ut' --output " in clean

@@ -75,7 +75,6 @@ ALPACA = {
     "twice.jsonl": (lines('{"instruction": "I", "output": "O", "output": "P"}'), ":2:37"),
     "nan.jsonl": (lines('{"instruction": "I", "output": NaN}'), ":2:32"),
     "infinity.jsonl": (lines('{"instruction": "I", "output": "O", "x": -Infinity}'), ":2:42"),
-    "overflow.jsonl": (lines('{"instruction": "I", "output": "O", "x": 1e999}'), ":2:42"),
     "digits.jsonl": (lines('{"output": "O", "x": ' + "7" * 5000 + "}"), ":2:22"),
     "surrogate.jsonl": (lines('{"instruction": "\\ud83d", "output": "O"}'), ":2:18"),
     "deep.jsonl": (lines(DEEP), ":2:105"),

@@ -11,13 +11,13 @@ import pytest
 from tiny_tokenizer import load_tiny
 from tunesmith.data import registry
 from tunesmith.data.convert import Converter, filled, laid_out
-from tunesmith.data.formats import FORMATS
+from tunesmith.data.formats import answers
 from tunesmith.data.ledger import RowError
 from tunesmith.data.rows import Row
 from tunesmith.errors import DataError
 from tunesmith.templates import choose
 from tunesmith.templates.calls import read_calls
-from tunesmith.types import Conversation, Message, Origin
+from tunesmith.types import Conversation, Labelled, Message, Origin, Preference
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 WHOLE = Path(__file__).parents[3] / "shared" / "golden" / "convert.jsonl"
@@ -39,6 +39,23 @@ def entry_of(tmp_path, info):
     return registry.load(tmp_path, ["d"])[0]
 
 
+def says(entry, row):
+    how = {"formatting": entry.formatting, "ranking": entry.ranking}
+    return answers.read(row, entry.columns, entry.tags, **how)
+
+
+def in_their_words(said):
+    """Prompt and answers as the vectors have them: a label is the place of an empty answer."""
+    if isinstance(said, Preference):
+        return said.prompt, said.prompt.messages, (said.chosen, said.rejected)
+    if isinstance(said, Labelled):
+        conversation, empty = said.conversation, Message("assistant", "")
+        answer = conversation.messages[-1]
+        pair = (answer, empty) if said.desirable else (empty, answer)
+        return conversation, conversation.messages[:-1], pair
+    return said, said.messages[:-1], said.messages[-1:]
+
+
 def read(tmp_path, vector):
     """What becomes of a vector: its conversation, or the fault in the words of the file."""
     try:
@@ -46,7 +63,7 @@ def read(tmp_path, vector):
     except DataError as error:
         return "refused: " + error.where.split(": d.")[1]
     try:
-        return FORMATS[entry.formatting](vector["row"], entry.columns, entry.tags)
+        return says(entry, vector["row"])
     except RowError as error:
         return error.reason
 
@@ -82,11 +99,15 @@ def test_a_row_says_what_it_says_to_llamafactory(tmp_path, vector):
         assert ours == deviation
         return
     theirs = vector["output"]
-    assert isinstance(ours, Conversation)
-    said = [said_by(message, deviation) for message in ours.messages]
-    assert said == [said_there(m) for m in theirs["prompt"] + theirs["response"]]
-    assert (ours.system or "") == deviation.get("system", theirs["system"] or "")
-    assert (ours.tools or "") == (theirs["tools"] or "")
+    if "label" in deviation:
+        assert isinstance(ours, Labelled)
+        assert ours.desirable == deviation["label"]
+        ours = ours.conversation
+    conversation, prompt, response = in_their_words(ours)
+    for mine, his in ((prompt, theirs["prompt"]), (response, theirs["response"])):
+        assert [said_by(message, deviation) for message in mine] == [said_there(m) for m in his]
+    assert (conversation.system or "") == deviation.get("system", theirs["system"] or "")
+    assert (conversation.tools or "") == (theirs["tools"] or "")
 
 
 def test_every_deviation_is_of_a_vector_that_is_there_and_has_a_reason():
@@ -197,11 +218,6 @@ def test_what_a_row_tells_is_counted_once_with_its_first_place(tmp_path):
     assert "(first: a.json:1 (row 1))" in notes[0]
 
 
-def test_rows_of_running_text_are_refused_where_answers_are_learned(tmp_path):
-    with pytest.raises(DataError, match="rows without answers"):
-        Converter(entry_of(tmp_path, {"formatting": "text"}), CHATML)
-
-
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -219,7 +235,7 @@ def test_a_plain_path_has_the_layout_of_its_rows(tmp_path, value, said):
     entry, again, notes = laid_out(entry, iter(rows(value, value)))
     assert len(list(again)) == 2
     assert f"{path}: read as {said}" in notes[0]
-    assert FORMATS[entry.formatting](value, entry.columns, entry.tags).messages
+    assert says(entry, value).messages
     assert laid_out(entry, iter([]))[0] == entry
 
 
@@ -232,6 +248,79 @@ def test_a_plain_path_of_unknown_rows_names_their_columns(tmp_path):
     assert "columns a" in error.value.got
 
 
+PAIRS = {"ranking": True, "columns": {"prompt": "q", "chosen": "c", "rejected": "r"}}
+
+
+def test_a_pair_is_filled_and_spelled_like_any_row(tmp_path):
+    (pair, _), notes = converted(
+        tmp_path,
+        {**PAIRS, "fill": {"name": "Ada"}},
+        {"q": "{{name}}?", "c": "{{name}}", "r": "{{other}}"},
+        {"q": "a", "c": "b", "r": "b"},
+    )
+    said = [m.content for m in (*pair.prompt.messages, pair.chosen, pair.rejected)]
+    assert said == ["Ada?", "Ada", "{{other}}"]
+    assert "1 row with a chosen answer that is the rejected one too" in notes[0]
+    assert "(first: a.json:2 (row 2))" in notes[0]
+    assert "{{other}} in 1" in notes[1]
+
+
+def test_thoughts_and_unread_keys_of_both_answers_are_seen(tmp_path):
+    said = {"role": "assistant", "content": "a"}
+    row = {
+        "messages": THINKS["messages"][:1],
+        "chosen": {**said, "reasoning_content": "hm"},
+        "rejected": {**said, "mood": "bad"},
+    }
+    (pair,), notes = converted(tmp_path, {"formatting": "openai", "ranking": True}, row)
+    assert pair.chosen.content == "<think>\nhm\n</think>\n\na"
+    assert "1 row with thoughts" in notes[0]
+    assert "'mood' in 1 of 1 rows" in notes[1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ([True, False, True], "2 rows with a good answer, 1 row with a bad one"),
+        ([True, True], "2 rows, all with a good answer; KTO learns from the difference to bad"),
+        ([False], "1 row, all with a bad answer; KTO learns from the difference to good"),
+    ],
+)
+def test_labels_are_counted_and_one_kind_alone_is_told(tmp_path, labels, told):
+    columns = {"prompt": "q", "response": "a", "kto_tag": "l"}
+    values = [{"q": "a", "a": "b", "l": label} for label in labels]
+    made, notes = converted(tmp_path, {"columns": columns}, *values)
+    assert [one.desirable for one in made] == labels
+    assert told in notes[0]
+
+
+def test_media_are_counted_and_looked_for_where_the_run_says(tmp_path):
+    (tmp_path / "pics").mkdir()
+    for name in ("1.jpg", "pics/2.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    columns = {"prompt": "q", "response": "a", "images": "i"}
+    row = {"q": "<image>", "a": "b", "i": "1.jpg"}
+    (made,), notes = converted(tmp_path, {"columns": columns}, row)
+    assert made.media[0].source == str(tmp_path / "1.jpg")
+    assert "1 images in 1 row, with as many placeholders" in notes[0]
+    entry = entry_of(tmp_path, {"columns": columns})
+    convert = Converter(entry, CHATML, media_dir=tmp_path / "pics")
+    with pytest.raises(RowError, match="i"):
+        convert(*rows(row))
+    assert convert(*rows({**row, "i": "2.jpg"})).media[0].source == str(tmp_path / "pics/2.jpg")
+    elsewhere = Converter(entry._replace(source="hf_hub_url"), CHATML)
+    with pytest.raises(RowError) as error:
+        elsewhere(*rows({**row, "i": "/etc/passwd"}))
+    assert error.value.reason == "path out of media_dir"
+
+
+def test_media_that_are_there_and_not_read_are_named(tmp_path):
+    row = {"instruction": "<image>", "output": "b", "images": ["1.jpg"]}
+    _, notes = converted(tmp_path, {}, row)
+    assert "'images' in 1 of 1 rows" in notes[0]
+    assert '"images": "images"' in notes[0]
+
+
 _LEAVES = [
     None, True, 0, 1, -1, 1.5, "", " ", "a", "{{x}}", "[]", "{", '{"name": "f", "arguments": {}}',
     [], {}, [None], "<think>", "user", "human", "gpt", "assistant", "tool", "system",
@@ -240,6 +329,7 @@ _KEYS = [
     "messages", "conversations", "instruction", "input", "output", "history", "system", "tools",
     "role", "from", "content", "value", "tool_calls", "function_call", "tool_call_id", "id", "name",
     "arguments", "function", "weight", "train", "loss", "reasoning_content", "type", "text",
+    "chosen", "rejected", "label", "images",
 ]  # fmt: skip
 
 
@@ -268,9 +358,31 @@ def chat(draw, role, content):
     return turns
 
 
+def pair(draw, formatting):
+    """Two answers that are nearly right, after messages that nearly end with a question."""
+    if formatting == "alpaca":
+        return {"chosen": draw.choice(["a", anything(draw, 3)]), "rejected": "b"}
+    role, content, name = ("from", "value", "gpt")
+    if formatting == "openai":
+        role, content, name = "role", "content", "assistant"
+    ask = {role: "human" if name == "gpt" else "user", content: draw.choice(["q", "<image>"])}
+    right = {role: name, content: "a"}
+    row = {"chosen": draw.choice([right, anything(draw, 2)]), "rejected": right}
+    return {**row, "conversations": [ask], "messages": [ask]} if draw.random() < 0.7 else row
+
+
+_BESIDE = {
+    "alone": {},
+    "pairs": {"chosen": "chosen", "rejected": "rejected"},
+    "labels": {"kto_tag": "label"},
+    "media": {"images": "images"},
+}
+
+
+@pytest.mark.parametrize("beside", _BESIDE)
 @pytest.mark.parametrize("formatting", ["alpaca", "sharegpt", "openai"])
-def test_whatever_a_row_holds_it_is_read_or_refused_with_its_field(tmp_path, formatting):
-    draw = random.Random(formatting)
+def test_whatever_a_row_holds_it_is_read_or_refused_with_its_field(tmp_path, formatting, beside):
+    draw = random.Random(formatting + beside)
     columns = {
         "alpaca": {"prompt": "instruction", "query": "input", "response": "output"},
         "sharegpt": {"messages": "conversations"},
@@ -278,21 +390,26 @@ def test_whatever_a_row_holds_it_is_read_or_refused_with_its_field(tmp_path, for
     }[formatting]
     columns |= {"system": "system", "tools": "tools"}
     columns |= {"history": "history"} if formatting == "alpaca" else {}
-    convert = Converter(entry_of(tmp_path, {"formatting": formatting, "columns": columns}), CHATML)
+    columns |= _BESIDE[beside]
+    info = {"formatting": formatting, "ranking": beside == "pairs", "columns": columns}
+    convert = Converter(entry_of(tmp_path, info), CHATML)
     read, refused = 0, []
     for number in range(3000):
         row = {key: anything(draw) for key in draw.sample(_KEYS, 3)}
         row |= {"messages": chat(draw, "role", "content")} if number % 2 else {}
         row |= {"conversations": chat(draw, "from", "value")} if number % 2 else {}
         row |= {"instruction": "a", "output": "b"} if number % 3 == 0 else {}
+        row |= {"label": True} if number % 4 else {}
+        row |= pair(draw, formatting) if beside == "pairs" and number % 2 else {}
         try:
-            conversation = convert(Row(row, Origin("d", "a.json", number, number)))
+            said = convert(Row(row, Origin("d", "a.json", number, number)))
         except RowError as error:
             refused.append(error)
             continue
         read += 1
-        assert conversation.messages
-        CHATML.render(conversation)
+        for conversation in answers.conversations(said):
+            assert conversation.messages
+            CHATML.render(conversation)
     assert read > 50
     assert len({error.reason for error in refused}) >= 4
     assert all(error.where and error.need for error in refused)

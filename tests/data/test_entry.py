@@ -1,6 +1,7 @@
 """Every key of an entry is known; what is wrong is named with its line."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -83,7 +84,46 @@ S = {"file_name": "a.json", "formatting": "sharegpt"}
         ({**F, "columns": {"prompt": 1}}, "8: mine.columns.prompt", "text in quotes"),
         ({**F, "tags": {"role": "x"}}, "8: mine.tags.role", '"role_tag"'),
         ({**F, "formatting": "sharegp"}, "7: mine.formatting", "sharegpt"),
-        ({**F, "ranking": True}, "7: mine.ranking", "chosen and a rejected"),
+        (
+            {**F, "ranking": True, "columns": {"prompt": "p", "rejected": "r"}},
+            "8: mine.columns",
+            '"chosen": "chosen"',
+        ),
+        (
+            {**S, "ranking": True, "columns": {"messages": "m", "chosen": "c"}},
+            "9: mine.columns",
+            '"rejected": "rejected"',
+        ),
+        (
+            {**F, "ranking": True, "columns": {"chosen": "c", "rejected": "r"}},
+            "8: mine.columns",
+            '"prompt": "instruction"',
+        ),
+        (
+            {**S, "ranking": True, "columns": {"chosen": "c", "rejected": "r"}},
+            "9: mine.columns",
+            '"messages": "conversations"',
+        ),
+        (
+            {**S, "columns": {"messages": "m", "chosen": "c", "rejected": "r"}},
+            "10: mine.columns.chosen",
+            '"ranking": true',
+        ),
+        (
+            {
+                **F,
+                "ranking": True,
+                "columns": {"prompt": "p", "chosen": "c", "rejected": "r", "kto_tag": "t"},
+            },
+            "12: mine.columns.kto_tag",
+            "one of the two",
+        ),
+        ({**F, "formatting": "text", "ranking": True}, "8: mine.ranking", "no answers"),
+        (
+            {**F, "formatting": "text", "columns": {"prompt": "p", "kto_tag": "t"}},
+            "10: mine.columns.kto_tag",
+            "no answers",
+        ),
         ({**F, "subset": "x"}, "7: mine.subset", "which a file_name does not have"),
         ({**F, "split": "test"}, "7: mine.split", "which a file_name does not have"),
         ({**F, "folder": "x"}, "7: mine.folder", "which a file_name does not have"),
@@ -97,10 +137,6 @@ S = {"file_name": "a.json", "formatting": "sharegpt"}
             '"prompt": "text"',
         ),
         ({"cloud_file_name": "s3://x", "split": "test"}, "7: mine.split", "cloud_file_name"),
-        ({**S, "columns": {"messages": "m", "images": "i"}}, "10: mine.columns.images", "text"),
-        ({**S, "columns": {"messages": "m", "videos": "i"}}, "10: mine.columns.videos", "text"),
-        ({**S, "columns": {"messages": "m", "audios": "i"}}, "10: mine.columns.audios", "text"),
-        ({**S, "columns": {"messages": "m", "kto_tag": "i"}}, "10: mine.columns.kto_tag", "text"),
         ({**F, "columns": {"prompt": "p"}}, "7: mine.columns", '"response": "output"'),
         ({**F, "columns": {"response": "p"}}, "7: mine.columns", '"prompt": "instruction"'),
         ({**S, "columns": {"tools": "t"}}, "8: mine.columns", '"messages": "conversations"'),
@@ -150,3 +186,30 @@ def test_kinds_are_named_in_words():
     assert [kind(v) for v in ({}, [], "", True, None, 1)] == [
         "an object", "an array", "text", "true or false", "null", "a number",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("formatting", ["alpaca", "sharegpt", "openai"])
+def test_pairs_without_columns_have_the_usual_names(tmp_path, formatting):
+    write(tmp_path, {**F, "formatting": formatting, "ranking": True})
+    (entry,) = registry.load(tmp_path, ["mine"])
+    assert entry.ranking
+    assert (entry.columns.chosen, entry.columns.rejected) == ("chosen", "rejected")
+    assert entry.columns.response is None
+
+
+def test_columns_of_media_and_labels_are_read(tmp_path):
+    columns = {"messages": "m", "images": "i", "videos": "v", "audios": "a", "kto_tag": "k"}
+    write(tmp_path, {**S, "columns": columns})
+    (entry,) = registry.load(tmp_path, ["mine"])
+    assert {k: v for k, v in entry.columns._asdict().items() if v} == columns
+    assert not entry.ranking
+
+
+def test_media_of_a_file_that_the_run_names_stand_beside_it(tmp_path):
+    (tmp_path / "a.json").write_text("[]")
+    write(tmp_path, {**F})
+    items = ["mine", {"file_name": str(tmp_path / "a.json")}, str(tmp_path), "./a.json"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        found = registry.load(tmp_path, items)
+    assert [entry.base for entry in found] == [tmp_path, tmp_path, tmp_path, Path()]

@@ -1,12 +1,18 @@
 """Answers lie where the control tokens around them say, or only offsets can tell."""
 
+import random
+from itertools import accumulate
+
 import numpy as np
 import pytest
 
+from real_tokenizers import real
+from template_cases import turns
 from tiny_tokenizer import load_tiny
 from tunesmith.data.codec import Codec
 from tunesmith.data.frame import Frame
-from tunesmith.types import Span
+from tunesmith.templates import choose
+from tunesmith.types import Conversation, Span
 
 OPEN, CLOSE = "<|im_start|>", "<|im_end|>"
 
@@ -33,8 +39,7 @@ def codec():
 def places(frame, spans, codec):
     text = "".join(span.text for span in spans)
     ids = np.array(codec.backend.encode(text, add_special_tokens=False).ids, np.int32)
-    controls = codec.controls_in(ids)
-    return ids, [(s.place(ids, controls), e.place(ids, controls)) for s, e in frame.anchors]
+    return ids, frame.places(text, ids, codec.controls_in(ids))
 
 
 def spelled(ids, codec):
@@ -65,13 +70,61 @@ def test_an_answer_without_an_end_of_its_own_ends_before_the_next_control_token(
 @pytest.mark.parametrize(
     "spans",
     [
-        [Span("User: "), words("q"), Span("Assistant: "), words("a", trained=True), Span(CLOSE)],
+        [Span("User: "), words("q"), Span(": "), words("a", trained=True), Span("End")],
+        [Span("User: "), words("q"), Span("="), words("a", trained=True), Span(CLOSE)],
         [Span(f"{OPEN}a\n"), words("a", trained=True), Span("\n", trained=True)],
         [words("a", trained=True), Span(CLOSE, trained=True)],
     ],
 )
 def test_where_no_control_token_stands_only_offsets_can_tell(spans):
     assert Frame(spans, codec()).anchors is None
+
+
+PLAIN = ["", "a", "b c\n", "  d", "é漢", "[", "]", "/", ":", "ASS", "INST", "\n\n", "#", "\u2581"]
+MARKED = [*PLAIN, "[/INST]", "/INST]", "[/INST", " ASSISTANT:", "\n### Response:\n"]
+
+
+@pytest.mark.parametrize("tokenizer", ["mistral_v1", "qwen3", "mistral_tekken"])
+@pytest.mark.parametrize("template", ["mistral", "alpaca", "vicuna", "llama2"])
+def test_an_answer_is_told_from_text_before_it_as_offsets_tell_it(template, tokenizer):
+    loaded = real(tokenizer)
+    renderer = choose(template, loaded)
+    coder, chance = Codec(loaded, renderer.control_text()), random.Random(0)
+    told = {True: 0, False: 0}
+    for pieces in (PLAIN, MARKED):
+        for _ in range(200):
+            said = ["".join(chance.choices(pieces, k=chance.randrange(4))) for _ in range(4)]
+            spans = renderer.render(Conversation(turns(*said)))
+            encoding, found = told_by_ids(spans, coder)
+            told[found is not None] += 1
+            if found is not None:
+                starts = [0, *accumulate(len(span.text) for span in spans)]
+                frame = Frame(spans, coder)
+                borders = [(starts[begin], starts[end]) for begin, end in frame.answers]
+                assert found == [tuple(first(encoding, at) for at in pair) for pair in borders]
+    assert told[True] > 50, "nothing was compared"
+
+
+def told_by_ids(spans, coder):
+    text = "".join(span.text for span in spans)
+    encoding = coder.backend.encode(text, add_special_tokens=False)
+    ids = np.array(encoding.ids, np.int32)
+    return encoding, Frame(spans, coder).places(text, ids, coder.controls_in(ids))
+
+
+def first(encoding, border):
+    """The first token at or after a character, where none lies across."""
+    assert not any(start < border < end for start, end in encoding.offsets)
+    return sum(start < border for start, _ in encoding.offsets)
+
+
+def test_words_that_hold_the_text_before_an_answer_leave_it_to_offsets():
+    loaded = real("mistral_v1")
+    renderer = choose("mistral", loaded)
+    coder = Codec(loaded, renderer.control_text())
+    for question, plain in (("q", True), ("q [/INST] a", False), ("x/INST]", False)):
+        spans = renderer.render(Conversation(turns(question, "a")))
+        assert (told_by_ids(spans, coder)[1] is not None) == plain
 
 
 def test_words_take_the_places_of_other_words():

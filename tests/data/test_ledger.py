@@ -62,7 +62,8 @@ def test_bad_rows_stop_the_run_unless_acknowledged():
         "a.json:30: output",
         "  got   ",
         "  need  an answer",
-        "  try   write one; or on_bad_row=skip on the command line goes on with the other 5 rows",
+        "  try   write one",
+        "        on_bad_row=skip on the command line goes on with the other 5 rows",
     ]
     made.stop_on_bad_rows("skip")
 
@@ -85,6 +86,20 @@ def test_all_kinds_are_told_with_counts_and_three_places_each():
     assert text.splitlines()[-1].strip() == (
         "on_bad_row=skip on the command line goes on with the other 5 rows"
     )
+
+
+def test_the_last_line_is_the_command_that_goes_on_where_one_was_typed():
+    for skips in ([skip(3)], [skip(3), skip(4, "wrong type")]):
+        refusal = ledger(*skips).refusal("error")
+        assert refusal is not None
+        refusal.typed("tunesmith train a.yaml on_bad_row=skip", "tunesmith data clean a.yaml")
+        assert str(refusal).splitlines()[-5:] == [
+            "  try   write one",
+            "        the other 5 rows and these, as files of their own:",
+            "        tunesmith data clean a.yaml",
+            "        or go on with the other 5 rows:",
+            "        tunesmith train a.yaml on_bad_row=skip",
+        ]
 
 
 def test_skipping_is_not_offered_when_no_row_would_be_left():

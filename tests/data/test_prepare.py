@@ -214,7 +214,8 @@ def test_text_of_control_tokens_stays_text_and_is_counted(tmp_path):
     end = TOKENIZER.id_of("<|im_end|>")
     assert [int((e.ids == end).sum()) for e in prepared.train] == [2, 2, 2]
     assert prepared.ledger.notes == [
-        "1 rows have the text of a control token among their words; it stays text"
+        "1 row with the text of a control token among their words; it stays text "
+        f"(first: {tmp_path / 'a.json'}:10 (row 3))"
     ]
 
 
@@ -225,7 +226,8 @@ def test_control_tokens_in_words_become_tokens_where_the_run_says_so(tmp_path):
     end = TOKENIZER.id_of("<|im_end|>")
     assert [int((e.ids == end).sum()) for e in prepared.train] == [2, 2, 3]
     assert prepared.ledger.notes == [
-        "1 rows hold control tokens in their text (split_special_tokens: false)"
+        "1 row with control tokens in their text (split_special_tokens: false) "
+        f"(first: {tmp_path / 'a.json'}:10 (row 3))"
     ]
     assert prepared.fingerprint != run(tmp_path, "a").fingerprint
 
@@ -422,3 +424,33 @@ def test_messages_in_a_table_are_read_from_their_json(tmp_path, monkeypatch):
     entry = {"file_name": "chats.csv", "formatting": "sharegpt"}
     assert len(run(tmp_path, entry).train) == 1
     assert len(run(tmp_path, "chats.csv").train) == 1
+
+
+def test_a_whole_reading_raises_nothing_for_rows_and_says_what_would_have_been(tmp_path):
+    write(tmp_path, a=[*alpaca(3), {"instruction": "x", "output": ""}], b=[{"instruction": "x"}])
+    prepared = run(tmp_path, "a", "b", whole=True)
+    with pytest.raises(DataError) as error:
+        run(tmp_path, "a", "b")
+    assert str(prepared.refusal) == str(error.value)
+    assert [entry.name for entry, _ in prepared.entries] == ["a", "b"]
+    assert (len(prepared.train), prepared.ledger.bad) == (3, 2)
+    assert run(tmp_path, "a", "b", whole=True, on_bad_row="skip").refusal is None
+    nothing = run(tmp_path, "b", whole=True, val_size=0.5, on_bad_row="skip")
+    assert "no usable rows" in str(nothing.refusal)
+    assert (len(nothing.train), nothing.ledger.num_read) == (0, 1)
+
+
+def test_what_is_worth_knowing_about_used_rows_is_counted_by_kind(tmp_path):
+    rows = alpaca(4)
+    rows[1]["output"] = "a\u200bb <|im_end|>"
+    write(tmp_path, a=[*rows, rows[0], rows[0]], b=rows[:2])
+    for _ in range(2):  # made, and found again
+        prepared = run(tmp_path, "a", eval_dataset=["b"])
+        found = prepared.ledger.findings
+        counts = {kind: finding.count for kind, finding in found.items()}
+        assert counts == {"control_tokens": 2, "invisible": 2, "duplicates": 2, "leakage": 2}
+        assert found["invisible"].first == [
+            f"{tmp_path / 'a.json'}:6 (row 2)",
+            f"{tmp_path / 'b.json'}:6 (row 2)",
+        ]
+    assert len([note for note in prepared.ledger.notes if "nobody sees" in note]) == 1

@@ -72,7 +72,6 @@ def test_a_file_named_as_it_is_has_no_note(tmp_path, name):
     [
         ('{"a": 1, "a": 2}', "duplicate key", 10),
         ('{"a": NaN}', "NaN or Infinity", 7),
-        ('{"a": 1e999}', "number too large", 7),
         ('{"a": "\\ud800"}', "lone surrogate", 8),
         ('{"a": ' + "[" * 64 + "]" * 64 + "}", "nested too deep", 70),
         ('{"a": ' + "9" * 4301 + "}", "number too large", 7),

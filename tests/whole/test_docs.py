@@ -389,7 +389,7 @@ def test_a_model_that_nobody_has_heard_of_is_added_as_the_page_says(tmp_path, mo
 
 def test_rows_with_tools_and_thoughts_are_learned_as_the_page_shows(tmp_path, monkeypatch, capsys):
     from tunesmith.data import registry
-    from tunesmith.data.formats import sharegpt
+    from tunesmith.data.formats.messages import sharegpt
     from tunesmith.templates import apart, get
 
     monkeypatch.chdir(tmp_path)

@@ -75,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     first = [row for _, row in zip(range(_LOOKED_AT), read, strict=False)]
     layout = detect(str(arguments.data), [row.values for row in first if isinstance(row, Row)])
     entered = enter(arguments.data, layout)
+    _refuse_unfit(arguments.data, entered)
     found = _measure(arguments, entered.entry, report)
     report.close()
     if entered.is_new:
@@ -152,6 +153,17 @@ def enter(data: Path, layout: Layout) -> Entered:
         if isinstance(entry, dict) and entry.get("file_name") == data.name:
             return Entered(file, name, registry, False, "the entry that is there")
     raise AssertionError("one of endlessly many names is free")
+
+
+def _refuse_unfit(data: Path, entered: Entered) -> None:
+    """Rows that are no answers to learn are told before a model is asked for."""
+    from tunesmith.data.entry import Reader
+    from tunesmith.data.purpose import of_answers
+
+    def place(*path: str) -> str:
+        return f"{entered.file}: {'.'.join((entered.name, *path))}"
+
+    of_answers([Reader(entered.name, data.parent, place).entry(entered.entry)])
 
 
 def _free(to: Path) -> Path:

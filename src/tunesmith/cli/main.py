@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from tunesmith import __version__
+from tunesmith.cli.command import going_on
 from tunesmith.cli.streams import streams
 from tunesmith.errors import Error, OutputError
 
@@ -31,6 +32,7 @@ VERBS = {
     "eval": "loss of a model on held-out data",
     "export": "merge the adapter into a plain model directory, verified",
     "download": "bring a model into a plain directory, from a hub or a .gguf file, verified",
+    "data": "check RUN: what becomes of every row, and what is wrong with some",
     "template": "list | show NAME | render NAME | check RUN: what templates write",
     "tokenizer": "check MODEL: its special tokens, stop words and rows; --fix repairs them",
     "config": "schema | reference | explain KEY: what a run file may say",
@@ -38,7 +40,17 @@ VERBS = {
     "version": "print the version",
 }
 _TARGET = "a run file, a run directory or a model directory"
-_NO_TARGET = ("quickstart", "env", "version", "config", "download", "init", "template", "tokenizer")
+_NO_TARGET = (
+    "quickstart",
+    "env",
+    "version",
+    "config",
+    "download",
+    "init",
+    "data",
+    "template",
+    "tokenizer",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -139,7 +151,12 @@ def _dispatch(verb: str, rest: list[str]) -> int:
             f"command line: tunesmith {verb}", got=arguments.target, need=_TARGET,
             hint=f"tunesmith {verb} run.yaml; tunesmith init writes one",
         )  # fmt: skip
-    return module.run(arguments)
+    try:
+        return module.run(arguments)
+    except Error as error:
+        if hasattr(arguments, "overrides"):
+            going_on(error, [verb, *rest], arguments)
+        raise
 
 
 def _is_override(text: str) -> bool:

@@ -32,6 +32,9 @@ class Dataset(Section):
     dataset_dir: Folder = Path("data")
     """Directory that holds `dataset_info.json` and the files it names. Paths and entries in
     `dataset` begin at the current directory instead."""
+    media_dir: Folder | None = None
+    """Directory that paths of pictures, videos and sounds in the rows begin at. Not set: that of
+    `dataset_info.json`; of a data set given as a path or an entry, that of its file."""
     template: Text | None = None
     """Chat template by name, or the path of a `.yaml` or `.jinja` file. Not set: the model's own
     Jinja template."""

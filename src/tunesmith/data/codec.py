@@ -93,6 +93,17 @@ class Codec:
         ids = self.known(text)[0]
         return ids if len(ids) and self._is_added[ids[0]] else ids[1:]
 
+    def endings(self, text: str) -> tuple[list[str], np.ndarray]:
+        """Ids that a text of the template ends with, whatever stands before it.
+
+        Returns:
+            Ends of the text that these ids spell, the longest first, and the ids, (L,) int32.
+        """
+        encoding = self.backend.encode(text, add_special_tokens=False)
+        borders = zip(encoding.offsets, encoding.offsets[1:], strict=False)
+        starts = [start for (_, end), (start, _) in borders if start == end]
+        return [text[start:] for start in starts], np.array(encoding.ids[1:], np.int32)
+
     def plain(self, text: str) -> Coder:
         """How a text without anything that looks like a control token is encoded."""
         return Coder(text, self.backend, None, self._is_added)

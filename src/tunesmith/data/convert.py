@@ -9,19 +9,22 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 from tunesmith.data.entry import Columns, Entry, Tags
-from tunesmith.data.formats import FORMATS, unread_keys
+from tunesmith.data.formats.answers import changed, conversations, read
 from tunesmith.data.formats.detect import detect
+from tunesmith.data.formats.media import KINDS, Place, with_media
+from tunesmith.data.formats.messages import unread_keys
 from tunesmith.data.ledger import Skip, counted
 from tunesmith.data.rows import Row
-from tunesmith.errors import DataError
 from tunesmith.templates import Renderer, has_marks, spelled
-from tunesmith.types import Conversation, Message, Origin
+from tunesmith.types import Conversation, Labelled, Meaning, Message, Origin
 
 _LOOKED_AT = 200
-_OPTIONAL = ("prompt", "query", "history", "system", "tools")
+_OPTIONAL = ("prompt", "query", "history", "system", "tools", *KINDS)
+_PLURAL = {kind: key for key, kind in KINDS.items()}
 _PLACEHOLDER = re.compile(r"\{\{([A-Za-z_]\w*)\}\}")
 
 
@@ -50,6 +53,7 @@ def laid_out(
     entry = entry._replace(
         formatting=found["formatting"],
         columns=Columns(**dict.fromkeys(Columns._fields) | found["columns"]),
+        ranking=found.get("ranking", False),
         tags=Tags(**dict.fromkeys(Tags._fields) | found["tags"]) if "tags" in found else Tags(),
         explicit_columns=True,
         explicit_tags=True,
@@ -58,36 +62,32 @@ def laid_out(
 
 
 class Converter:
-    """Makes conversations of the rows of one dataset.
+    """Makes nouns of the rows of one dataset: conversations, pairs or labelled answers.
 
     Args:
         entry: the dataset, with its layout.
-        renderer: the template, in whose words thoughts and results are written.
-
-    Raises:
-        DataError: a layout without answers, which no stage here learns.
+        renderer: the template, in whose words thoughts and results are written; `None`: they
+            stay apart, for whoever looks at rows without a model.
+        media_dir: where paths of media begin; `None`: where the entry's own do.
     """
 
-    def __init__(self, entry: Entry, renderer: Renderer) -> None:
+    def __init__(
+        self, entry: Entry, renderer: Renderer | None = None, *, media_dir: Path | None = None
+    ) -> None:
         assert entry.formatting is not None, "`laid_out` settles it"
-        if entry.formatting == "text":
-            raise DataError(
-                entry.place,
-                got="formatting text: rows without answers",
-                need="a dataset of answers: this stage learns from them",
-                hint="columns prompt and response, if the rows have an answer",
-            )
-        self.entry, self.renderer = entry, renderer
-        self.convert = FORMATS[entry.formatting]
-        self.chats = entry.formatting != "alpaca"
+        self.entry, self.renderer, self.formatting = entry, renderer, entry.formatting
+        here = entry.source == "file_name"
+        self.place = Place(entry.base if media_dir is None else media_dir, anywhere=here)
+        self.chats = entry.formatting in ("sharegpt", "openai")
         self.either = entry.formatting == "openai" and not entry.explicit_tags
         self.unread = _unread_columns(entry)
         self.in_columns, self.in_messages = Counter[str](), Counter[str]()
         self.told, self.unfilled, self.filled = Counter[str](), Counter[str](), Counter[str]()
+        self.labels, self.media = Counter[bool](), Counter[str]()
         self.first: dict[str, Origin] = {}
-        self.num_unfilled = self.num_thoughts = 0
+        self.num_unfilled = self.num_unread = self.num_thoughts = 0
 
-    def __call__(self, row: Row) -> Conversation:
+    def __call__(self, row: Row) -> Meaning:
         """What the row says.
 
         Raises:
@@ -97,11 +97,20 @@ class Converter:
         if self.either:
             columns, tags = _either(row.values, self.entry)
         self._count_unread(row, columns, tags)
-        conversation = self.convert(
-            row.values, columns, tags, lambda words: self._tell(words, row.origin)
-        )
-        self.num_thoughts += any([m.thought for m in conversation.messages])
-        return spelled(self._fill(conversation, row.origin), self.renderer)
+
+        def tell(words: str) -> None:
+            self._tell(words, row.origin)
+
+        said = read(
+            row.values, columns, tags, tell,
+            formatting=self.formatting, ranking=self.entry.ranking,
+        )  # fmt: skip
+        said = with_media(said, row.values, columns, self.place)
+        self._count(said)
+        if self.renderer is None:
+            return changed(said, lambda one: self._fill(one, row.origin))
+        renderer = self.renderer
+        return changed(said, lambda one: spelled(self._fill(one, row.origin), renderer))
 
     def notes(self, rows: int) -> Iterator[str]:
         """What was counted over all rows, one line each."""
@@ -109,7 +118,11 @@ class Converter:
         name = str(self.entry.paths[0]) if one_file else self.entry.name
         for words, count in self.told.most_common():
             yield f"{name}: {counted(count)} with a {words} (first: {self.first[words]})"
-        if self.num_thoughts and not has_marks(self.renderer):
+        yield from self._notes_on_labels(name)
+        if self.media:
+            found = ", ".join(f"{n:,} {kind}" for kind, n in self.media.items())
+            yield f"{name}: {found} in {counted(rows)}, with as many placeholders"
+        if self.num_thoughts and self.renderer is not None and not has_marks(self.renderer):
             yield (
                 f"{name}: {counted(self.num_thoughts)} with thoughts, which the template has no "
                 "marks for: they are learned between <think> and </think>"
@@ -121,14 +134,41 @@ class Converter:
         if self.in_columns:
             yield self._note_on_columns(name, rows)
 
+    def findings(self) -> Iterator[tuple[str, Origin, int]]:
+        """What of it is worth counting over all datasets: kind, first place, rows."""
+        counts = {"placeholders": self.num_unfilled, "unread_columns": self.num_unread}
+        for kind, count in counts.items():
+            if count:
+                yield kind, self.first[kind], count
+
     def _tell(self, words: str, origin: Origin) -> None:
         self.told[words] += 1
         self.first.setdefault(words, origin)
 
+    def _count(self, said: Meaning) -> None:
+        if isinstance(said, Labelled):
+            self.labels[said.desirable] += 1
+        texts = conversations(said)
+        self.num_thoughts += any([m.thought for text in texts for m in text.messages])
+        self.media.update(_PLURAL[one.kind] for one in texts[0].media)
+
+    def _notes_on_labels(self, name: str) -> Iterator[str]:
+        good, bad = self.labels[True], self.labels[False]
+        if good and bad:
+            yield f"{name}: {counted(good)} with a good answer, {counted(bad)} with a bad one"
+        elif self.labels:
+            which, other = ("good", "bad") if good else ("bad", "good")
+            yield (
+                f"{name}: {counted(good + bad)}, all with a {which} answer; KTO learns from the "
+                f"difference to {other} ones, so it needs both"
+            )
+
     def _count_unread(self, row: Row, columns: Columns, tags: Tags) -> None:
-        for name in self.unread.values():
-            if row.values.get(name):
-                self.in_columns[name] += 1
+        unread = [name for name in self.unread.values() if row.values.get(name)]
+        if unread:
+            self.in_columns.update(unread)
+            self.num_unread += 1
+            self.first.setdefault("unread_columns", row.origin)
         if self.chats:
             found = unread_keys(row.values, columns, tags)
             if found:
@@ -138,8 +178,7 @@ class Converter:
         entry = self.entry
         named = {key: column for key, column in entry.columns._asdict().items() if column}
         if not entry.explicit_columns:
-            unused = ("prompt", "query", "response") if self.chats else ("messages",)
-            named = {key: column for key, column in named.items() if key not in unused}
+            named = {k: v for k, v in named.items() if self.chats or k != "messages"}
         counts = {key: self.in_columns[column] for key, column in self.unread.items()}
         counts = {key: count for key, count in counts.items() if count}
         found = ", ".join(f"{self.unread[key]!r} in {count:,}" for key, count in counts.items())
@@ -158,7 +197,9 @@ class Converter:
         left = names - self.entry.fill.keys()
         self.filled.update(names - left)
         self.unfilled.update(left)
-        self.num_unfilled += bool(left)
+        if left:
+            self.num_unfilled += 1
+            self.first.setdefault("placeholders", origin)
         for name in left:
             self.first.setdefault(f"{{{{{name}}}}}", origin)
         return filled(conversation, self.entry.fill) if names - left else conversation
@@ -225,9 +266,10 @@ def _either(row: dict[str, Any], entry: Entry) -> tuple[Columns, Tags]:
 
 def _unread_columns(entry: Entry) -> dict[str, str]:
     """Usual columns that the entry does not name: what they are for, and their names."""
-    usual = Columns()._replace(history="history", system="system", tools="tools")
+    names = ("history", "system", "tools", *KINDS)
+    usual = Columns()._replace(**{name: name for name in names})
     mapped = set(entry.columns)
-    keys = _OPTIONAL if entry.formatting == "alpaca" else ("system", "tools")
+    keys = _OPTIONAL if entry.formatting == "alpaca" else ("system", "tools", *KINDS)
     return {
         key: name
         for key in keys

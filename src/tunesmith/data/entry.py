@@ -47,12 +47,13 @@ class Tags(NamedTuple):
     system_tag: str | None = "system"
 
 
-OPENAI_COLUMNS = Columns(messages="messages", system="system", tools="tools")
+SHAREGPT_COLUMNS = Columns(prompt=None, query=None, response=None)
+OPENAI_COLUMNS = SHAREGPT_COLUMNS._replace(messages="messages", system="system", tools="tools")
 OPENAI_TAGS = Tags("role", "content", "user", "assistant", "tool", "function_call", "system")
 """The names of OpenAI's chat format; there, calls stand beside an answer in `tool_calls`."""
 _USUAL = {  # formatting -> columns and tags of an entry that names none
     "alpaca": (Columns(), Tags()),
-    "sharegpt": (Columns(), Tags()),
+    "sharegpt": (SHAREGPT_COLUMNS, Tags()),
     "openai": (OPENAI_COLUMNS, OPENAI_TAGS),
     "text": (Columns(prompt="text"), Tags()),
 }
@@ -70,6 +71,8 @@ class Entry(NamedTuple):
     tags: Tags
     place: str
     """`dataset_info.json:12: name` or `run.yaml:7: dataset`, for errors about the entry."""
+    ranking: bool = False
+    """Whether a row holds two answers, of which one is preferred."""
     explicit_columns: bool = False
     """Whether the entry names its columns itself."""
     explicit_tags: bool = False
@@ -78,7 +81,8 @@ class Entry(NamedTuple):
     value: str = ""
     """Its value."""
     base: Path = Path()
-    """Directory that relative paths begin at."""
+    """Directory that relative paths begin at: of the registry, or of the data file that a run
+    names itself."""
     subset: str | None = None
     split: str = "train"
     folder: str | None = None
@@ -100,7 +104,8 @@ _OF_HUBS = {  # key -> what does the same for a local file
     "split": "a file that holds only these rows",
     "folder": "file_name with the folder in it",
 }
-_LATER_COLUMNS = ("images", "videos", "audios", "chosen", "rejected", "kto_tag")
+_PAIR = ("chosen", "rejected")
+"""Columns of a preference: no others of that name are usual, so they are usual in all layouts."""
 _WORDS = {str: "text in quotes", bool: "true or false", int: "a whole number", dict: "an object"}
 
 
@@ -138,6 +143,9 @@ class Reader:
             need = f"one of {', '.join(_USUAL)}"
             raise DataError(self.place("formatting"), got=formatting, need=need, hint=hint or "")
         usual_columns, usual_tags = _USUAL[formatting]
+        ranking = bool(found.get("ranking"))
+        if ranking:
+            usual_columns = usual_columns._replace(response=None, **{key: key for key in _PAIR})
         columns = Columns(**self._names(found, "columns", usual_columns._asdict()))
         tags = Tags(**self._names(found, "tags", usual_tags._asdict()))
         source = next((key for key in ENTRY_SOURCES if found.get(key)), None)
@@ -145,10 +153,10 @@ class Reader:
             need = "file_name: a data file or a folder of them"
             raise DataError(self.place(), got="no file_name", need=need)
         paths = (self._path(found),) if source == "file_name" else ()
-        self._refuse_later(found, columns, source)
-        self._fits(formatting, columns, tags)
+        self._fits_source(found, source)
+        self._fits(formatting, columns, tags, ranking=ranking)
         return Entry(
-            self.name, paths, formatting, columns, tags, self.place(),
+            self.name, paths, formatting, columns, tags, self.place(), ranking=ranking,
             explicit_columns=found.get("columns") is not None,
             explicit_tags=found.get("tags") is not None,
             source=source, value=found[source], base=self.base,
@@ -206,13 +214,7 @@ class Reader:
                 raise DataError(self.place("fill", key), got=value, need=_WORDS[str])
         return fill
 
-    def _refuse_later(self, found: dict[str, Any], columns: Columns, source: str) -> None:
-        if found.get("ranking"):
-            raise DataError(
-                self.place("ranking"),
-                got="pairs of a chosen and a rejected answer",
-                need="a dataset of answers: this stage learns from them",
-            )
+    def _fits_source(self, found: dict[str, Any], source: str) -> None:
         for key, instead in _OF_HUBS.items():
             usual = "train" if key == "split" else None
             if source in ("file_name", "cloud_file_name") and found.get(key) not in (None, usual):
@@ -221,28 +223,31 @@ class Reader:
                     got=f"{key}: {found[key]}, which a {source} does not have",
                     need=instead,
                 )
-        for key in _LATER_COLUMNS:
-            if getattr(columns, key) is not None:
-                raise DataError(
-                    self.place("columns", key),
-                    got=f"{key}, which this version does not read",
-                    need="a dataset of text and tool calls",
-                )
 
-    def _fits(self, formatting: str, columns: Columns, tags: Tags) -> None:
+    def _fits(self, formatting: str, columns: Columns, tags: Tags, *, ranking: bool) -> None:
+        self._fits_answers(formatting, columns, ranking=ranking)
         usual_columns, usual_tags = _USUAL[formatting]
-        section, usual = "columns", usual_columns._asdict()
-        needed: dict[str, str | None]
-        if formatting == "alpaca":
-            needed = {"response": columns.response, "prompt": columns.prompt or columns.query}
-        elif formatting == "text":
-            needed = {"prompt": columns.prompt}
-        elif columns.messages is None:
-            needed = {"messages": None}
+        usual_columns = usual_columns._replace(**{key: key for key in _PAIR})
+        answers = _PAIR if ranking else ("response",) if formatting == "alpaca" else ()
+        needed = {key: getattr(columns, key) for key in answers}
+        if formatting in ("alpaca", "text"):
+            either = columns.query if formatting == "alpaca" else None
+            needed["prompt"] = columns.prompt or either
         else:
+            needed["messages"] = columns.messages
+        self._named("columns", formatting, needed, usual_columns._asdict())
+        if formatting in ("sharegpt", "openai"):
             keys = ("role_tag", "content_tag", "user_tag", "assistant_tag")
             needed = {key: getattr(tags, key) for key in keys}
-            section, usual = "tags", usual_tags._asdict()
+            self._named("tags", formatting, needed, usual_tags._asdict())
+
+    def _named(
+        self,
+        section: str,
+        formatting: str,
+        needed: dict[str, str | None],
+        usual: dict[str, str | None],
+    ) -> None:
         for key, value in needed.items():
             if value is None:
                 raise DataError(
@@ -251,6 +256,27 @@ class Reader:
                     need=f"{section}.{key} for formatting {formatting}",
                     hint=f'"{key}": "{usual[key]}"',
                 )
+
+    def _fits_answers(self, formatting: str, columns: Columns, *, ranking: bool) -> None:
+        """One entry says one thing about its answers: plain, in pairs, or with a label."""
+        named = [key for key in (*_PAIR, "kto_tag") if getattr(columns, key) is not None]
+        if formatting == "text" and (ranking or named):
+            place = self.place("ranking") if ranking else self.place("columns", named[0])
+            got = "running text, which has no answers"
+            raise DataError(place, got=got, need="a formatting with questions and answers")
+        if ranking and columns.kto_tag is not None:
+            raise DataError(
+                self.place("columns", "kto_tag"),
+                got="kto_tag beside ranking: true",
+                need="pairs of answers, or answers with a label: one of the two",
+            )
+        if not ranking and set(named) & set(_PAIR):
+            raise DataError(
+                self.place("columns", named[0]),
+                got=f"{named[0]} without ranking: nothing reads it",
+                need="ranking: true, for pairs of a chosen and a rejected answer",
+                hint=f'"ranking": true beside "columns"; or leave {named[0]} out',
+            )
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -70,9 +70,9 @@ class Maker:
         self.counts = counts or Counts(Counter(), Counter())
         self.num_shortened = 0
         self.num_questions_cut = 0
-        self.num_control_words = 0
         self.num_thinking = self.num_own_tokens = 0
         self.num_apart = self.num_texts = 0
+        self._control_words = False  # of the row that is being made
 
     def examples(self, said: Iterable[Said]) -> Iterator[tuple[Said, list[Example]]]:
         """The rows that can be used, in order, each with its examples; others are in the ledger.
@@ -92,7 +92,7 @@ class Maker:
             one, parts = waiting.popleft()
             found = [first, *islice(encoded, len(parts) - 1)]
             mine = [one._replace(conversation=part) for part in parts]
-            own_tokens = self.num_own_tokens
+            own_tokens, self._control_words = self.num_own_tokens, False
             try:
                 examples = [self._example(*part) for part in zip(mine, found, strict=True)]
             except RowError as error:
@@ -100,6 +100,8 @@ class Maker:
                 self.num_own_tokens = own_tokens
                 continue
             self.ledger.use(one.origin.file)
+            if self._control_words:
+                self.ledger.find("control_tokens", one.origin)
             self.num_thinking += self.num_own_tokens > own_tokens
             self.num_apart += len(examples) > 1
             self.num_texts += len(examples) * (len(examples) > 1)
@@ -121,7 +123,7 @@ class Maker:
             raise RowError.of(reason, "length", got=f"{fitted.needed} tokens", need=need)
         self.num_shortened += fitted.num_dropped > 0
         self.num_questions_cut += fitted.question_cut
-        self.num_control_words += "special_text" in fitted.encoded.notes
+        self._control_words |= "special_text" in fitted.encoded.notes
         ids, trained = fitted.encoded.ids, fitted.encoded.trained
         if not trained[1:].any():
             need = "an answer with at least one token to learn"
@@ -154,11 +156,11 @@ class Maker:
             which = "start" if keeps_end else "end"
             count = self.num_questions_cut
             yield f"cutoff_len {cutoff_len}: {counted(count)} lost the {which} of a question"
-        if self.num_control_words:
-            what = "rows hold control tokens in their text (split_special_tokens: false)"
+        if found := self.ledger.findings.get("control_tokens"):
+            what = "with control tokens in their text (split_special_tokens: false)"
             if self.how.split_special_tokens:
-                what = "rows have the text of a control token among their words; it stays text"
-            yield f"{self.num_control_words:,} {what}"
+                what = "with the text of a control token among their words; it stays text"
+            yield f"{counted(found.count)} {what} (first: {found.first[0]})"
         if self.num_thinking:
             what = "of the tokenizer's thinking or tool-call tokens; each stays one token"
             count = f"{self.num_own_tokens:,} {what}"

@@ -37,6 +37,35 @@ class Anchor(NamedTuple):
         return place if self.length <= 0 or ids[first:place].tobytes() == self.tail else None
 
 
+class Marked(NamedTuple):
+    """A place in the ids behind text of the template that holds no control token.
+
+    Tokens that spell a text stand where the text does, so where the words of a row hold it
+    nowhere, each such sequence of ids stands where the template wrote it.
+    """
+
+    text: str
+    """What ends there; no two of it can overlap."""
+    ids: bytes
+    """Tokens that spell it and perhaps more before it, as int32."""
+    which: int
+    """Of the times that the template writes it, from 0."""
+    times: int
+    """How often the template writes it."""
+
+    def place(self, text: str, ids: bytes) -> int | None:
+        """The place in a text's ids; `None` if it cannot be told from them.
+
+        Args:
+            text: the whole text.
+            ids: its ids, as int32.
+        """
+        if text.count(self.text) != self.times:
+            return None
+        found = _all_in(ids, self.ids)
+        return found[self.which] if len(found) == self.times else None
+
+
 class Frame:
     """Spans of a conversation but for its words.
 
@@ -52,7 +81,7 @@ class Frame:
         own_tokens: for each answer, how many tokens of thoughts and tool calls are the template's.
         all_own_tokens: how many of the whole text are.
         tails: for each answer, ids that the text before it ends with; see `Codec.tail`.
-        anchors: start and end of each answer; `None` where only offsets can tell.
+        anchors: start and end of each answer; `None` where only offsets can ever tell.
     """
 
     def __init__(self, spans: Sequence[Span], codec: Codec) -> None:
@@ -88,16 +117,53 @@ class Frame:
         """The spans with these texts."""
         return [s._replace(text=text) for s, text in zip(self._spans, texts, strict=True)]
 
+    def places(
+        self, text: str, ids: np.ndarray, controls: np.ndarray
+    ) -> list[tuple[int, int]] | None:
+        """First token and end of each answer; `None` where only offsets can tell.
+
+        Args:
+            text: of the whole conversation.
+            ids: of the text, (L,) int32.
+            controls: where the control tokens stand, (C,) int.
+        """
+        if self.anchors is None or ids[controls].tobytes() != self.control:
+            return None
+        out = []
+        for start, end in self.anchors:
+            if isinstance(start, Anchor):
+                first = start.place(ids, controls)
+            else:
+                first = start.place(text, ids.tobytes())
+            last = end.place(ids, controls)
+            if first is None or last is None:
+                return None
+            out.append((first, last))
+        return out
+
     def _anchors(
         self, codec: Codec, written: list[np.ndarray]
-    ) -> list[tuple[Anchor, Anchor]] | None:
+    ) -> list[tuple[Anchor | Marked, Anchor]] | None:
         counts = [0, *np.cumsum([len(ids) for ids in written]).tolist()]
-        found = [
-            (self._after(first, counts, codec, whole=False), self._end(end, counts, codec))
-            for first, end in self.answers
-        ]
-        anchors = [(start, end) for start, end in found if start is not None and end is not None]
-        return anchors if len(anchors) == len(found) else None
+        out: list[tuple[Anchor | Marked, Anchor]] = []
+        for first, last in self.answers:
+            start = self._after(first, counts, codec, whole=False) or self._behind(first, codec)
+            end = self._end(last, counts, codec)
+            if start is None or end is None:
+                return None
+            out.append((start, end))
+        return out
+
+    def _behind(self, at: int, codec: Codec) -> Marked | None:
+        """The place before a span, told from the template's text that ends there."""
+        if at == 0 or not self._spans[at - 1].control:
+            return None
+        texts, ids = codec.endings(self._spans[at - 1].text)
+        text = next((text for text in texts if not _overlaps_itself(text)), None)
+        if text is None:
+            return None
+        times = [span.text.count(text) if span.control else 0 for span in self._spans]
+        return Marked(text, ids.tobytes(), sum(times[:at]) - 1, sum(times))
 
     def _end(self, end: int, counts: list[int], codec: Codec) -> Anchor | None:
         """The end of an answer: behind a control token, or before one."""
@@ -130,6 +196,21 @@ class Frame:
 
 
 _NONE = np.zeros(0, np.int32)
+
+
+def _overlaps_itself(text: str) -> bool:
+    return any(text.endswith(text[:size]) for size in range(1, len(text)))
+
+
+def _all_in(ids: bytes, part: bytes) -> list[int]:
+    """Where sequences of ids end that are the part; both as int32."""
+    out = []
+    at = ids.find(part)
+    while at >= 0:
+        if at % 4 == 0:
+            out.append((at + len(part)) // 4)
+        at = ids.find(part, at + 1)
+    return out
 
 
 def _answers(trained: Sequence[bool]) -> list[tuple[int, int]]:

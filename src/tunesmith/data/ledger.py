@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TextIO
 
 from tunesmith.errors import DataError
@@ -34,6 +34,38 @@ class RowError(DataError):
         error = cls(field, got=got, need=need, hint=hint)
         error.reason = reason
         return error
+
+
+class BadRows(DataError):
+    """Rows that stop a run; what to try ends with how to go on without them."""
+
+    others = ""
+    """`the other 3 rows`; "" where all are bad."""
+    advice: tuple[str, ...] = ()
+    """What would mend the rows themselves."""
+
+    @classmethod
+    def of(
+        cls, where: str, *, got: object, need: str, advice: tuple[str, ...], others: str
+    ) -> BadRows:
+        """The error as it is told where no command was typed."""
+        error = cls(where, got=got, need=need)
+        error.advice, error.others = advice, others
+        error._try(f"on_bad_row=skip on the command line goes on with {others}")
+        return error
+
+    def typed(self, go_on: str, clean: str) -> None:
+        """Tell how to go on in commands: the last line is the whole one that does.
+
+        Args:
+            go_on: the command that failed, as it leaves such rows out.
+            clean: the command that writes good rows and bad ones to files.
+        """
+        self._try(f"{self.others} and these, as files of their own:", clean,
+                  f"or go on with {self.others}:", go_on)  # fmt: skip
+
+    def _try(self, *ways: str) -> None:
+        self.hint = "\n        ".join([*self.advice, *(ways if self.others else ())])
 
 
 @dataclass(frozen=True)
@@ -93,6 +125,15 @@ class Account:
         return sum(skips.count for skips in self.skipped.values())
 
 
+@dataclass
+class Finding:
+    """Rows that are used although something about them is worth knowing."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+    """Where the first of them stand."""
+
+
 class Ledger:
     """What became of every row, by file.
 
@@ -105,6 +146,8 @@ class Ledger:
         self.notes: list[str] = []
         self.tools = False
         """Whether a row has tools or calls them."""
+        self.findings: dict[str, Finding] = {}
+        """By kind; each has its note, too."""
         self._journal = journal
 
     def read(self, file: str) -> None:
@@ -120,6 +163,13 @@ class Ledger:
         self.account(skip.origin.file).skipped.setdefault(skip.reason, Skips()).add(skip)
         if self._journal is not None:
             self._journal.write(json.dumps(skip.as_dict(), ensure_ascii=False) + "\n")
+
+    def find(self, kind: str, place: object, count: int = 1) -> None:
+        """Something worth knowing about one more row, or about several from `place` on."""
+        finding = self.findings.setdefault(kind, Finding())
+        finding.count += count
+        if len(finding.first) < _SHOWN_PLACES:
+            finding.first.append(str(place))
 
     def account(self, file: str) -> Account:
         """The rows of one file."""
@@ -144,14 +194,27 @@ class Ledger:
     def stop_on_bad_rows(self, on_bad_row: str) -> None:
         """Stop the run on bad rows, unless they are acknowledged.
 
-        Rows over the cutoff never stop it: they are counted, and the note names a cutoff.
-
         Raises:
-            DataError: all kinds with their counts and the first three places of each.
+            BadRows: all kinds with their counts and the first three places of each.
+        """
+        refusal = self.refusal(on_bad_row)
+        if refusal:
+            raise refusal
+
+    def refusal(self, on_bad_row: str) -> BadRows | None:
+        """Why bad rows stop the run; `None` where there are none, or they are acknowledged.
+
+        Rows over the cutoff never stop it: they are counted, and the note names a cutoff.
         """
         bad = {reason: s for reason, s in self.skips().items() if reason != OVER_CUTOFF}
-        if bad and on_bad_row != "skip":
-            raise _told(bad, read=sum(account.read for account in self.files.values()))
+        if not bad or on_bad_row == "skip":
+            return None
+        return _told(bad, read=self.num_read)
+
+    @property
+    def num_read(self) -> int:
+        """Rows of all files."""
+        return sum(account.read for account in self.files.values())
 
     @property
     def bad(self) -> int:
@@ -177,6 +240,7 @@ class Ledger:
             },
             "notes": list(self.notes),
             "tools": self.tools,
+            "findings": {kind: asdict(found) for kind, found in self.findings.items()},
         }
 
     @classmethod
@@ -185,6 +249,7 @@ class Ledger:
         ledger = cls()
         ledger.notes = list(said["notes"])
         ledger.tools = bool(said["tools"])
+        ledger.findings = {kind: Finding(**found) for kind, found in said["findings"].items()}
         for file, account in said["files"].items():
             skipped = {
                 reason: Skips(skips["count"], [Skip.again(one) for one in skips["first"]])
@@ -216,30 +281,30 @@ def _places(skips: Skips) -> str:
     return ", ".join(shown) + (", …" if skips.count > _SHOWN_PLACES else "")
 
 
-def _told(bad: dict[str, Skips], *, read: int) -> DataError:
+def _told(bad: dict[str, Skips], *, read: int) -> BadRows:
+    """All kinds with their counts and the first three places of each."""
     first = min(
         (skip for skips in bad.values() for skip in skips.first),
         key=lambda skip: (skip.origin.file, skip.origin.row),
     )
     count = sum(skips.count for skips in bad.values())
-    go_on = []
+    others = ""
     if read > count:
         others = "the other row" if read - count == 1 else f"the other {counted(read - count)}"
-        go_on = [f"on_bad_row=skip on the command line goes on with {others}"]
+    firsts = [skips.first[0] for skips in bad.values()]
+    advice = tuple(dict.fromkeys(skip.hint for skip in firsts if skip.hint))
     if count == 1:
-        hint = "; or ".join(([first.hint] if first.hint else []) + go_on)
-        return DataError(first.place, got=first.got, need=first.need, hint=hint)
+        return BadRows.of(first.place, got=first.got, need=first.need, advice=advice, others=others)
     kinds = []
     for reason, skips in bad.items():
         kinds.append(f"\n        {reason}: {counted(skips.count)}")
         for skip in skips.first[:_SHOWN_PLACES]:
             one = DataError(skip.place, got=skip.got).as_dict()["got"]
             kinds.append(f"\n          {skip.place}: got {one}, need {skip.need}")
-    firsts = [skips.first[0] for skips in bad.values()]
-    hints = dict.fromkeys(skip.hint for skip in firsts if skip.hint)
-    return DataError(
+    return BadRows.of(
         first.place,
         got=f"{count:,} of {read:,} rows that cannot be used",
         need="rows without these faults:" + "".join(kinds),
-        hint="\n        ".join([*hints, *go_on]),
+        advice=advice,
+        others=others,
     )

@@ -7,15 +7,16 @@ the files, the template, the tokenizer and the arguments.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tunesmith.data import cache, registry, tokenize
+from tunesmith.data import cache, purpose, registry, tokenize
 from tunesmith.data.examples import Fitting, Maker
 from tunesmith.data.fetch import NO_ACCESS, Access, fetch
 from tunesmith.data.fit import Policy
+from tunesmith.data.invisible import Invisible
 from tunesmith.data.ledger import Ledger
 from tunesmith.data.reader import Reader, Unasked
 from tunesmith.data.rows import files
@@ -45,6 +46,10 @@ class Prepared(NamedTuple):
     """Held-out examples that are training examples too."""
     tools: bool = False
     """Whether a row has tools or calls them."""
+    entries: tuple[tuple[registry.Entry, bool], ...] = ()
+    """What was read, fetched where it was elsewhere, and whether its rows are held out."""
+    refusal: DataError | None = None
+    """Why a run with these rows stops; only of a `whole` reading."""
 
 
 def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that matters here
@@ -62,6 +67,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     mask_history: bool = False,
     split_special_tokens: bool = True,
     on_bad_row: str = "error",
+    whole: bool = False,
     truncation: Policy = "keep_end",
     overwrite_cache: bool = False,
     where: Callable[[str], str] = str,
@@ -84,6 +90,8 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         mask_history: learn the last answer only.
         split_special_tokens: the strings of control tokens in a row's words stay words.
         on_bad_row: `error` or `skip`.
+        whole: read all rows whatever is wrong with some: `Prepared.refusal` says what is raised
+            otherwise.
         truncation: what happens to a row over the cutoff; see `fit.fit`.
         overwrite_cache: make them again though they are there.
         where: the place of a key of the run, for errors about what stands in it.
@@ -91,7 +99,8 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         progress: called with the rows done while they are encoded.
 
     Raises:
-        DataError: a file, an entry of the registry or rows that cannot be used.
+        DataError: a file, an entry of the registry or rows that cannot be used, or a dataset
+            that is not for this stage (see `purpose`).
         ConfigError: `val_size` with `eval_dataset`, or out of range.
         StoreError: the cache cannot be written.
     """
@@ -100,7 +109,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     entries = [
         (fetch(entry, access), key == "eval_dataset")
         for key, items in asked.items()
-        for entry in registry.load(dataset_dir, items, where(key))
+        for entry in purpose.of_answers(registry.load(dataset_dir, items, where(key)))
     ]
     options = {
         "cutoff_len": cutoff_len,
@@ -125,11 +134,12 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     )
 
     def fill(writer: Writer, ledger: Ledger) -> None:
-        stop = on_bad_row != "skip"
+        stop = on_bad_row != "skip" and not whole
         reader = Reader(ledger, renderer, max_samples=max_samples, seed=seed, stop=stop)
         unasked = Unasked(renderer, mask_history=mask_history)
         thoughts = Thoughts(renderer)
-        said = unasked.counting(thoughts.in_marks(reader.said(entries)))
+        unseen = Invisible(ledger)
+        said = unasked.counting(thoughts.in_marks(unseen.counting(reader.said(entries))))
         rows = Maker(how, ledger, writer.counts).examples(said)
         for done, (one, made) in enumerate(rows, start=1):
             writer.add(made, held_out=one.held_out, turns=one.turns)
@@ -137,23 +147,22 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
                 progress(done)
         if train_on_prompt:
             ledger.notes += reader.learned_all_the_same()
-        ledger.notes += [*thoughts.notes(), *unasked.notes()]
-        ledger.stop_on_bad_rows(on_bad_row)
+        ledger.notes += [*thoughts.notes(), *unasked.notes(), *unseen.notes()]
+        ledger.stop_on_bad_rows("error" if stop else "skip")
         ledger.close()
-        if _source([entry for entry, _ in entries]) != source:
-            files = ", ".join(ledger.files)
-            raise DataError(files, got="other bytes than before", need="files that nobody changes")
+        refuse_changed([entry for entry, _ in entries], source)
 
     key = cache.key(entries, source, renderer, tokenizer, options=options)
     examples, ledger = cache.kept(key, fill, again=overwrite_cache)
-    ledger.stop_on_bad_rows(on_bad_row)
     on_side = examples.records("held_out")
     train, held_out = examples.choose(~on_side), examples.choose(on_side)
-    if not len(train) or (eval_dataset and not len(held_out)):
-        raise _nothing_left(ledger)
-    if held:
+    refusal = _refusal(ledger, on_bad_row, (train, held_out) if eval_dataset else (train,))
+    if refusal and not whole:
+        raise refusal
+    if held and len(train):
         train, held_out = split(train, held, seed)
-    return _prepared(train, held_out, ledger, source=source)
+    prepared = _prepared(train, held_out, ledger, source=source)
+    return prepared._replace(entries=tuple(entries), refusal=refusal)
 
 
 def _held_out_size(val_size: float, eval_dataset: Sequence[registry.Item]) -> float:
@@ -177,27 +186,51 @@ def _source(entries: Sequence[registry.Entry]) -> str:
     return whole.hexdigest()
 
 
+def refuse_changed(entries: Sequence[registry.Entry], source: str) -> None:
+    """Nothing is made of files that somebody writes to meanwhile.
+
+    Args:
+        entries: what has been read.
+        source: hash of their files before that.
+
+    Raises:
+        DataError: they are other files now.
+    """
+    if _source(entries) != source:
+        names = ", ".join(str(path) for entry in entries for path in entry.paths)
+        raise DataError(names, got="other bytes than before", need="files that nobody changes")
+
+
 def _prepared(train: Examples, held_out: Examples, ledger: Ledger, *, source: str) -> Prepared:
     twice, leaked = copies(train, held_out)
-    ledger.notes += _told("training rows are copies of an earlier one", twice)
-    ledger.notes += _told("held-out rows are training rows too: evaluation looks better", leaked)
+    what = "training rows are copies of an earlier one"
+    _tell(ledger, "duplicates", what, twice)
+    what = "held-out rows are training rows too: evaluation looks better"
+    _tell(ledger, "leakage", what, leaked)
     learned = fingerprint(train, held_out)
     counts = twice.number, leaked.number
     return Prepared(train, held_out, ledger, learned, source, *counts, tools=ledger.tools)
 
 
+def _refusal(ledger: Ledger, on_bad_row: str, wanted: Sequence[Examples]) -> DataError | None:
+    """Why a run with these rows stops; examples that are wanted must be there."""
+    left = all(map(len, wanted))
+    return ledger.refusal(on_bad_row) or (None if left else _nothing_left(ledger))
+
+
 def _nothing_left(ledger: Ledger) -> DataError:
-    read = sum(account.read for account in ledger.files.values())
     reasons = ", ".join(f"{s.count:,} {reason}" for reason, s in ledger.skips().items())
     advice = [note for note in ledger.notes if "would keep" in note]
     return DataError(
         ", ".join(ledger.files) or "dataset",
-        got=f"no usable rows: {read:,} read, {reasons}",
+        got=f"no usable rows: {ledger.num_read:,} read, {reasons}",
         need="at least one row to learn from",
         hint=advice[-1].split("; ")[-1] if advice else "",
     )
 
 
-def _told(what: str, found: Copies) -> Iterator[str]:
+def _tell(ledger: Ledger, kind: str, what: str, found: Copies) -> None:
     if found.first is not None:
-        yield f"{found.number:,} {what} (first: {found.first[0]} is {found.first[1]})"
+        place = f"{found.first[0]} is {found.first[1]}"
+        ledger.find(kind, place, found.number)
+        ledger.notes.append(f"{found.number:,} {what} (first: {place})")

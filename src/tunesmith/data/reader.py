@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 
-from tunesmith.data import registry
+from tunesmith.data import purpose, registry
 from tunesmith.data.convert import Converter, laid_out
 from tunesmith.data.examples import Said
+from tunesmith.data.formats.answers import conversations
+from tunesmith.data.formats.detect import MEDIA_NAMES
+from tunesmith.data.formats.media import columns_of
 from tunesmith.data.ledger import Ledger, RowError, Skip, counted
 from tunesmith.data.rows import Row, Source, open_sources, rows
 from tunesmith.data.sample import sample
 from tunesmith.errors import DataError
 from tunesmith.templates import ANSWERING, Renderer, Template
 from tunesmith.templates.thoughts import unsilenced
-from tunesmith.types import Conversation
+from tunesmith.types import Conversation, Meaning, Origin
 
 
 class Reader:
@@ -22,43 +26,67 @@ class Reader:
 
     Args:
         ledger: of the run.
-        renderer: the template, in whose words the rows are put.
+        renderer: the template, in whose words the rows are put; `None`: they are only counted.
         max_samples: the first rows of each dataset, `None`: all.
         seed: of the samples that entries ask for.
         stop: after a bad row the others are only counted.
+        media_dir: where paths of media begin; `None`: where the entry's own do.
     """
 
     def __init__(
         self,
         ledger: Ledger,
-        renderer: Renderer,
+        renderer: Renderer | None,
         *,
         max_samples: int | None = None,
         seed: int = 42,
         stop: bool = True,
+        media_dir: Path | None = None,
     ) -> None:
         self.ledger, self.renderer, self.stop = ledger, renderer, stop
-        self.max_samples, self.seed = max_samples, seed
+        self.max_samples, self.seed, self.media_dir = max_samples, seed, media_dir
+        self.unfit: list[DataError] = []
+        """Why no stage can learn from a dataset that has been counted."""
         self._marked = 0
 
     def said(self, entries: Sequence[tuple[registry.Entry, bool]]) -> Iterator[Said]:
         """What the rows say, in order.
 
         Raises:
-            DataError: a file that cannot be read, or that holds no row.
+            DataError: a file that cannot be read, or that holds no row; rows that are no
+                answers to learn.
         """
         for entry, held_out in entries:
-            yield from self._said(entry, held_out=held_out)
+            for found, origin in self._read(entry, to_learn=True):
+                assert isinstance(found, Conversation), "other rows have been refused"
+                self._marked += any([m.trained is False for m in found.messages])
+                if not (self.stop and self.ledger.bad):
+                    yield Said(found, origin, held_out)
+
+    def count(self, entry: registry.Entry) -> None:
+        """Read all rows of a dataset, whatever they are for; the good ones count as used.
+
+        A dataset that no stage can learn from gets a note that says so.
+
+        Raises:
+            DataError: a file that cannot be read, or that holds no row.
+        """
+        for _, origin in self._read(entry, to_learn=False):
+            self.ledger.use(origin.file)
 
     def learned_all_the_same(self) -> list[str]:
         """Of `train_on_prompt`: rows that say otherwise."""
         what = "rows mark messages as context; train_on_prompt learns them all the same"
         return [f"{self._marked:,} {what}"] if self._marked else []
 
-    def _said(self, entry: registry.Entry, *, held_out: bool) -> Iterator[Said]:
+    def _read(self, entry: registry.Entry, *, to_learn: bool) -> Iterator[tuple[Meaning, Origin]]:
+        """The rows of a dataset that can be used."""
         found, notes = self._chosen(entry), self.ledger.notes
         entry, found, told = laid_out(entry, found)
-        convert = Converter(entry, self.renderer)
+        unfit = purpose.refusal(entry)
+        if unfit is not None and to_learn:
+            raise unfit
+        convert = Converter(entry, self.renderer, media_dir=self.media_dir)
         count = 0
         for row in islice(found, self.max_samples):
             count += 1
@@ -67,20 +95,24 @@ class Reader:
                 self.ledger.skip(row)
                 continue
             try:
-                conversation = convert(row)
+                said = convert(row)
             except RowError as error:
                 self.ledger.skip(Skip.of(error, row.origin))
                 continue
-            self.ledger.tools |= bool(conversation.tools) or any(
-                [message.calls for message in conversation.messages]
+            self.ledger.tools |= any(
+                text.tools or any([message.calls for message in text.messages])
+                for text in conversations(said)
             )
-            self._marked += any([m.trained is False for m in conversation.messages])
-            if not (self.stop and self.ledger.bad):
-                yield Said(conversation, row.origin, held_out)
+            yield said, row.origin
         if not count:
             paths = ", ".join(map(str, entry.paths))
             raise DataError(paths, got="no rows", need="at least one row")
         notes += [*told, *convert.notes(count)]
+        for finding in convert.findings():
+            self.ledger.find(*finding)
+        if unfit is not None:
+            notes.append(purpose.note(entry, unfit))
+            self.unfit.append(unfit)
 
     def _chosen(self, entry: registry.Entry) -> Iterator[Row | Skip]:
         """The rows of a dataset, or a sample of them where the entry asks for one."""
@@ -101,8 +133,9 @@ class Reader:
 def _rows(entry: registry.Entry, sources: Sequence[Source]) -> Iterator[Row | Skip]:
     """All rows of a dataset, one file after the other."""
     columns = [name for name in entry.columns if name] if entry.formatting else None
+    media = columns_of(entry.columns).values() if entry.formatting else MEDIA_NAMES
     for source in sources:
-        yield from rows(source, entry.name, columns=columns)
+        yield from rows(source, entry.name, columns=columns, media=media)
 
 
 class Unasked:

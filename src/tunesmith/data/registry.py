@@ -117,7 +117,8 @@ def _registered(file: Path, text: str, name: str, registry: dict[str, Any]) -> E
 def _inline(found: dict[str, Any], at: str) -> Entry:
     source = next((found[key] for key in ENTRY_SOURCES if found.get(key)), None)
     name = source if isinstance(source, str) else "inline"
-    return Reader(name, Path(), lambda *path: ".".join((at, *path))).entry(found)
+    entry = Reader(name, Path(), lambda *path: ".".join((at, *path))).entry(found)
+    return entry._replace(base=_folder(entry.paths[0])) if entry.paths else entry
 
 
 def _plain(name: str, at: str) -> Entry:
@@ -132,7 +133,13 @@ def _plain(name: str, at: str) -> Entry:
             need="a file or folder of rows, relative to the current directory",
             hint=f"dataset: {path.with_name(near)}" if near else "",
         )
-    return Entry(name, (path,), None, Columns(), Tags(), place, value=name)
+    base = _folder(path)
+    return Entry(name, (path,), None, Columns(), Tags(), place, value=name, base=base)
+
+
+def _folder(path: Path) -> Path:
+    """Where what the rows of a path name is looked for: beside them."""
+    return path if os.path.isdir(path) else path.parent
 
 
 def _no_registry(file: Path, name: str) -> DataError:

@@ -53,7 +53,11 @@ def open_sources(path: Path) -> list[Source]:
 
 
 def rows(
-    source: Source, dataset: str, *, columns: Collection[str] | None = None
+    source: Source,
+    dataset: str,
+    *,
+    columns: Collection[str] | None = None,
+    media: Collection[str] = (),
 ) -> Iterator[Row | Skip]:
     """Rows of a file in order; a row that is refused comes as a `Skip`.
 
@@ -62,6 +66,7 @@ def rows(
         dataset: its name in the registry.
         columns: those that are read; in parquet and arrow files, what has no place in JSON (dates,
             bytes, NaN) is refused in these only. `None`: in all.
+        media: columns in which bytes are a picture, a video or a sound.
 
     Raises:
         DataError: a file in which the next row cannot be found.
@@ -76,7 +81,7 @@ def rows(
         case "csv" | "tsv":
             return delimited.rows(source, dataset)
         case "parquet" | "arrow":
-            return columnar.rows(source, dataset, columns)
+            return columnar.rows(source, dataset, columns, media=media)
 
 
 def _opened(path: Path, source: Source | None) -> Source:

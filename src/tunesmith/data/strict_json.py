@@ -1,27 +1,26 @@
 """Strict JSON: the C parser of the standard library, and a slow walker that finds the fault.
 
-Refused besides broken syntax: duplicate keys, NaN and infinities, numbers that overflow,
-lone surrogates, nesting deeper than 64, integers of more than 4300 digits. A value that the
-fast path accepts is never walked. Rows of files are in `sources/json_rows.py`.
+Refused besides broken syntax: duplicate keys, NaN and infinities, lone surrogates, nesting
+deeper than 64, integers of more than 4300 digits. A number that Python would write otherwise
+comes as a `Number`, with its text. A value that the fast path accepts is never walked. Rows of
+files are in `sources/json_rows.py`.
 """
 
 from __future__ import annotations
 
 import codecs
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tunesmith.data.sources.raw import open_binary
 from tunesmith.errors import DataError
+from tunesmith.templates.calls import MAX_DEPTH, Number, depth, dumps, fraction, integer, space
 
-MAX_DEPTH = 64
 MAX_DIGITS = 4300
 _WALKABLE_DEPTH = 200  # deeper than this the walker gives up, so it never overflows the stack
 
-_SPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
 _ESCAPE = re.compile(r'\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})')
@@ -60,12 +59,6 @@ class Refused(ValueError):
         return got, f"{self.need} there; as it is, this is not valid JSON"
 
 
-def space(text: str, at: int) -> int:
-    """Offset of the first character from `at` on that is not JSON white space."""
-    found = _SPACE.match(text, at)
-    return found.end() if found else at
-
-
 class Unfinished(ValueError):
     """The text ends inside a value, and more of it follows."""
 
@@ -88,10 +81,10 @@ def parse(text: str, at: int = 0, *, more: bool = False) -> tuple[Any, int]:
         if more and _cut(text, at, error):
             raise Unfinished from None
         _explain(text, at)
-    if more and end > len(text) - _LONGEST_TOKEN and isinstance(value, int | float):
+    if more and end > len(text) - _LONGEST_TOKEN and isinstance(value, int | float | Number):
         raise Unfinished  # 1 may be the beginning of 12, 1.5 or 1e5
     brackets = text.count("{", at, end) + text.count("[", at, end)
-    if brackets > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+    if brackets > MAX_DEPTH and depth(value) > MAX_DEPTH:
         _explain(text, at)
     escape = text.find("\\", at, end)  # much faster to find than the two characters after it
     escape = text.find("\\u", escape, end) if escape >= 0 else escape
@@ -223,23 +216,16 @@ def _no_constant(word: str) -> NoReturn:
     raise ValueError(word)
 
 
-def _finite(digits: str) -> float:
-    value = float(digits)
-    if not math.isfinite(value):
-        raise ValueError(digits)
-    return value
-
-
-def _integer(digits: str) -> int:
+def _integer(digits: str) -> int | Number:
     if len(digits) > MAX_DIGITS:
         raise ValueError("huge integer")
-    return int(digits)
+    return integer(digits)
 
 
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique,
     parse_constant=_no_constant,
-    parse_float=_finite,
+    parse_float=fraction,
     parse_int=_integer,
 )
 
@@ -269,20 +255,9 @@ def _explain(text: str, at: int) -> NoReturn:
     raise AssertionError(f"the fast parser refused what the walker accepts: {text[at:][:80]!r}")
 
 
-def _depth(value: Any) -> int:
-    deepest, pending = 0, [(value, 1)]
-    while pending:
-        here, depth = pending.pop()
-        if isinstance(here, dict | list):
-            deepest = max(deepest, depth)
-            below = here.values() if isinstance(here, dict) else here
-            pending += [(item, depth + 1) for item in below]
-    return deepest
-
-
 def _encodes(value: Any) -> bool:
     try:
-        json.dumps(value, ensure_ascii=False).encode()
+        dumps(value).encode()
     except UnicodeEncodeError:
         return False
     return True
@@ -317,11 +292,11 @@ class _Walker:
         return self._number(at)
 
     def _nested(self, at: int, path: tuple[str | int, ...], opening: str) -> int:
-        depth = sum(1 for _ in path) + 1
-        if depth > MAX_DEPTH:
+        level = len(path) + 1
+        if level > MAX_DEPTH:
             need = f"at most {MAX_DEPTH} levels"
-            self._remember("nested too deep", at, f"level {depth} of nesting", need)
-        if depth > _WALKABLE_DEPTH:
+            self._remember("nested too deep", at, f"level {level} of nesting", need)
+        if level > _WALKABLE_DEPTH:
             assert self.first is not None, "the depth was remembered above"
             raise self.first
         closing = "}" if opening == "{" else "]"
@@ -386,8 +361,6 @@ class _Walker:
         if whole and len(digits) > MAX_DIGITS:
             got, need = f"{len(digits)} digits", f"an integer of at most {MAX_DIGITS} digits"
             self._remember("number too large", at, got, need)
-        if not whole and not math.isfinite(float(digits)):
-            self._remember("number too large", at, digits, "a number that a double can hold")
         return found.end()
 
     def _remember(self, reason: str, at: int, got: str, need: str) -> None:

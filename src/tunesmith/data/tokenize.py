@@ -221,13 +221,8 @@ class Encoder:
         if frame.anchors is None:
             return self._measure(laid, encoding)
         ids = np.array(encoding.ids, dtype=np.int32)
-        controls = codec.controls_in(ids)
-        if ids[controls].tobytes() == frame.control:
-            places = [(s.place(ids, controls), e.place(ids, controls)) for s, e in frame.anchors]
-            found = [(s, e) for s, e in places if s is not None and e is not None]
-            if len(found) == len(places):
-                return _Row(ids, found)
-        return self._measure(laid)
+        found = frame.places(laid.text, ids, codec.controls_in(ids))
+        return self._measure(laid) if found is None else _Row(ids, found)
 
     def _measure(self, laid: _Laid, encoding: tokenizers.Encoding | None = None) -> _Row:
         """Ids of a text; the answers are found by offsets, or it is cut at their borders."""

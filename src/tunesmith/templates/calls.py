@@ -17,8 +17,7 @@ from typing import Any, NoReturn
 from tunesmith.errors import TemplateError
 from tunesmith.types import Call
 
-MAX_DEPTH = 64
-"""Levels of nesting that a value may have."""
+MAX_DEPTH = 64  # levels of nesting that a value may have
 NAME = re.compile(r"[\w.:/@$-]*\w")
 """Names that stand bare in a syntax; JSON syntaxes take any name."""
 _SURELY_SHORT = 4000  # digits; from 4301 on Python refuses to convert integers
@@ -38,13 +37,15 @@ class Number:
 
     text: str
 
+    def __repr__(self) -> str:  # in errors
+        return self.text
+
 
 def loads(text: str) -> Any:
     """The value of a whole JSON text.
 
     Raises:
-        ValueError: not JSON, a duplicate key, NaN or Infinity, a lone surrogate, or nested
-            deeper than `MAX_DEPTH`.
+        ValueError: no JSON, a key twice, NaN, a lone surrogate, or deeper than `MAX_DEPTH`.
     """
     value, end = decode(text)
     if space(text, end) != len(text):
@@ -64,7 +65,7 @@ def decode(text: str, at: int = 0) -> tuple[Any, int]:
     except RecursionError:
         raise ValueError("nested too deep") from None
     brackets = text.count("{", at, end) + text.count("[", at, end)
-    if brackets > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+    if brackets > MAX_DEPTH and depth(value) > MAX_DEPTH:
         raise ValueError("nested too deep")
     spelled = text.find("\\u", at, end) >= 0
     if spelled and any("\ud800" <= sign <= "\udfff" for sign in dumps(value)):
@@ -212,8 +213,7 @@ def read_calls(content: str, where: str) -> tuple[str, tuple[Call, ...]]:
     """The content of a `function` turn: the text beside the calls, and the calls.
 
     The calls end it: JSON of one call, of a list of calls, or several of these one after the
-    other, each perhaps wrapped in the marks of a family. OpenAI's wrapping and `arguments` as
-    a string that holds JSON give the same calls.
+    other, perhaps in a family's marks; OpenAI's wrapping and `arguments` as JSON text too.
 
     Raises:
         TemplateError: no JSON at the end, no name, arguments that are no object, or a key
@@ -339,13 +339,13 @@ def _check_tool(tool: object, where: str) -> None:
             raise TemplateError(f"{where}.{name}", got=dumps(value), need=need)
 
 
-def _integer(digits: str) -> int | Number:
-    if len(digits) < _SURELY_SHORT and str(int(digits)) == digits:
-        return int(digits)
-    return Number(digits)
+def integer(digits: str) -> int | Number:
+    """A whole number of a JSON text."""
+    return int(digits) if len(digits) < _SURELY_SHORT and digits != "-0" else Number(digits)
 
 
-def _float(digits: str) -> float | Number:
+def fraction(digits: str) -> float | Number:
+    """A number of a JSON text with a point or an exponent; one that no double holds too."""
     value = float(digits)
     return value if repr(value) == digits else Number(digits)
 
@@ -363,17 +363,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_int=_integer, parse_float=_float, parse_constant=_no_constant
+    object_pairs_hook=_unique, parse_int=integer, parse_float=fraction, parse_constant=_no_constant
 )
 
 
-def _depth(value: Any) -> int:
+def depth(value: Any) -> int:
+    """Levels of nesting of a value."""
     deepest, pending = 0, [(value, 1)]
     while pending:
-        here, depth = pending.pop()
+        here, level = pending.pop()
         if isinstance(here, dict | list):
-            deepest = max(deepest, depth)
-            pending += [(v, depth + 1) for v in (here.values() if isinstance(here, dict) else here)]
+            deepest = max(deepest, level)
+            pending += [(v, level + 1) for v in (here.values() if isinstance(here, dict) else here)]
     return deepest
 
 
@@ -393,8 +394,7 @@ def _written(value: Any, indent: int | None, level: int) -> str:
 
 def _items(value: Any, indent: int | None, level: int) -> Iterator[str]:
     if isinstance(value, list):
-        for item in value:
-            yield _written(item, indent, level + 1)
+        yield from (_written(item, indent, level + 1) for item in value)
         return
     for key, item in value.items():
         yield f"{json.dumps(key, ensure_ascii=False)}: {_written(item, indent, level + 1)}"

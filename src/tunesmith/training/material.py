@@ -94,7 +94,7 @@ def gather(
     adapter_directories = tuple(fetch(run, name, report) for name in run.model.adapter_name_or_path)
     known = facts.facts(directory, trust_remote_code=run.model.trust_remote_code)
     today = today or datetime.date.today()  # one for all rows, though midnight may pass
-    words = _words(run, directory, adapter_directories, known.vocab, today=today)
+    words = worded(run, directory, adapter_directories, known.vocab, today=today)
     tokenizer, renderer = words.tokenizer, words.renderer
     tokenizer_notes = new_tokens.notes(run, words, known.vocab)
     known = known._replace(vocab=words.extended.rows)
@@ -128,7 +128,7 @@ def gather(
     )
 
 
-def _words(
+def worded(
     run: Run,
     directory: Path,
     adapter_directories: tuple[Path, ...],
@@ -173,6 +173,7 @@ def examples(
     report: Report,
     *,
     split_special_tokens: bool | None = None,
+    whole: bool = False,
 ) -> Prepared:
     """The examples of a run and what became of every row.
 
@@ -182,6 +183,7 @@ def examples(
         tokenizer: the checked tokenizer.
         report: what the user sees meanwhile.
         split_special_tokens: as the model was trained; `None`: as the run says.
+        whole: bad rows stop nothing; see `prepare`.
     """
     dataset = run.dataset
     reach.refuse_elsewhere(run)
@@ -201,6 +203,7 @@ def examples(
             dataset.split_special_tokens if split_special_tokens is None else split_special_tokens
         ),
         on_bad_row=dataset.on_bad_row,
+        whole=whole,
         truncation=dataset.truncation,
         overwrite_cache=dataset.overwrite_cache,
         where=run.where,

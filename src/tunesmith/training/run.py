@@ -22,7 +22,16 @@ from tunesmith.config.load import require
 from tunesmith.config.run import Run, flat
 from tunesmith.data.registry import local_path
 from tunesmith.errors import Error
-from tunesmith.training import journal, memory, metrics, outputs, planning, resume, trackers
+from tunesmith.training import (
+    journal,
+    memory,
+    metrics,
+    outputs,
+    planning,
+    reading,
+    resume,
+    trackers,
+)
 from tunesmith.training.job import Job
 from tunesmith.training.material import Material, gather, pieces
 from tunesmith.training.memory import Layout
@@ -63,15 +72,8 @@ def plan(
     """
     require(run, "model_name_or_path", "dataset")
     trackers.check(run.output.report_to)
-    material = gather(run, report, weights=weights, today=today or _day(run))
+    material = gather(run, report, weights=weights, today=today or reading.day(run))
     return planning.make(run, material), material
-
-
-def _day(run: Run) -> datetime.date | None:
-    """That of the start which the run would go on from: its rows may hold the date."""
-    if run.output.output_dir is None or run.train.resume_from_checkpoint is False:
-        return None
-    return resume.day(Path(run.output.output_dir))
 
 
 def train(

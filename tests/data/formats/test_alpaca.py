@@ -3,7 +3,7 @@
 import pytest
 
 from tunesmith.data.entry import Columns, Tags
-from tunesmith.data.formats import alpaca
+from tunesmith.data.formats.alpaca import alpaca
 from tunesmith.data.ledger import RowError
 from tunesmith.types import Message
 

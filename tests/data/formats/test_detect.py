@@ -42,3 +42,43 @@ def test_rows_of_no_layout_are_refused(row):
 def test_the_lines_to_add_are_those_of_the_entry():
     line = looks_like({"messages": turns("role", "content", "user", "assistant")})
     assert '"formatting": "sharegpt", "columns": {"messages": "messages"}' in line
+
+
+PAIR = {"chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}}
+
+
+def test_pairs_are_told_by_their_two_answers():
+    row = {"conversations": turns("from", "value", "human"), **PAIR}
+    found = detect("f", [row])
+    assert found.entry["ranking"] is True
+    assert found.entry["columns"] == {
+        "messages": "conversations", "chosen": "chosen", "rejected": "rejected"
+    }  # fmt: skip
+    assert found.entry["tags"]["assistant_tag"] == "gpt"
+    assert found.said.endswith("with chosen: chosen, rejected: rejected")
+    assert '"ranking": true' in looks_like(row)
+    found = detect("f", [{"prompt": "q", "response": "x", "chosen": "a", "rejected": "b"}])
+    assert (found.entry["formatting"], found.entry["ranking"]) == ("alpaca", True)
+    assert "response" not in found.entry["columns"]
+
+
+def test_pairs_of_messages_with_a_prompt_of_messages_are_read():
+    ask = turns("role", "content", "user")
+    answers = {key: turns("role", "content", "assistant") for key in ("chosen", "rejected")}
+    found = detect("f", [{"prompt": ask, **answers}])
+    assert found.entry["columns"]["messages"] == "prompt"
+    assert found.entry["tags"]["assistant_tag"] == "assistant"
+
+
+@pytest.mark.parametrize(("value", "named"), [(True, True), (1, False), ("true", False)])
+def test_a_label_is_told_by_its_values(value, named):
+    rows = [{"prompt": "q", "completion": "a", "label": label} for label in (value, False)]
+    assert ("kto_tag" in detect("f", rows).entry["columns"]) is named
+
+
+def test_media_are_told_by_their_placeholders():
+    row = {"prompt": "<image>?", "response": "a", "image": "1.jpg", "videos": ["x.mp4"]}
+    assert detect("f", [row]).entry["columns"] == {
+        "prompt": "prompt", "response": "response", "images": "image"
+    }  # fmt: skip
+    assert "images" not in detect("f", [{**row, "prompt": "?"}]).entry["columns"]

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tunesmith.data.entry import OPENAI_COLUMNS, OPENAI_TAGS, Columns, Tags
-from tunesmith.data.formats import openai, sharegpt, unread_keys
+from tunesmith.data.entry import OPENAI_COLUMNS, OPENAI_TAGS, SHAREGPT_COLUMNS, Tags
+from tunesmith.data.formats.messages import openai, sharegpt, unread_keys
 from tunesmith.data.ledger import RowError
 from tunesmith.types import Call, Message
 
@@ -66,7 +66,7 @@ def say(*turns):
 )
 def test_a_bad_sharegpt_row_is_refused_with_its_field(row, reason, field):
     with pytest.raises(RowError) as error:
-        sharegpt(row, Columns(), Tags())
+        sharegpt(row, SHAREGPT_COLUMNS, Tags())
     assert (error.value.reason, error.value.where) == (reason, field)
     assert error.value.got is not None
     assert error.value.need
@@ -80,13 +80,15 @@ def marked(**keys):
 
 @pytest.mark.parametrize("keys", [{"weight": 0}, {"train": False}, {"loss": False}])
 def test_a_message_may_say_that_it_is_context(keys):
-    trained = [m.trained for m in sharegpt(marked(**keys), Columns(), Tags()).messages]
+    trained = [m.trained for m in sharegpt(marked(**keys), SHAREGPT_COLUMNS, Tags()).messages]
     assert trained == [None, False, None, None]
 
 
 @pytest.mark.parametrize("keys", [{"weight": 1}, {"train": True}, {"loss": None}])
 def test_a_message_that_says_it_is_learned_is_as_every_other(keys):
-    assert sharegpt(marked(**keys), Columns(), Tags()) == sharegpt(marked(), Columns(), Tags())
+    assert sharegpt(marked(**keys), SHAREGPT_COLUMNS, Tags()) == sharegpt(
+        marked(), SHAREGPT_COLUMNS, Tags()
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,21 +100,21 @@ def test_a_message_that_says_it_is_learned_is_as_every_other(keys):
 )  # fmt: skip
 def test_what_a_message_says_beside_its_content_is_never_lost_silently(keys):
     with pytest.raises(RowError) as error:
-        sharegpt(marked(**keys), Columns(), Tags())
+        sharegpt(marked(**keys), SHAREGPT_COLUMNS, Tags())
     assert error.value.where.startswith(f"conversations[1].{next(iter(keys))}")
 
 
 def test_an_unmapped_role_names_the_line_to_add():
     tags = Tags(system_tag=None, function_tag=None)
     with pytest.raises(RowError) as error:
-        sharegpt(say(("system", "s"), ("human", "a"), ("gpt", "b")), Columns(), tags)
+        sharegpt(say(("system", "s"), ("human", "a"), ("gpt", "b")), SHAREGPT_COLUMNS, tags)
     assert error.value.hint == '"system_tag": "system" under tags'
 
 
 def test_tools_given_as_json_become_text_without_invented_nulls():
     tools = [{"name": "f", "parameters": {"ü": 1}}, {"name": "g", "other": [1.5, None]}]
     row = {**say(("human", "a"), ("gpt", "b")), "tools": tools}
-    text = sharegpt(row, Columns(tools="tools"), Tags()).tools
+    text = sharegpt(row, SHAREGPT_COLUMNS._replace(tools="tools"), Tags()).tools
     assert text is not None
     assert json.loads(text) == tools
     assert "ü" in text

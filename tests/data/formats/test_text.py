@@ -3,7 +3,7 @@
 import pytest
 
 from tunesmith.data.entry import Columns, Tags
-from tunesmith.data.formats import text
+from tunesmith.data.formats.text import text
 from tunesmith.data.ledger import RowError
 from tunesmith.types import Conversation, Message
 

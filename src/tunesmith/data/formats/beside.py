@@ -11,7 +11,7 @@ from tunesmith.data.entry import Tags
 from tunesmith.data.formats.values import Tell, words
 from tunesmith.data.ledger import RowError
 from tunesmith.errors import TemplateError
-from tunesmith.templates.calls import dumps, read_calls
+from tunesmith.templates.calls import Number, dumps, read_calls
 from tunesmith.types import Call, Message
 
 _LEARNS = {
@@ -37,6 +37,7 @@ def is_context(turn: dict[str, Any], place: str, tags: Tags) -> bool:
         value = turn.get(key)
         if value is None or key in tags:
             continue
+        value = float(value.text) if isinstance(value, Number) else value
         weighs = key.endswith("weight") and not isinstance(value, bool)
         if not (value in (0, 1) if weighs else isinstance(value, bool)):
             raise RowError.of("wrong type", f"{place}.{key}", got=value, need=values)

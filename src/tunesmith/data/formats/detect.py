@@ -10,6 +10,15 @@ from tunesmith.errors import DataError
 from tunesmith.templates.calls import loads
 
 _LISTS = ("messages", "conversations", "conversation", "dialog", "dialogue")
+_PAIR = ("chosen", "rejected")
+_LABELS = ("kto_tag", "label")
+_MEDIA = {
+    "images": ("<image>", ("images", "image")),
+    "videos": ("<video>", ("videos", "video")),
+    "audios": ("<audio>", ("audios", "audio")),
+}
+MEDIA_NAMES = tuple(name for _, names in _MEDIA.values() for name in names)
+"""Columns that may hold media where nobody has said which do."""
 _ROLES = {
     "user": ("user", "human", "prompter"),
     "assistant": ("assistant", "gpt", "bot", "model"),
@@ -43,18 +52,25 @@ def detect(where: str, rows: Sequence[Mapping[str, Any]]) -> Layout:
         DataError: none does; names the columns that are there.
     """
     keys = {key for row in rows for key in row}
-    for column in _LISTS:
+    pairs = bool(rows) and all(row.get(key) for row in rows for key in _PAIR)
+    beside = _beside(rows, pairs=pairs)
+    for column in (*_LISTS, *(("prompt",) if pairs else ())):
         lists = [_listed(row.get(column)) for row in rows]
         if lists and all(lists):
-            return _chat(where, column, [m for messages in lists for m in messages], keys)
+            said = [m for messages in lists for m in messages]
+            said += [m for row in rows for key in _PAIR if pairs for m in _answers(row[key])]
+            return _with(_chat(where, column, said, keys), beside, pairs=pairs)
     columns = {
         ours: next((name for name in names if name in keys), None)
         for ours, names in _COLUMNS.items()
     }
-    if columns["prompt"] and columns["response"]:
+    if columns["prompt"] and (columns["response"] or pairs):
         named = {ours: name for ours, name in columns.items() if name}
+        if pairs:
+            named.pop("response", None)
         said = ", ".join(f"{ours}: {name}" for ours, name in named.items())
-        return Layout({"formatting": "alpaca", "columns": named}, f"alpaca ({said})")
+        layout = Layout({"formatting": "alpaca", "columns": named}, f"alpaca ({said})")
+        return _with(layout, beside, pairs=pairs)
     raise DataError(
         where,
         got=f"columns {', '.join(sorted(keys)) or 'none'}",
@@ -64,9 +80,38 @@ def detect(where: str, rows: Sequence[Mapping[str, Any]]) -> Layout:
     )
 
 
+def _beside(rows: Sequence[Mapping[str, Any]], *, pairs: bool) -> dict[str, str]:
+    """Columns that say more about the answers than their words: a pair, a label, media."""
+    found = {key: key for key in _PAIR if pairs}
+    labels = (n for n in _LABELS if all(isinstance(row.get(n), bool) for row in rows))
+    label = next(labels, None)
+    if rows and label and not pairs:
+        found["kto_tag"] = label
+    for key, (placeholder, names) in _MEDIA.items():
+        column = next((name for name in names if any(row.get(name) for row in rows)), None)
+        if column and any(placeholder in str(row) for row in rows):
+            found[key] = column
+    return found
+
+
+def _with(layout: Layout, beside: dict[str, str], *, pairs: bool) -> Layout:
+    if not beside:
+        return layout
+    entry = {**layout.entry, "columns": {**layout.entry["columns"], **beside}}
+    if pairs:
+        entry = {"ranking": True, **entry}
+    said = ", ".join(f"{key}: {name}" for key, name in beside.items())
+    return Layout(entry, f"{layout.said} with {said}")
+
+
+def _answers(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
 def looks_like(row: Mapping[str, Any]) -> str:
     """The lines to add to an entry whose row is plainly a list of messages; "" if it is not."""
-    if not any(_listed(row.get(column)) for column in _LISTS):
+    pairs = all(row.get(key) for key in _PAIR)
+    if not pairs and not any(_listed(row.get(column)) for column in _LISTS):
         return ""
     try:
         layout = detect("", [row])

@@ -7,12 +7,15 @@ both; they differ in what their names are when an entry does not give them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from tunesmith.data.entry import OPENAI_TAGS, Columns, Tags, nearest
 from tunesmith.data.formats import beside
 from tunesmith.data.formats.values import Tell, answer, items, missing, optional, tools, untold
 from tunesmith.data.ledger import RowError
+from tunesmith.templates import ANSWERING
+from tunesmith.templates.calls import loads
 from tunesmith.types import Conversation, Message, Role
 
 
@@ -23,26 +26,44 @@ def sharegpt(
 
     A leading system message wins over the system column. Even places hold the user or an
     observation, odd ones the assistant or a function call, and an answer is last; the results
-    of parallel calls follow one another and make one turn.
+    of parallel calls follow one another and make one turn. A `response` column holds the last
+    answer where the messages do not.
 
     Raises:
         RowError: no messages, an unknown role or one out of order, an empty answer, a
             missing column or key, a value of another type than text.
     """
-    column = columns.messages
-    assert column is not None, "the registry lets no entry of messages through without it"
+    if columns.response is None:
+        return _read(row, columns, tags, tell)
+    prompt = _read(row, columns, tags, tell, answers=(columns.response,))
+    answer = answered(row, columns.response, tags, tell)
+    return prompt._replace(messages=(*prompt.messages, answer))
+
+
+def asked(row: dict[str, Any], columns: Columns, tags: Tags, tell: Tell = untold) -> Conversation:
+    """The turns of a row whose answers stand in columns of their own; a question is last.
+
+    Raises:
+        RowError: as `sharegpt`, or no question at the end.
+    """
+    return _read(row, columns, tags, tell, answers=(columns.chosen, columns.rejected))
+
+
+def answered(row: dict[str, Any], column: str, tags: Tags, tell: Tell = untold) -> Message:
+    """The answer in a column: a message, or a list of this one; in a table its JSON text.
+
+    Raises:
+        RowError: it is not there, or is no message of an answer.
+    """
     if column not in row:
         missing(row, column)
-    turns = items(row, column)
-    system = optional(row, columns.system)
-    reader = _Messages(column, tags, tell)
-    first = 0
-    if turns and reader.is_system(turns[0]):
-        if system and system.strip():
-            tell(f"system message at the start of {column!r}, so {columns.system!r} is not read")
-        system, first = reader.content(turns[0], f"{column}[0]"), 1
-    messages = reader.messages(turns, first)
-    return Conversation(messages, system, tools(row, columns.tools))
+    value, place = row[column], column
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        with suppress(ValueError):
+            value = loads(value)
+    if isinstance(value, list) and len(value) == 1:
+        value, place = value[0], f"{column}[0]"
+    return _Messages(column, tags, tell).answer(value, place)
 
 
 def openai(row: dict[str, Any], columns: Columns, tags: Tags, tell: Tell = untold) -> Conversation:
@@ -58,15 +79,43 @@ def openai(row: dict[str, Any], columns: Columns, tags: Tags, tell: Tell = untol
 
 def unread_keys(row: dict[str, Any], columns: Columns, tags: Tags) -> set[str]:
     """Keys of the row's messages that hold something and that nothing here looks at."""
-    turns = row.get(columns.messages) if columns.messages is not None else None
+    turns: list[Any] = []
+    for column in (columns.messages, columns.response, columns.chosen, columns.rejected):
+        found = row.get(column) if column is not None else None
+        turns += found if isinstance(found, list) else [found]
     known = {tags.role_tag, tags.content_tag, *beside.KEYS}
     return {
         key
-        for turn in (turns if isinstance(turns, list) else ())
+        for turn in turns
         if isinstance(turn, dict) and len(turn) > 2
         for key, value in turn.items()
         if key not in known and value is not None
     }
+
+
+def _read(
+    row: dict[str, Any],
+    columns: Columns,
+    tags: Tags,
+    tell: Tell,
+    *,
+    answers: Sequence[str | None] = (),
+) -> Conversation:
+    """All messages of a row; with `answers`, the columns that hold what follows them."""
+    column = columns.messages
+    assert column is not None, "the registry lets no entry of messages through without it"
+    if column not in row:
+        missing(row, column)
+    turns = items(row, column)
+    system = optional(row, columns.system)
+    reader = _Messages(column, tags, tell)
+    first = 0
+    if turns and reader.is_system(turns[0]):
+        if system and system.strip():
+            tell(f"system message at the start of {column!r}, so {columns.system!r} is not read")
+        system, first = reader.content(turns[0], f"{column}[0]"), 1
+    messages = reader.messages(turns, first, answers=" and ".join(map(str, answers)))
+    return Conversation(messages, system, tools(row, columns.tools))
 
 
 class _Messages:
@@ -99,8 +148,9 @@ class _Messages:
             missing(turn, self.content_key, place=f"{place}.{self.content_key}", section="tags")
         return beside.content(turn[self.content_key], f"{place}.{self.content_key}")[0]
 
-    def messages(self, turns: Sequence[Any], first: int) -> tuple[Message, ...]:
-        """All turns from `first` on, in order and complete.
+    def messages(self, turns: Sequence[Any], first: int, *, answers: str) -> tuple[Message, ...]:
+        """All turns from `first` on, in order and complete: up to an answer, or to a question
+        whose answers stand in the columns that `answers` names.
 
         Raises:
             RowError: the first that cannot be used.
@@ -117,18 +167,36 @@ class _Messages:
             self._in_order(message.role, len(found), said, f"{place}.{self.role_key}")
             found.append(message)
         if not found:
-            need = "a question and an answer"
+            need = "a question" if answers else "a question and an answer"
             raise RowError.of("no messages", self.column, got=turns, need=need)
-        if len(found) % 2:
+        if len(found) % 2 != bool(answers):
             place = f"{self.column}[{len(turns) - 1}].{self.role_key}"
-            need = f"an answer at the end ({self.tags.assistant_tag})"
-            raise RowError.of("no answer at the end", place, got=found[-1].role, need=need)
+            last, need = "answer", f"an answer at the end ({self.tags.assistant_tag})"
+            if answers:
+                last = "question"
+                need = f"a question at the end ({self.tags.user_tag}); what follows is in {answers}"
+            raise RowError.of(f"no {last} at the end", place, got=found[-1].role, need=need)
         return tuple(found)
+
+    def answer(self, turn: Any, place: str) -> Message:
+        """A message that stands alone and is an answer.
+
+        Raises:
+            RowError: it is none.
+        """
+        role, said = self._role(turn, place)
+        message = self._message(role, turn, place, beside.Results(self.tell))
+        if message.role not in ANSWERING:
+            names = [n for n in (self.tags.assistant_tag, self.tags.function_tag) if n]
+            need = f"an answer ({' or '.join(names)})"
+            raise RowError.of("role out of order", f"{place}.{self.role_key}", got=said, need=need)
+        return message
 
     def _role(self, turn: Any, place: str) -> tuple[Role, str]:
         if not isinstance(turn, dict):
             need = f"an object with {self.role_key} and {self.content_key}"
-            raise RowError.of("wrong type", place, got=turn, need=need)
+            got = "null" if turn is None else turn
+            raise RowError.of("wrong type", place, got=got, need=need)
         place = f"{place}.{self.role_key}"
         if self.role_key not in turn:
             missing(turn, self.role_key, place=place, section="tags")

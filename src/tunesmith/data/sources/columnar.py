@@ -23,6 +23,7 @@ from tunesmith.errors import DataError
 from tunesmith.types import Origin
 
 _BATCH = 1024  # rows
+_BATCH_OF_MEDIA = 16
 _MARK = b"\xff\xff\xff\xff"
 _ENDS = (_MARK + b"\0\0\0\0", b"\0\0\0\0")  # of a stream, today and before arrow 0.15
 
@@ -44,7 +45,11 @@ class _Foreign(ValueError):
 
 
 def rows(
-    source: Source, dataset: str, columns: Collection[str] | None = None
+    source: Source,
+    dataset: str,
+    columns: Collection[str] | None = None,
+    *,
+    media: Collection[str] = (),
 ) -> Iterator[Row | Skip]:
     """Rows in order.
 
@@ -53,6 +58,7 @@ def rows(
         dataset: its name in the registry.
         columns: those in which a value that JSON does not have makes the row a `Skip`; `None`:
             in all.
+        media: those in which bytes are what they are.
 
     Raises:
         DataError: damaged, cut off, not of the type that its name says, two columns of one name,
@@ -61,8 +67,8 @@ def rows(
     arrow = _pyarrow(source)
     number = 0
     with unpacked(source.path, source.packing) as file:
-        for batch in _batches(arrow, file, source):
-            for values in _values(arrow, batch, columns):
+        for batch in _batches(arrow, file, source, media):
+            for values in _values(arrow, batch, columns, media):
                 number += 1
                 origin = Origin(dataset, source.file, number, number)
                 if isinstance(values, dict):
@@ -86,11 +92,12 @@ def _pyarrow(source: Source) -> Any:
         ) from None
 
 
-def _batches(arrow: Any, file: BinaryIO, source: Source) -> Iterator[Any]:
+def _batches(arrow: Any, file: BinaryIO, source: Source, media: Collection[str]) -> Iterator[Any]:
     """Record batches, each of them judged whole: a damaged one could crash whoever reads it."""
     try:
         opened = _parquet if source.layout == "parquet" else _ipc
         schema, batches = opened(arrow, file)
+        size = _BATCH_OF_MEDIA if set(schema.names) & set(media) else _BATCH
         if not schema.names:
             raise DataError(source.file, got="no columns", need="columns of rows")
         for name in schema.names:
@@ -101,7 +108,7 @@ def _batches(arrow: Any, file: BinaryIO, source: Source) -> Iterator[Any]:
             _reading(arrow, kind)  # names of fields that are damaged are found here, and told
         for batch in batches:
             batch.validate(full=True)
-            yield from (batch.slice(at, _BATCH) for at in range(0, batch.num_rows, _BATCH))
+            yield from (batch.slice(at, size) for at in range(0, batch.num_rows, size))
     except DataError:
         raise
     except (arrow.ArrowException, OSError, EOFError, ValueError, MemoryError) as error:
@@ -133,12 +140,15 @@ def _ipc(arrow: Any, file: BinaryIO) -> tuple[Any, Iterable[Any]]:
 
 
 def _values(
-    arrow: Any, batch: Any, columns: Collection[str] | None
+    arrow: Any, batch: Any, columns: Collection[str] | None, media: Collection[str]
 ) -> Iterator[dict[str, Any] | tuple[str, _Foreign]]:
     """Each row of a batch, or the column and the fault that make it none."""
     names = batch.schema.names
     judged = [columns is None or name in columns for name in names]
-    found = [_column(arrow, column) for column in batch.columns]
+    found = [
+        _column(arrow, column, media=name in media)
+        for name, column in zip(names, batch.columns, strict=True)
+    ]
     readers = [read for _, read in found]
     for items in zip(*(items for items, _ in found), strict=True):
         values: dict[str, Any] = {}
@@ -154,9 +164,9 @@ def _values(
         yield fault or values
 
 
-def _column(arrow: Any, column: Any) -> tuple[list[Any], _Read | None]:
+def _column(arrow: Any, column: Any, *, media: bool) -> tuple[list[Any], _Read | None]:
     """Values of a column as Python has them, and what makes them values of JSON."""
-    read = _reading(arrow, column.type)
+    read = _reading(arrow, column.type, media=media)
     failing = (arrow.ArrowException, ValueError, ArithmeticError, TypeError, KeyError, ImportError)
     try:
         return column.to_pylist(), read
@@ -176,24 +186,28 @@ def _column(arrow: Any, column: Any) -> tuple[list[Any], _Read | None]:
     return items, checked
 
 
-def _reading(arrow: Any, kind: Any) -> _Read | None:
+def _reading(arrow: Any, kind: Any, *, media: bool = False) -> _Read | None:
     """How values of a type become those of JSON; `None`: they are already."""
     types = arrow.types
     if isinstance(kind, arrow.BaseExtensionType):
-        return _reading(arrow, kind.storage_type)
+        return _reading(arrow, kind.storage_type, media=media)
     if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
-        return _reading(arrow, kind.value_type)
+        return _reading(arrow, kind.value_type, media=media)
     if types.is_struct(kind):
         fields = [kind.field(number) for number in range(kind.num_fields)]
-        return partial(_struct, {field.name: _reading(arrow, field.type) for field in fields})
+        return partial(
+            _struct, {field.name: _reading(arrow, field.type, media=media) for field in fields}
+        )
     if types.is_map(kind):
         return partial(_map, _reading(arrow, kind.item_type))
     if _is(kind, types, "list", "large_list", "fixed_size_list", "list_view", "large_list_view"):
-        within = _reading(arrow, kind.value_type)
+        within = _reading(arrow, kind.value_type, media=media)
         return partial(_list, within) if within else None
     if types.is_floating(kind):
         return _float
     if _is(kind, types, "string", "large_string", "string_view", "boolean", "integer", "null"):
+        return None
+    if media and _is(kind, types, "binary", "large_binary", "binary_view", "fixed_size_binary"):
         return None
     return partial(_refuse, str(kind))
 

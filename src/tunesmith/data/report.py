@@ -1,0 +1,89 @@
+"""What became of the rows of a run: the whole account, for people and for programs."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tunesmith.data.ledger import OVER_CUTOFF, Account, Skips, counted
+from tunesmith.data.prepare import Prepared
+from tunesmith.errors import DataError
+
+_SHOWN_PLACES = 3
+
+
+def as_dict(data: Prepared) -> dict[str, Any]:
+    """One JSON value; `stops` says whether a run stops at these rows."""
+    ledger = data.ledger.as_dict()
+    accounts = data.ledger.files.values()
+    return {
+        "stops": data.refusal is not None,
+        "read": data.ledger.num_read,
+        "used": sum(account.used for account in accounts),
+        "skipped": sum(account.num_skipped for account in accounts),
+        "bad": data.ledger.bad,
+        "examples": {"train": len(data.train), "held_out": len(data.eval)},
+        "files": ledger["files"],
+        "findings": ledger["findings"],
+        "notes": ledger["notes"],
+        "error": data.refusal.as_dict() if data.refusal else None,
+    }
+
+
+def text(data: Prepared, *, width: int | None = None) -> str:
+    """The account in lines, wrapped to `width` columns."""
+    skips = data.ledger.skips()
+    bad = {reason: found for reason, found in skips.items() if reason != OVER_CUTOFF}
+    left_out = {reason: found for reason, found in skips.items() if reason == OVER_CUTOFF}
+    so = "left out, as on_bad_row: skip says" if data.refusal is None else "a run stops at them"
+    lines = [
+        *_files(data.ledger.files),
+        *_reasons(f"bad rows: {data.ledger.bad:,}, {so}", bad),
+        *_reasons("left out, and a run goes on", left_out),
+        *(["", "notes"] if data.ledger.notes else []),
+        *(f"  - {note}" for note in data.ledger.notes),
+        "",
+        f"examples  {len(data.train):,} to train on, {len(data.eval):,} held out",
+    ]
+    return "\n".join(_wrapped(line, width) for line in lines)
+
+
+def _files(files: Mapping[str, Account]) -> list[str]:
+    """One line for each file, numbers below one another."""
+    rows = [
+        (file, counted(one.read), f"{one.used:,}", f"{one.num_skipped:,}")
+        for file, one in files.items()
+    ]
+    name, read, used, skipped = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return [
+        f"{a:<{name}}  {b:>{read}} read = {c:>{used}} used + {d:>{skipped}} skipped"
+        for a, b, c, d in rows
+    ]
+
+
+def _reasons(head: str, skips: Mapping[str, Skips]) -> Iterator[str]:
+    """How many rows each reason takes, and where the first of them stand."""
+    if not skips:
+        return
+    yield from ("", head)
+    width = max(map(len, skips))
+    count = max(len(f"{found.count:,}") for found in skips.values())
+    for reason, found in skips.items():
+        yield f"  {reason:<{width}}  {found.count:>{count},}"
+        for skip in found.first[:_SHOWN_PLACES]:
+            got = DataError(skip.place, got=skip.got).as_dict()["got"]
+            yield f"    {skip.place}: got {got}, need {skip.need}"
+        if found.count > _SHOWN_PLACES:
+            yield f"    and {found.count - _SHOWN_PLACES:,} more"
+
+
+def _wrapped(line: str, width: int | None) -> str:
+    if width is None or len(line) <= width:
+        return line
+    head = line[: len(line) - len(line.lstrip(" -"))]
+    return textwrap.fill(
+        line.removeprefix(head), max(width, 40),
+        initial_indent=head, subsequent_indent=" " * len(head) if "-" in head else f"{head}  ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip

@@ -1,0 +1,75 @@
+"""The rows of a run as it would learn them: with its tokenizer and template, without its weights.
+
+For the verbs about data; what a plan wants beyond that is gathered in `material.py`.
+"""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from tunesmith.config.load import require
+from tunesmith.config.run import Run
+from tunesmith.data.prepare import Prepared
+from tunesmith.models import facts
+from tunesmith.templates import Renderer
+from tunesmith.training import material, resume
+from tunesmith.training.report import Report
+from tunesmith.types import Tokenizer
+
+
+class Wording(NamedTuple):
+    """How the rows of a run are put into tokens."""
+
+    tokenizer: Tokenizer
+    renderer: Renderer
+    notes: tuple[str, ...]
+    """What the template wants of the tokenizer and does not get."""
+
+
+class Reading(NamedTuple):
+    """The rows of a run and how they were put into tokens."""
+
+    wording: Wording
+    data: Prepared
+
+
+def wording(run: Run, report: Report) -> Wording:
+    """Tokenizer and template as the run would have them; weights need not be there.
+
+    Raises:
+        Error: a model, tokenizer or template that cannot be used.
+    """
+    require(run, "model_name_or_path", "dataset")
+    name = str(run.model.model_name_or_path)
+    directory = material.fetch(run, name, report, weights=False)
+    adapters = tuple(material.fetch(run, one, report) for one in run.model.adapter_name_or_path)
+    rows = facts.facts(directory, trust_remote_code=run.model.trust_remote_code).vocab
+    today = day(run) or datetime.date.today()
+    words = material.worded(run, directory, adapters, rows, today=today)
+    checked = material.check_tokenizer(run, words.renderer, words.tokenizer, words.extended.rows)
+    return Wording(words.tokenizer, words.renderer, checked)
+
+
+def read(run: Run, report: Report, *, whole: bool = False) -> Reading:
+    """The examples of a run and what became of every row.
+
+    Args:
+        run: what was asked.
+        report: what the user sees meanwhile.
+        whole: read on where rows stop the run; `Reading.data.refusal` says whether they do.
+
+    Raises:
+        Error: whatever is missing or wrong; rows that stop the run, unless `whole`.
+    """
+    found = wording(run, report)
+    data = material.examples(run, found.renderer, found.tokenizer, report, whole=whole)
+    return Reading(found, data)
+
+
+def day(run: Run) -> datetime.date | None:
+    """That of the start which a run would go on from, if any: its rows may hold the date."""
+    if run.output.output_dir is None or run.train.resume_from_checkpoint is False:
+        return None
+    return resume.day(Path(run.output.output_dir))
