@@ -81,3 +81,17 @@ def test_an_empty_store_has_nothing(tmp_path):
     store = read(tmp_path, [])
     assert (len(store), list(store), len(store.repeated()), store.datasets()) == (0, [], 0, {})
     assert store.lengths.tolist() == []
+
+
+def test_lengths_before_the_cut_and_turns_are_kept(tmp_path):
+    made = examples(4)
+    with Writer(tmp_path) as writer:
+        for turns, example in enumerate(made, start=1):
+            writer.add([example], held_out=False, turns=turns)
+        writer.counts.whole.update([30, 7, 30])
+        writer.counts.needed.update([20, 7, 20])
+        writer.finish()
+    store = read(tmp_path, [("d", "f.json")] * 3)
+    assert store.records("turns").tolist() == list(range(1, len(made) + 1))
+    assert store.asked.tolist() == [(7, 1, 1), (20, 0, 2), (30, 2, 0)]
+    assert store.owners(["other", "d"]).tolist() == [1] * len(made)

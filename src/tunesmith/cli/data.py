@@ -10,6 +10,7 @@ from tunesmith.errors import ConfigError
 
 _ACTIONS = {
     "check": "what becomes of every row, and what is wrong with some; exit code 2 on bad rows",
+    "stats": "lengths, what of them is learned, and what each layout wastes, as text or a picture",
 }
 """Each in its own module, `cli/data_NAME.py`, with a `show(arguments) -> int` and, where it wants
 options of its own, `options(parser)`."""

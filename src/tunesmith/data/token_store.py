@@ -216,6 +216,12 @@ class Examples(Sequence[Example]):
             counts[self._sources[int(source)][0]] += int(count)
         return dict(counts)
 
+    def owners(self, datasets: Sequence[str]) -> np.ndarray:
+        """Where the dataset of each example stands among `datasets`, (N,) int64."""
+        places = {dataset: place for place, dataset in enumerate(datasets)}
+        of_sources = [places.get(dataset, -1) for dataset, _ in self._sources]
+        return np.array(of_sources, np.int64)[self.records("source")]
+
     def choose(self, mask: np.ndarray) -> Examples:
         """Those of these examples where the mask is true, (N,) bool."""
         return Examples(self._arrays, self._sources, self._chosen[mask])
