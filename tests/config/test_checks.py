@@ -12,6 +12,7 @@ from tunesmith.config.run import fields
 from tunesmith.errors import ConfigError
 
 HELD_OUT = {"dataset": "a", "val_size": 0.1, "eval_strategy": "steps"}
+MIX = {"dataset": "a,b", "mix_strategy": "interleave_over"}
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,11 @@ HELD_OUT = {"dataset": "a", "val_size": 0.1, "eval_strategy": "steps"}
         ({"bf16": True, "fp16": True}, "fp16"),
         ({"warmup_ratio": 0.1, "warmup_steps": 5}, "warmup_ratio"),
         ({"val_size": 0.1, "eval_dataset": "b"}, "val_size"),
+        ({"dataset": "a,b", "interleave_probs": "0.5,0.5"}, "interleave_probs"),
+        ({**MIX, "interleave_probs": "0.5,0.3,0.2"}, "interleave_probs"),
+        ({**MIX, "interleave_probs": "0.5"}, "interleave_probs"),
+        ({**MIX, "interleave_probs": "0,1"}, "interleave_probs"),
+        ({**MIX, "mix_strategy": "interleave_once", "interleave_probs": "1,0"}, "interleave_probs"),
         ({"train_on_prompt": True, "mask_history": True}, "mask_history"),
         ({"neat_packing": True, "packing": False}, "neat_packing"),
         ({"finetuning_type": "full", "adapter_name_or_path": "a"}, "adapter_name_or_path"),
@@ -52,6 +58,10 @@ def test_contradictions_are_refused(asked, key):
         {"bf16": True, "fp16": False},
         {"warmup_ratio": 0.1, "warmup_steps": 0},
         {"val_size": 0.0, "eval_dataset": "b"},
+        {**MIX, "interleave_probs": "0.5,3"},
+        {**MIX, "interleave_probs": "0.5,0.5", "eval_dataset": "c,d,e"},
+        {"dataset": "a,b", "mix_strategy": "interleave_under", "interleave_probs": "0,1"},
+        {"dataset": "a", "mix_strategy": "concat", "streaming": False},
         {"global_batch_size": 16, "gradient_accumulation_steps": 4},
         {**HELD_OUT, "load_best_model_at_end": True},
         {**HELD_OUT, "load_best_model_at_end": True, "eval_steps": 100},
@@ -77,6 +87,10 @@ def test_what_agrees_passes_without_a_note(asked):
         ({"dataset": "a", "val_size": 0.1, "eval_steps": 100}, "eval_steps"),
         ({"save_strategy": "epoch", "save_steps": 100}, "save_steps"),
         ({"val_size": 0.1}, "val_size"),
+        ({"streaming": True}, "streaming"),
+        ({"buffer_size": 128}, "buffer_size"),
+        ({"dataset": "a", "mix_strategy": "interleave_over"}, "mix_strategy"),
+        ({"eval_on_each_dataset": True}, "eval_on_each_dataset"),
         ({"create_new_adapter": True}, "create_new_adapter"),
         ({"ddp_timeout": 180000000}, "ddp_timeout"),
         ({"max_steps": 5, "num_train_epochs": 2}, "num_train_epochs"),

@@ -62,3 +62,29 @@ def test_a_key_that_no_entry_has_is_refused_with_its_line(tmp_path, item, hint):
         load(tmp_path / "run.yaml")
     assert caught.value.where == f"{tmp_path / 'run.yaml'}:2: dataset"
     assert caught.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["interleave_probs=0.7, 0.3", "interleave_probs=[0.7, 0.3]", "interleave_probs=[.7,.3]"],
+)
+def test_probabilities_are_a_list_or_a_text_with_commas(tmp_path, given):
+    run = load(None, ["dataset=a,b", "mix_strategy=interleave_over", given])
+    assert run.dataset.interleave_probs == (0.7, 0.3)
+    (tmp_path / "again.yaml").write_text(dump(run))
+    assert load(tmp_path / "again.yaml") == run
+
+
+@pytest.mark.parametrize("value", ["0.5,.nan", ".inf,1", "-1,2", "0,0", "a,b", "0.5,,0.5", "true"])
+def test_what_is_no_probability_is_refused_with_an_example(value):
+    with pytest.raises(ConfigError) as caught:
+        load(None, ["dataset=a,b", "mix_strategy=interleave_over", f"interleave_probs={value}"])
+    assert caught.value.where == "command line: interleave_probs"
+    assert "shares of at least 0, one of them above 0" in caught.value.need
+    assert caught.value.hint == "such as 0.7, 0.3"
+
+
+def test_an_unknown_strategy_names_the_nearest():
+    with pytest.raises(ConfigError) as caught:
+        load(None, ["mix_strategy=interleave_ovr"])
+    assert caught.value.hint == "interleave_over"

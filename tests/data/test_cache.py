@@ -93,7 +93,14 @@ def test_what_matters_makes_them_again(tmp_path, made, flip):
 
 
 @pytest.mark.parametrize(
-    "flip", [{"val_size": 0.5}, {"seed": 7, "val_size": 3}, {"on_bad_row": "skip"}], ids=str
+    "flip",
+    [
+        {"val_size": 0.5},
+        {"seed": 7, "val_size": 3},
+        {"on_bad_row": "skip"},
+        {"mix_strategy": "interleave_over", "interleave_probs": (1.0,)},
+    ],
+    ids=str,
 )
 def test_what_does_not_matter_does_not(tmp_path, made, flip):
     write(tmp_path, alpaca(9))

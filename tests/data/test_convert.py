@@ -399,7 +399,7 @@ def test_whatever_a_row_holds_it_is_read_or_refused_with_its_field(tmp_path, for
         row |= {"messages": chat(draw, "role", "content")} if number % 2 else {}
         row |= {"conversations": chat(draw, "from", "value")} if number % 2 else {}
         row |= {"instruction": "a", "output": "b"} if number % 3 == 0 else {}
-        row |= {"label": True} if number % 4 else {}
+        row |= {"label": draw.choice([True, False, None])} if number % 4 else {}
         row |= pair(draw, formatting) if beside == "pairs" and number % 2 else {}
         try:
             said = convert(Row(row, Origin("d", "a.json", number, number)))

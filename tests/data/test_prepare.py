@@ -367,7 +367,7 @@ def test_a_bad_entry_inline_has_the_place_that_the_run_gives(tmp_path):
     assert error.value.where == "run.yaml:3: dataset.file_name"
 
 
-def test_num_samples_takes_a_seeded_sample_before_max_samples_takes_its_head(tmp_path):
+def test_num_samples_takes_a_seeded_sample_and_max_samples_a_part_of_it(tmp_path):
     write(tmp_path, a=(alpaca(50), {"num_samples": 6}))
     taken = [e.origin.row for e in run(tmp_path, "a").train]
     assert len(taken) == 6
@@ -375,7 +375,9 @@ def test_num_samples_takes_a_seeded_sample_before_max_samples_takes_its_head(tmp
     assert taken != list(range(1, 7))
     assert taken == [e.origin.row for e in run(tmp_path, "a").train]
     assert taken != [e.origin.row for e in run(tmp_path, "a", seed=7).train]
-    assert [e.origin.row for e in run(tmp_path, "a", max_samples=2).train] == taken[:2]
+    fewer = [e.origin.row for e in run(tmp_path, "a", max_samples=2).train]
+    assert len(fewer) == 2
+    assert set(fewer) < set(taken)
 
 
 def test_a_dataset_of_several_files_is_told_of_as_one(tmp_path, monkeypatch):
@@ -454,3 +456,90 @@ def test_what_is_worth_knowing_about_used_rows_is_counted_by_kind(tmp_path):
             f"{tmp_path / 'b.json'}:6 (row 2)",
         ]
     assert len([note for note in prepared.ledger.notes if "nobody sees" in note]) == 1
+
+
+MIXED = {"mix_strategy": "interleave_over", "interleave_probs": (0.9, 0.1)}
+
+
+def test_held_out_rows_never_come_in_the_mix_however_often_it_repeats(tmp_path):
+    write(tmp_path, a=alpaca(12), b=(alpaca(40, start=20), {"num_samples": 100}))
+    for seed in range(3):
+        prepared = run(tmp_path, "a", "b", val_size=0.3, seed=seed, **MIXED)
+        learned_from, held = ({e.origin for e in side} for side in (prepared.train, prepared.eval))
+        assert len(prepared.train) > 2 * len(learned_from)
+        assert len(held) == len(prepared.eval) == 16
+        assert not learned_from & held
+        assert len(learned_from) + len(held) == 52
+        assert prepared.num_leaked == 0
+
+
+def test_which_rows_are_held_out_does_not_depend_on_the_mix(tmp_path):
+    write(tmp_path, a=alpaca(12), b=alpaca(40, start=20))
+    found = [run(tmp_path, "a", "b", val_size=5, **mix).eval for mix in ({}, MIXED)]
+    assert [e.origin for e in found[0]] == [e.origin for e in found[1]]
+
+
+def test_a_repeat_of_the_mix_is_no_copy_and_a_copy_is_one_however_often_it_comes(tmp_path):
+    rows = alpaca(5)
+    write(tmp_path, a=[*rows, rows[2]], b=alpaca(60, start=20))
+    prepared = run(tmp_path, "a", "b", mix_strategy="interleave_over")
+    assert len(prepared.train) == 120
+    assert prepared.num_duplicates == 1
+    write(tmp_path, a=alpaca(2), b=[*alpaca(3, start=20), alpaca(1)[0]])
+    prepared = run(tmp_path, "a", "b", mix_strategy="interleave_under")
+    assert prepared.num_duplicates == 0  # the copy is among the rows that are left out
+
+
+def test_what_the_mix_repeats_and_leaves_out_stands_in_the_plan(tmp_path):
+    write(tmp_path, a=alpaca(2), b=alpaca(5, start=20))
+    lines = run(tmp_path, "a", "b", mix_strategy="interleave_under").ledger.lines()
+    assert [line.split() for line in lines[-2:]] == [
+        ["a", "2", "2", "50.0", "%", "0", "0"],
+        ["b", "5", "2", "50.0", "%", "0", "3"],
+    ]
+    parts = run(tmp_path, "a", "b", mix_strategy="interleave_over").mix
+    assert [(part.dataset, part.repeats, part.left_out) for part in parts] == [
+        ("a", 3, 0), ("b", 0, 0),
+    ]  # fmt: skip
+
+
+def test_num_samples_beyond_the_rows_are_told_and_stored_once(tmp_path):
+    write(tmp_path, a=(alpaca(3), {"num_samples": 7}), b=(alpaca(2, start=9), {"num_samples": 5}))
+    prepared = run(tmp_path, "a", eval_dataset=["b"])
+    assert [e.origin.row for e in prepared.train][:6] == [1, 2, 3, 1, 2, 3]
+    assert (len(prepared.train), len(prepared.eval), prepared.num_duplicates) == (7, 2, 0)
+    notes = "\n".join(prepared.ledger.notes)
+    assert "a: num_samples 7 of 3 rows: training repeats them, evaluation does not" in notes
+    assert "b: num_samples 5 of 2 rows: training repeats" in notes
+    assert [account.read for account in prepared.ledger.files.values()] == [3, 2]
+    again = run(tmp_path, "a", eval_dataset=["b"])  # from the cache
+    assert again.fingerprint == prepared.fingerprint
+    assert len(run(tmp_path, "a", eval_dataset=["b"], max_samples=2).train) == 2
+
+
+def test_num_samples_counts_the_rows_that_can_be_used(tmp_path):
+    rows = alpaca(4)
+    rows[1]["output"] = ""
+    write(tmp_path, a=(rows, {"num_samples": 9}))
+    prepared = run(tmp_path, "a", on_bad_row="skip")
+    assert [e.origin.row for e in prepared.train] == [1, 3, 4] * 3
+
+
+def test_the_mix_and_its_seed_are_in_the_fingerprint_where_they_change_something(tmp_path):
+    write(tmp_path, a=alpaca(3), b=alpaca(3, start=9))
+
+    def of(**options):
+        return run(tmp_path, "a", "b", **options).fingerprint
+
+    drawn = {"mix_strategy": "interleave_once", "interleave_probs": (0.5, 0.5)}
+    assert of(**drawn) == of(**drawn)
+    assert len({of(), of(mix_strategy="interleave_over"), of(**drawn), of(**drawn, seed=1)}) == 4
+    assert of(mix_strategy="interleave_over") == of(mix_strategy="interleave_once")
+
+
+def test_a_dataset_of_which_the_mix_would_get_no_row_is_an_error(tmp_path):
+    write(tmp_path, a=alpaca(3), b=[{"instruction": "x", "output": ""}])
+    assert len(run(tmp_path, "a", "b", on_bad_row="skip").train) == 3
+    with pytest.raises(DataError) as error:
+        run(tmp_path, "a", "b", on_bad_row="skip", mix_strategy="interleave_under")
+    assert error.value.where == "dataset: b"

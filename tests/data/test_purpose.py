@@ -7,8 +7,7 @@ import pytest
 from tiny_tokenizer import load_tiny
 from tunesmith.data import registry
 from tunesmith.data.prepare import prepare
-from tunesmith.data.purpose import note, of_answers, refusal
-from tunesmith.errors import DataError
+from tunesmith.data.purpose import UnfitError, note, of_answers, refusal
 from tunesmith.templates import choose
 
 TOKENIZER = load_tiny()
@@ -63,7 +62,7 @@ def test_it_is_refused_and_the_line_that_the_error_gives_is_learned_from(
     tmp_path, monkeypatch, info, row, got
 ):
     write(tmp_path, info, row)
-    with pytest.raises(DataError) as error:
+    with pytest.raises(UnfitError) as error:
         prepared(tmp_path, "d")
     assert error.value.where == f"{tmp_path / 'dataset_info.json'}:2: d"
     assert error.value.got == got
@@ -81,7 +80,7 @@ def test_a_plain_path_is_refused_once_its_rows_are_seen(tmp_path):
     row = {"prompt": "q", "chosen": "good", "rejected": "bad"}
     write(tmp_path, {}, row)
     path = str(tmp_path / "rows.jsonl")
-    with pytest.raises(DataError, match=r"rows\.jsonl") as error:
+    with pytest.raises(UnfitError, match=r"rows\.jsonl") as error:
         prepared(tmp_path, path)
     assert "(ranking: true)" in error.value.got
     assert len(prepared(tmp_path, json.loads(error.value.hint.split(": ", 1)[1])).train) == 1
@@ -91,14 +90,14 @@ def test_it_is_refused_before_anything_is_downloaded(tmp_path, monkeypatch):
     info = {"hf_hub_url": "a/b", "ranking": True}
     (tmp_path / "dataset_info.json").write_text(json.dumps({"d": info}))
     monkeypatch.setattr("tunesmith.data.prepare.fetch", lambda *_: pytest.fail("fetched"))
-    with pytest.raises(DataError, match=r"dataset_info\.json:1: d") as error:
+    with pytest.raises(UnfitError, match=r"dataset_info\.json:1: d") as error:
         prepared(tmp_path, "d")
     assert '"hf_hub_url": "a/b"' in error.value.hint
 
 
 def test_running_text_is_for_another_stage(tmp_path):
     write(tmp_path, {"formatting": "text"}, {"text": "long"})
-    with pytest.raises(DataError, match="rows without answers"):
+    with pytest.raises(UnfitError, match="rows without answers"):
         prepared(tmp_path, "d")
 
 

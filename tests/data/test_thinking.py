@@ -65,6 +65,16 @@ def test_an_own_jinja_gets_rows_as_they_are():
     assert "half a thought" in read(own, "<think> never closed")[1][0]
 
 
+def test_thoughts_that_an_own_jinja_leaves_out_are_counted():
+    own = choose(None, real("qwen3"), Asked(enable_thinking=False))
+    answers, notes = read(own, WHOLE, "no", "<think>half")
+    assert notes[0] == "thinking is off: the thoughts of 1 row are left out and not learned"
+    learned = encode([one.conversation for one in rows(*answers[:2])], own, real("qwen3"))
+    for found, words in zip(learned, ("yes", "no"), strict=True):
+        said = real("qwen3").backend.decode(found.ids[found.trained].tolist())
+        assert said.startswith(words)
+
+
 def test_thoughts_inside_an_answer_are_words_and_counted(mine):
     words = "first " + WHOLE
     answers, notes = read(mine, words, "no")

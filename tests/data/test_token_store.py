@@ -83,6 +83,27 @@ def test_an_empty_store_has_nothing(tmp_path):
     assert store.lengths.tolist() == []
 
 
+def test_examples_are_taken_in_any_order_and_as_often_as_asked():
+    made = examples(30)
+    store = stored(made)
+    order = [7, 0, 7, 7, 29, 3]
+    taken = store.take(np.array(order))
+    same(taken, [made[i] for i in order])
+    assert taken.lengths.tolist() == [len(made[i].ids) for i in order]
+    assert sum(taken.datasets().values()) == 6
+    same(taken.distinct(), [made[i] for i in (0, 3, 7, 29)])
+    assert store.distinct() is store
+
+
+def test_the_owner_of_an_example_is_its_dataset():
+    made = [
+        e._replace(origin=e.origin._replace(dataset="xyz"[i % 3]))
+        for i, e in enumerate(examples(9))
+    ]
+    owners = stored(made).owners(["z", "x"])
+    assert owners.tolist() == [{"x": 1, "y": -1, "z": 0}[e.origin.dataset] for e in made]
+
+
 def test_lengths_before_the_cut_and_turns_are_kept(tmp_path):
     made = examples(4)
     with Writer(tmp_path) as writer:

@@ -149,3 +149,22 @@ def test_autocast_is_the_callers(tmp_path):
     )["eval_loss"]
     assert rough != exact
     assert math.isclose(rough, exact, rel_tol=0.02)
+
+
+def test_each_dataset_has_the_figures_that_it_has_alone(tmp_path):
+    model, examples = load_model(tiny_model(tmp_path), dtype=torch.float32), _examples()
+    named = [
+        e._replace(origin=e.origin._replace(dataset="ab"[i % 2])) for i, e in enumerate(examples)
+    ]
+    found = evaluate(model, named, max_tokens=60, want_accuracy=True, each_dataset=True)
+    whole = evaluate(model, examples, max_tokens=60, want_accuracy=True)
+    assert {key: found[key] for key in ("eval_loss", "eval_accuracy", "eval_tokens")} == {
+        key: whole[key] for key in ("eval_loss", "eval_accuracy", "eval_tokens")
+    }
+    for number, name in enumerate("ab"):
+        alone = evaluate(model, examples[number::2], max_tokens=60, want_accuracy=True)
+        for figure in ("loss", "perplexity", "accuracy", "tokens"):
+            assert math.isclose(
+                found[f"eval_{name}_{figure}"], alone[f"eval_{figure}"], rel_tol=1e-6
+            )
+    assert "eval_a_loss" not in whole

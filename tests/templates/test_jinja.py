@@ -196,6 +196,7 @@ def test_the_prompt_of_an_earlier_answer_is_held_to_the_text_too():
         renderer.render(Conversation(turns("odd", "b", "c", "d")))
 
 
+TINY = load_tiny()
 SILENT = {"enable_thinking": False}
 EMPTY = "<think>\n\n</think>\n\n"
 FORGETFUL = (
@@ -240,6 +241,40 @@ def test_the_ids_behind_an_empty_thought_are_those_that_serving_sends():
             assert example.ids[: len(prompt)].tolist() == prompt
             assert not example.trained[: len(prompt)].any()
             assert example.trained[len(prompt)]
+
+
+def test_where_thoughts_are_off_answers_are_learned_without_theirs():
+    thoughts = ("q", "<think>\nhm\n</think>\n\na one", "r", "\n<think>ha</think>a two")
+    plain, thinking = (
+        Conversation(turns("q", "a one", "r", "a two")),
+        Conversation(turns(*thoughts)),
+    )
+    for renderer in (own("qwen3", options=SILENT), OwnJinja(FORGETFUL, TINY, options=SILENT)):
+        for count in (2, 4):
+            rows = [c._replace(messages=c.messages[:count]) for c in (plain, thinking)]
+            parts = [[renderer.render(p) for p in apart(renderer, row)] for row in rows]
+            assert parts[0] == parts[1]
+        prompts = [
+            renderer.render(c._replace(messages=c.messages[:3]), add_generation_prompt=True)
+            for c in (plain, thinking)
+        ]
+        assert prompts[0] == prompts[1]
+        assert not renderer.notes or "later prompts" in renderer.notes[0]
+
+
+def test_half_a_thought_is_no_thought_that_could_be_left_out():
+    renderer = OwnJinja(FORGETFUL, TINY, options=SILENT)
+    spans = renderer.render(Conversation(turns("q", "a </think> b")))
+    assert learned(spans) == "a </think> b<|im_end|>"
+
+
+def test_thoughts_stay_where_the_template_cannot_switch_them_off():
+    source = FORGETFUL.replace("enable_thinking is false", "false")
+    renderer = OwnJinja(source, TINY, options=SILENT)
+    assert "enable_thinking: false changes nothing" in renderer.notes[0]
+    row = Conversation(turns("q", "<think>\nhm\n</think>\n\na"))
+    assert renderer.left_out is None
+    assert learned(renderer.render(row)) == "<think>\nhm\n</think>\n\na<|im_end|>"
 
 
 def test_a_prompt_that_leaves_a_thought_open_is_no_text_without_thoughts():

@@ -5,8 +5,9 @@ import random
 import pytest
 
 from template_cases import bound, turns
+from tiny_tokenizer import load_tiny
 from tunesmith.errors import TemplateError
-from tunesmith.templates import names
+from tunesmith.templates import OwnJinja, names
 from tunesmith.templates.shape import Remembered, Shape
 from tunesmith.types import Call, Conversation, Message
 
@@ -52,6 +53,23 @@ def test_where_the_words_decide_there_is_no_shape():
     assert qwen.shape(Conversation((asked, called))) is None
     assert qwen.shape(Conversation((asked, told), tools="[]")) is None
     assert bound("qwen").shape(Conversation((asked, thought))) is not None
+
+
+def test_a_template_from_elsewhere_has_the_shape_that_a_conversation_has_shown():
+    own = OwnJinja(bound("qwen3").jinja(), load_tiny())
+    asked, other = (Conversation(turns(q, "a", "r", "b")) for q in "pq")
+    assert own.shape(asked) is None
+    own.render(asked)
+    key, words = own.shape(asked)
+    assert (own.shape(other).key, words) == (key, ["p", "a", "r", "b"])
+    masked = (*turns("p", "a", "r", "b")[:3], turns("", "b")[1]._replace(trained=False))
+    thinking = Conversation(turns("p", "<think>\nx\n</think>\n\na", "r", "b"))
+    own.render(thinking)
+    others = [Conversation(masked), Conversation(turns("p", "a", "", "b")), thinking]
+    assert all(own.shape(other) is None or own.shape(other).key != key for other in others)
+    called = Conversation((asked.messages[0], Message("function", "", calls=(Call("f", "{}"),))))
+    assert own.shape(called) is None
+    assert own.shape(asked._replace(tools="[]")) is None
 
 
 def test_what_is_known_of_a_shape_is_not_asked_again():

@@ -156,7 +156,7 @@ def untraced(renderer, conversation):
 
 def hold_to_jinja(renderer, count, seed=0):
     """Hold renderings to those that are not traced; how many of these have been refused."""
-    refused = 0
+    refused, known = 0, {}
     for conversation in nasty_conversations(count, seed):
         prompting = len(conversation.messages) % 2 == 1
         expected = outcome(lambda c=conversation: untraced(renderer, c))
@@ -165,6 +165,12 @@ def hold_to_jinja(renderer, count, seed=0):
             found = outcome(lambda c=conversation, p=prompting: renderer._laid(c, p))
             assert found == expected, conversation
         refused += len(expected) == 4
+        shape = None if prompting else renderer.shape(conversation)
+        if shape is not None:
+            spans, _, same = expected
+            assert [span.text for span in spans if not span.control] == shape.words
+            frame = [(span.control and span.text, *span[1:]) for span in spans]
+            assert known.setdefault(shape.key, (frame, same)) == (frame, same), conversation
     return refused
 
 

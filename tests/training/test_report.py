@@ -125,3 +125,8 @@ def test_on_a_narrow_terminal_a_step_is_one_line_and_the_rest_is_in_the_bar(monk
     assert report.width == 79
     assert len(line(usual)) > 79, "in a file there is room for all of it"
     assert Plain(stream).width is None
+
+
+def test_the_loss_of_each_dataset_follows_that_of_all():
+    record = {"current_steps": 5, "total_steps": 9, "eval_loss": 1.25, "eval_a_loss": 2.0}
+    assert line(record) == "step 5/9  eval_loss 1.2500  eval_a_loss 2.0000"

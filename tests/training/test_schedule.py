@@ -1,5 +1,7 @@
 """The learning rate is a function of the step, equal to what transformers would set."""
 
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -33,6 +35,24 @@ def test_every_step_has_the_rate_that_stepping_transformers_would_give(name):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             stepped.step()
+
+
+@pytest.mark.parametrize("name", ["constant", "constant_with_warmup", "linear", "cosine"])
+@pytest.mark.parametrize("warmup", [0, 1, 7, 23, 30])
+def test_the_usual_schedules_are_those_of_transformers_to_the_last_bit(name, warmup):
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=3e-4)
+    theirs = get_scheduler(name, optimizer, warmup, 23).lr_lambdas[0]
+    ours = schedule(name, learning_rate=3e-4, warmup_steps=warmup, steps=23)
+    assert [ours(n, ()) for n in range(1, 24)] == [3e-4 * float(theirs(n)) for n in range(23)]
+
+
+def test_the_usual_schedules_cost_no_import_of_a_trainer():
+    code = (
+        "import sys; from tunesmith.training.schedule import schedule; "
+        "schedule('cosine', learning_rate=1, warmup_steps=1, steps=9)(3, ()); "
+        "assert not {'transformers', 'peft'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("name", WATCHES_EVALUATION)

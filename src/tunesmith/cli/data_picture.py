@@ -148,8 +148,8 @@ def _titled(axes: Any, title: str, found: Histogram) -> None:
     ticks = [start for start in found.starts if start % (2 * found.width) == 0]
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.annotate(
-        "and\nmore" if found.open_ended else "", (1, 0), xycoords="axes fraction", xytext=(0, -4), textcoords="offset points",
-        fontsize=8, ha="right", va="top", color=_INK,
+        "and\nmore" if found.open_ended else "", (1, 0), xycoords="axes fraction", xytext=(0, -4),
+        textcoords="offset points", fontsize=8, ha="right", va="top", color=_INK,
     )  # fmt: skip
     axes.grid(axis="y", alpha=0.25)
     axes.set_axisbelow(True)

@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         prepared.eval,
         max_tokens=MICRO_BATCH_TOKENS[model.device.type],
         want_accuracy=True,
+        each_dataset=asked.eval.eval_on_each_dataset,
         progress=lambda done, total: report.work("evaluating", done, total),
     )
     report.close()
@@ -68,7 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     print("".join(f"note: {note}\n" for note in notes), end="")
     what = f"the base model {found.served.model}" if arguments.base else found.served.note
     print(f"{what} on {len(prepared.eval)} held-out rows")
-    print("\n".join(f"  {key:<26} {value:,.6g}" for key, value in metrics.items()))
+    width = max(26, *map(len, metrics))
+    print("\n".join(f"  {key:<{width}} {value:,.6g}" for key, value in metrics.items()))
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from tunesmith.config.dataset import names_of
 from tunesmith.config.method import Lora
 from tunesmith.config.rule import shown
 from tunesmith.config.run import Run
@@ -15,6 +16,9 @@ UNREAD = {
     "dataloader_num_workers": "batches are laid out from memory, without further processes",
     "per_device_eval_batch_size": "evaluation fits its batches to the memory there is",
     "ddp_timeout": "it counts only with several processes",
+    "streaming": "rows are prepared in flat memory, kept for the next run, and counted, so that "
+    "max_steps need not be known",
+    "buffer_size": "all rows of an epoch are shuffled, not those of a buffer",
     "flash_attn": "the kernel follows the device; every one keeps documents apart",
 }
 """Keys that users' files carry and nothing looks at, with the reason. A test holds that these
@@ -110,10 +114,40 @@ def _data(run: Run) -> None:
             "one source of evaluation data",
             hint="remove `val_size`",
         )
+    _mix(run)
     if data.train_on_prompt and data.mask_history:
         raise _contradiction(run, "mask_history", "train_on_prompt", "one of the two")
     if data.neat_packing and data.packing is False:
         raise _contradiction(run, "neat_packing", "packing", "`packing: true`, or neither")
+
+
+def _mix(run: Run) -> None:
+    data, shares = run.dataset, run.dataset.interleave_probs
+    if not shares:
+        return
+    if data.mix_strategy == "concat":
+        raise _contradiction(
+            run,
+            "interleave_probs",
+            "mix_strategy",
+            "a mix_strategy that draws: interleave_under, interleave_over or interleave_once",
+            hint="set `mix_strategy: interleave_under`, or remove `interleave_probs`",
+        )
+    if data.dataset and len(shares) != len(data.dataset):
+        raise ConfigError(
+            run.where("interleave_probs"),
+            got=f"{len(shares)} where `dataset` names {len(data.dataset)}: "
+            f"{', '.join(names_of(data.dataset))}",
+            need="one share for each data set, in that order",
+        )
+    if 0 in shares and data.mix_strategy != "interleave_under":
+        name = names_of(data.dataset)[shares.index(0)] if data.dataset else "one of them"
+        raise ConfigError(
+            run.where("interleave_probs"),
+            got=f"0 for {name}, all of whose rows {data.mix_strategy} waits for",
+            need="a share above 0 for every data set",
+            hint=f"leave {name} out of `dataset`, or set `mix_strategy: interleave_under`",
+        )
 
 
 def _evaluation(run: Run) -> None:
@@ -185,7 +219,7 @@ def _idle(run: Run) -> list[str]:
     reasons = {key: why for key, why in UNREAD.items() if run.asked.get(key) != "auto"}
     if not run.holds_out:
         why = "there is no evaluation data (val_size, eval_dataset)"
-        keys = ("eval_steps", "compute_accuracy")
+        keys = ("eval_steps", "compute_accuracy", "eval_on_each_dataset")
         reasons |= dict.fromkeys((*keys, "metric_for_best_model", "greater_is_better"), why)
         if run.eval.eval_strategy != "no":
             reasons["eval_strategy"] = why
@@ -195,9 +229,7 @@ def _idle(run: Run) -> list[str]:
         reasons["eval_steps"] = f"`eval_strategy` is `{run.eval.eval_strategy}`"
     if run.output.save_strategy != "steps":
         reasons["save_steps"] = f"`save_strategy` is `{run.output.save_strategy}`"
-    if not run.dataset.dataset:
-        why = "there is no `dataset`"
-        reasons |= {"val_size": why} if run.dataset.val_size else {}
+    reasons |= _idle_of_data(run)
     if run.method.finetuning_type == "lora" and not run.model.adapter_name_or_path:
         reasons["create_new_adapter"] = "there is no `adapter_name_or_path`"
     if run.model.new_special_tokens_config:
@@ -215,3 +247,15 @@ def _idle(run: Run) -> list[str]:
         for key, why in reasons.items()
         if run.asked.get(key) not in (None, False, [], "")
     ]
+
+
+def _idle_of_data(run: Run) -> dict[str, str]:
+    """The same for keys that need data sets, or several."""
+    data = run.dataset
+    reasons = {}
+    if not data.dataset and data.val_size:
+        reasons["val_size"] = "there is no `dataset`"
+    if len(data.dataset) < 2 and data.mix_strategy != "concat":
+        why = "it takes several data sets to mix"
+        reasons |= dict.fromkeys(("mix_strategy", "interleave_probs"), why)
+    return reasons

@@ -16,6 +16,7 @@ from tunesmith.config.kinds import (
     Section,
     Share,
     Text,
+    Weights,
     Whole,
 )
 
@@ -46,7 +47,22 @@ class Dataset(Section):
     max_samples: Count | None = None
     """Use at most this many rows of each data set (for trials). Not set: all."""
     val_size: Share = 0.0
-    """Rows of `dataset` held out for evaluation: a share below 1, or a number of rows."""
+    """Rows of `dataset` held out for evaluation: a share below 1, or a number of rows. Which ones
+    is drawn with `seed`."""
+    mix_strategy: Literal["concat", "interleave_under", "interleave_over", "interleave_once"] = (
+        "concat"
+    )
+    """How several data sets of `dataset` become one. `concat`: every row once. Interleaved, they
+    take turns (or as `interleave_probs` says) until one has given its last row
+    (`interleave_under`, which leaves rows out), until each has (`interleave_over`, which repeats
+    rows), or each row has come once (`interleave_once`). Held-out rows are set aside before."""
+    interleave_probs: Weights = ()
+    """Chance of each data set of `dataset` to give the next row. Not set: they take turns."""
+    streaming: Flag = False
+    """Written by run files of the field, with `max_steps`. Accepted, not needed: rows are prepared
+    in flat memory, kept and counted, so that steps and epochs are exact."""
+    buffer_size: Count = 16384
+    """Rows that `streaming` shuffles among. Accepted, not needed: all rows of an epoch are."""
     overwrite_cache: Flag = False
     """Prepare the data anew, though the same files, template and options were prepared before."""
     preprocessing_num_workers: Count | None = None

@@ -70,6 +70,24 @@ DEVIATIONS = (
         "nothing is lost without a decision",
     ),
     Deviation(
+        "val_size",
+        "rows are held out after the mix, which may have repeated them",
+        "rows are held out before the mix",
+        "a row that is learned from says nothing about others",
+    ),
+    Deviation(
+        "interleave_probs",
+        "probabilities of `dataset` and of `eval_dataset`, with sum 1",
+        "shares of `dataset` alone, whatever their sum",
+        "evaluation counts every row once",
+    ),
+    Deviation(
+        "streaming",
+        "rows are tokenised while training goes on; `max_steps` must be given",
+        "rows are prepared first, in flat memory; steps are counted",
+        "bad rows stop a run before its model is loaded, and an epoch is all rows",
+    ),
+    Deviation(
         "per_device_train_batch_size",
         "the last rows of an epoch can be lost (3,617 rows in steps of 8: 452 steps)",
         "the last step of an epoch may be shorter (453 steps)",

@@ -7,6 +7,7 @@ leniences that users' files need, each named in its reader below.
 from __future__ import annotations
 
 import json
+import math
 import os
 from difflib import get_close_matches
 from pathlib import Path
@@ -38,6 +39,7 @@ ENTRY_KEYS = (
     "columns", "tags", "fill",
 )  # fmt: skip
 """All keys of a data set's entry, in `dataset_info.json` and in a run file."""
+_SUCH_AS = "such as 0.7, 0.3"
 _TRUE, _FALSE = {"yes", "on", "true"}, {"no", "off", "false"}
 
 
@@ -105,6 +107,25 @@ def _datasets(value: object) -> object:
     assert isinstance(named, tuple), "a list of names becomes a tuple"
     names = iter(named)
     return tuple(item if isinstance(item, dict) else next(names) for item in value)
+
+
+def _weights(value: object) -> object:
+    """`0.7, 0.3` and `[0.7, 0.3]` are the same two numbers."""
+    parts = value.split(",") if isinstance(value, str) else value
+    numbers = [_weight(part) for part in (parts if isinstance(parts, list | tuple) else [parts])]
+    if numbers and not 0 < sum(numbers) < math.inf:
+        raise ValueError(_SUCH_AS)
+    return tuple(numbers)
+
+
+def _weight(value: object) -> float:
+    try:
+        number = float(value) if isinstance(value, str | int | float) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if isinstance(value, bool) or not (math.isfinite(number) and number >= 0):
+        raise ValueError(_SUCH_AS)
+    return number
 
 
 def _targets(value: object) -> object:
@@ -221,6 +242,19 @@ Datasets = Annotated[
         }
     ),
     Says("names, paths or entries, as a YAML list; names and paths also separated by commas"),
+]
+Weights = Annotated[
+    tuple[float, ...],
+    BeforeValidator(_weights),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": ["string", "number"]},
+                {"type": "array", "items": {"type": "number", "minimum": 0}},
+            ]
+        }
+    ),
+    Says("shares of at least 0, one of them above 0, as a YAML list or separated by commas"),
 ]
 Targets = Annotated[
     Literal["all"] | tuple[str, ...],

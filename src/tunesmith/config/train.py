@@ -168,6 +168,8 @@ class Eval(Section):
     eval_steps: Steps | None = None
     """Evaluate every so many optimizer steps; below 1: this share of all steps. Not set:
     `save_steps`."""
+    eval_on_each_dataset: Flag = False
+    """Also measure the held-out rows of each data set apart: `eval_NAME_loss`."""
     compute_accuracy: Flag = False
     """Also measure the share of trained tokens that are the most probable one."""
     load_best_model_at_end: Flag = False

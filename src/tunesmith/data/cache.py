@@ -12,10 +12,11 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache as once
 from importlib.metadata import version
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,22 @@ def _forget_unused(root: Path) -> None:
 
 def _opened(directory: Path, facts: Mapping[str, Any]) -> tuple[Examples, Ledger]:
     sources = [(str(dataset), str(file)) for dataset, file in facts["sources"]]
-    return token_store.read(directory, sources), Ledger.of(facts["ledger"])
+    ledger = Ledger.of(facts["ledger"], _Lines(directory / "skipped.jsonl"))
+    return token_store.read(directory, sources), ledger
+
+
+class _Lines:
+    """Lines of a file that outlives its name, as the mapped examples beside it do."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            empty = os.fstat(file.fileno()).st_size == 0  # nothing cannot be mapped
+            self._all = None if empty else mmap(file.fileno(), 0, access=ACCESS_READ)
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._all is not None:
+            self._all.seek(0)
+            yield from iter(self._all.readline, b"")
 
 
 def _name(path: Path) -> str:

@@ -6,8 +6,8 @@ A row that cannot be used is a `RowError`; all of them are collected and told in
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TextIO
 
 from tunesmith.errors import DataError
@@ -79,6 +79,14 @@ class Skip:
     got: object = None
     need: str = ""
     hint: str = ""
+    text: str | None = None
+    """What stands there, of a row that no reader could read; the ledger does not keep it."""
+
+    @property
+    def field(self) -> str | None:
+        """Which field is at fault; `None` where the row as a whole is."""
+        head = f"{self.origin.file}:{self.origin.line}: "
+        return self.place.removeprefix(head) if self.place.startswith(head) else None
 
     @classmethod
     def of(cls, error: RowError, origin: Origin) -> Skip:
@@ -139,15 +147,20 @@ class Ledger:
 
     Args:
         journal: gets every skipped row, as a line of JSON; memory keeps only the first ones.
+        told: the lines of a journal that has been written.
     """
 
-    def __init__(self, journal: TextIO | None = None) -> None:
+    def __init__(self, journal: TextIO | None = None, *, told: Iterable[bytes] = ()) -> None:
         self.files: dict[str, Account] = {}
         self.notes: list[str] = []
         self.tools = False
         """Whether a row has tools or calls them."""
+        self.wanted: dict[str, int] = {}
+        """`num_samples` of the datasets that have fewer rows."""
         self.findings: dict[str, Finding] = {}
         """By kind; each has its note, too."""
+        self.told = told
+        """All skipped rows as lines of JSON (`Skip.as_dict`), of a ledger that has been kept."""
         self._journal = journal
 
     def read(self, file: str) -> None:
@@ -160,6 +173,7 @@ class Ledger:
 
     def skip(self, skip: Skip) -> None:
         """A row that was read is not used, and why."""
+        skip = skip if skip.text is None else replace(skip, text=None)
         self.account(skip.origin.file).skipped.setdefault(skip.reason, Skips()).add(skip)
         if self._journal is not None:
             self._journal.write(json.dumps(skip.as_dict(), ensure_ascii=False) + "\n")
@@ -217,6 +231,11 @@ class Ledger:
         return sum(account.read for account in self.files.values())
 
     @property
+    def num_skipped(self) -> int:
+        """Rows of all files that are not used."""
+        return sum(account.num_skipped for account in self.files.values())
+
+    @property
     def bad(self) -> int:
         """Rows that stop a run unless `on_bad_row: skip` leaves them out."""
         return sum(s.count for reason, s in self.skips().items() if reason != OVER_CUTOFF)
@@ -240,15 +259,17 @@ class Ledger:
             },
             "notes": list(self.notes),
             "tools": self.tools,
+            "wanted": dict(self.wanted),
             "findings": {kind: asdict(found) for kind, found in self.findings.items()},
         }
 
     @classmethod
-    def of(cls, said: Mapping[str, Any]) -> Ledger:
-        """The ledger that `as_dict` has told."""
-        ledger = cls()
+    def of(cls, said: Mapping[str, Any], told: Iterable[bytes] = ()) -> Ledger:
+        """The ledger that `as_dict` has told, with the lines of its journal."""
+        ledger = cls(told=told)
         ledger.notes = list(said["notes"])
         ledger.tools = bool(said["tools"])
+        ledger.wanted = dict(said["wanted"])
         ledger.findings = {kind: Finding(**found) for kind, found in said["findings"].items()}
         for file, account in said["files"].items():
             skipped = {

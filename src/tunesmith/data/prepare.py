@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tunesmith.data import cache, purpose, registry, tokenize
+from tunesmith.data import cache, mix, purpose, registry, tokenize
 from tunesmith.data.examples import Fitting, Maker
 from tunesmith.data.fetch import NO_ACCESS, Access, fetch
 from tunesmith.data.fit import Policy
 from tunesmith.data.invisible import Invisible
 from tunesmith.data.ledger import Ledger
+from tunesmith.data.mix import Mixing, Part
 from tunesmith.data.reader import Reader, Unasked
 from tunesmith.data.rows import files
 from tunesmith.data.split import Copies, copies, fingerprint, split
@@ -50,6 +51,8 @@ class Prepared(NamedTuple):
     """What was read, fetched where it was elsewhere, and whether its rows are held out."""
     refusal: DataError | None = None
     """Why a run with these rows stops; only of a `whole` reading."""
+    mix: tuple[Part, ...] = ()
+    """What an epoch takes of each training dataset."""
 
 
 def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that matters here
@@ -63,6 +66,8 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     max_samples: int | None = None,
     val_size: float = 0,
     seed: int = 42,
+    mix_strategy: str = mix.CONCAT,
+    interleave_probs: Sequence[float] = (),
     train_on_prompt: bool = False,
     mask_history: bool = False,
     split_special_tokens: bool = True,
@@ -77,7 +82,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     """Read the datasets of a run and make its examples, or find them made before.
 
     Args:
-        dataset: names, paths or entries (see `registry`); their rows follow one another.
+        dataset: names, paths or entries (see `registry`).
         eval_dataset: held-out datasets; excludes `val_size`.
         dataset_dir: where `dataset_info.json` stands.
         renderer: the chat template.
@@ -85,7 +90,9 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         cutoff_len: the most tokens of an example.
         max_samples: the first rows of each dataset, `None`: all.
         val_size: share of the rows (below 1) or their number (from 1) that is held out.
-        seed: decides which rows are held out.
+        seed: decides which rows are held out, sampled and drawn.
+        mix_strategy: how the training rows of the datasets follow one another; see `mix`.
+        interleave_probs: shares of the datasets in the mix; empty: they take turns.
         train_on_prompt: learn the questions too.
         mask_history: learn the last answer only.
         split_special_tokens: the strings of control tokens in a row's words stay words.
@@ -99,8 +106,8 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         progress: called with the rows done while they are encoded.
 
     Raises:
-        DataError: a file, an entry of the registry or rows that cannot be used, or a dataset
-            that is not for this stage (see `purpose`).
+        DataError: a file, an entry of the registry or rows that cannot be used.
+        UnfitError: a dataset that is not for this stage (see `purpose`).
         ConfigError: `val_size` with `eval_dataset`, or out of range.
         StoreError: the cache cannot be written.
     """
@@ -123,7 +130,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     source = _source([entry for entry, _ in entries])
     flags = {"train_on_prompt": train_on_prompt, "mask_history": mask_history}
     encoder = tokenize.encoder(renderer, tokenizer, split_special_tokens=split_special_tokens)
-    how = Fitting(
+    fitting = Fitting(
         stream=partial(encoder.stream, **flags),
         encode=partial(encoder.encode, **flags),
         apart=partial(tokenize.apart, renderer=renderer, **flags),
@@ -140,7 +147,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         thoughts = Thoughts(renderer)
         unseen = Invisible(ledger)
         said = unasked.counting(thoughts.in_marks(unseen.counting(reader.said(entries))))
-        rows = Maker(how, ledger, writer.counts).examples(said)
+        rows = Maker(fitting, ledger, writer.counts).examples(said)
         for done, (one, made) in enumerate(rows, start=1):
             writer.add(made, held_out=one.held_out, turns=one.turns)
             if progress is not None and done % _TOLD_EVERY == 0:
@@ -155,14 +162,36 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     key = cache.key(entries, source, renderer, tokenizer, options=options)
     examples, ledger = cache.kept(key, fill, again=overwrite_cache)
     on_side = examples.records("held_out")
-    train, held_out = examples.choose(~on_side), examples.choose(on_side)
-    refusal = _refusal(ledger, on_bad_row, (train, held_out) if eval_dataset else (train,))
+    usable, held_out = examples.choose(~on_side), examples.choose(on_side)
+    refusal = _refusal(ledger, on_bad_row, (usable, held_out) if eval_dataset else (usable,))
     if refusal and not whole:
         raise refusal
-    if held and len(train):
-        train, held_out = split(train, held, seed)
-    prepared = _prepared(train, held_out, ledger, source=source)
-    return prepared._replace(entries=tuple(entries), refusal=refusal)
+    how = Mixing(mix.CONCAT if refusal else mix_strategy, tuple(interleave_probs), seed)
+    names = [entry.name for entry, of_evaluation in entries if not of_evaluation]
+    sides = _sides(usable, held_out, names, ledger, val_size=held, how=how, where=where)
+    prepared = _prepared(*sides[:2], ledger, source=source)
+    return prepared._replace(entries=tuple(entries), refusal=refusal, mix=sides[2])
+
+
+def _sides(
+    usable: Examples,
+    held_out: Examples,
+    datasets: Sequence[str],
+    ledger: Ledger,
+    *,
+    val_size: float,
+    how: Mixing,
+    where: Callable[[str], str],
+) -> tuple[Examples, Examples, tuple[Part, ...]]:
+    """What an epoch learns from, what is held out, and what is taken of each dataset."""
+    if not len(usable):
+        return usable, held_out, ()
+    train = usable
+    if val_size:
+        train, held_out = split(usable, val_size, how.seed)
+    train, parts = mix.mixed(train, usable, datasets, how, wanted=ledger.wanted, where=where)
+    ledger.notes += mix.told(parts, how)
+    return train, held_out, parts
 
 
 def _held_out_size(val_size: float, eval_dataset: Sequence[registry.Item]) -> float:
@@ -202,7 +231,7 @@ def refuse_changed(entries: Sequence[registry.Entry], source: str) -> None:
 
 
 def _prepared(train: Examples, held_out: Examples, ledger: Ledger, *, source: str) -> Prepared:
-    twice, leaked = copies(train, held_out)
+    twice, leaked = copies(train.distinct(), held_out)
     what = "training rows are copies of an earlier one"
     _tell(ledger, "duplicates", what, twice)
     what = "held-out rows are training rows too: evaluation looks better"

@@ -16,32 +16,39 @@ from tunesmith.data.formats.media import columns_of
 from tunesmith.errors import DataError
 
 
+class UnfitError(DataError):
+    """A dataset whose rows are for another stage or another kind of model; its rows may be sound.
+
+    `survey.survey` reads them all the same.
+    """
+
+
 def of_answers(entries: Sequence[Entry]) -> Sequence[Entry]:
     """The same datasets, if the answers of all of them are learned as they stand.
 
     Raises:
-        DataError: the first that is for another stage or another kind of model.
+        UnfitError: the first that is for another stage or another kind of model.
     """
     for error in filter(None, map(refusal, entries)):
         raise error
     return entries
 
 
-def refusal(entry: Entry) -> DataError | None:
+def refusal(entry: Entry) -> UnfitError | None:
     """Why `sft` cannot learn from a dataset; `None`: it can.
 
     What is said of a plain path holds once its rows have shown their layout.
     """
     columns, media = entry.columns, columns_of(entry.columns)
     if entry.formatting == "text":
-        return DataError(
+        return UnfitError(
             entry.place,
             got="formatting text: rows without answers",
             need="a dataset of answers: stage sft learns from them",
             hint="columns prompt and response, if the rows have an answer",
         )
     if entry.ranking:
-        return DataError(
+        return UnfitError(
             entry.place,
             got="pairs of a chosen and a rejected answer (ranking: true)",
             need="a dataset of answers: stage sft learns from them; pairs are for preference "
@@ -49,7 +56,7 @@ def refusal(entry: Entry) -> DataError | None:
             hint=f"to learn the chosen answers: {_line(entry, response=columns.chosen)}",
         )
     if columns.kto_tag is not None:
-        return DataError(
+        return UnfitError(
             entry.place,
             got=f"answers labelled good or bad (kto_tag: {columns.kto_tag})",
             need="a dataset of answers to learn: stage sft would learn the bad ones too; labels "
@@ -57,7 +64,7 @@ def refusal(entry: Entry) -> DataError | None:
             hint=f"to learn them all the same: {_line(entry)}",
         )
     if media:
-        return DataError(
+        return UnfitError(
             entry.place,
             got=f"rows with {' and '.join(media)} ({_named(media)})",
             need="a dataset of text: models that see or hear are not there yet",
@@ -70,7 +77,7 @@ def _named(columns: dict[str, str]) -> str:
     return ", ".join(f"{key}: {name}" for key, name in columns.items())
 
 
-def note(entry: Entry, error: DataError) -> str:
+def note(entry: Entry, error: UnfitError) -> str:
     """What a report says of a dataset that `sft` cannot learn from."""
     return f"{entry.name}: not for stage sft: {error.got}; {error.hint}"
 

@@ -45,7 +45,7 @@ class Reader:
     ) -> None:
         self.ledger, self.renderer, self.stop = ledger, renderer, stop
         self.max_samples, self.seed, self.media_dir = max_samples, seed, media_dir
-        self.unfit: list[DataError] = []
+        self.unfit: list[purpose.UnfitError] = []
         """Why no stage can learn from a dataset that has been counted."""
         self._marked = 0
 
@@ -53,8 +53,8 @@ class Reader:
         """What the rows say, in order.
 
         Raises:
-            DataError: a file that cannot be read, or that holds no row; rows that are no
-                answers to learn.
+            DataError: a file that cannot be read, or that holds no row.
+            UnfitError: rows that are no answers to learn.
         """
         for entry, held_out in entries:
             for found, origin in self._read(entry, to_learn=True):
@@ -81,7 +81,7 @@ class Reader:
 
     def _read(self, entry: registry.Entry, *, to_learn: bool) -> Iterator[tuple[Meaning, Origin]]:
         """The rows of a dataset that can be used."""
-        found, notes = self._chosen(entry), self.ledger.notes
+        found, notes = self.chosen(entry), self.ledger.notes
         entry, found, told = laid_out(entry, found)
         unfit = purpose.refusal(entry)
         if unfit is not None and to_learn:
@@ -114,18 +114,29 @@ class Reader:
             notes.append(purpose.note(entry, unfit))
             self.unfit.append(unfit)
 
-    def _chosen(self, entry: registry.Entry) -> Iterator[Row | Skip]:
-        """The rows of a dataset, or a sample of them where the entry asks for one."""
+    def chosen(self, entry: registry.Entry) -> Iterator[Row | Skip]:
+        """The rows of a dataset, or a sample of them where the entry asks for one.
+
+        Where it asks for more than there are, all of them: the mix repeats them, not the store.
+        """
         sources = [source for path in entry.paths for source in open_sources(path)]
         self.ledger.notes += [source.note for source in sources if source.note]
         if entry.num_samples is None:
             yield from _rows(entry, sources)
             return
         count = sum(1 for _ in _rows(entry, sources))
-        wanted = iter(sample(count, entry.num_samples, self.seed).tolist() if count else ())
-        next_wanted = next(wanted, None)
+        samples = min(entry.num_samples, self.max_samples or entry.num_samples)
+        if samples >= count:
+            yield from _rows(entry, sources)
+            if samples > count:
+                said = f"{entry.name}: num_samples {samples:,} of {counted(count)}"
+                self.ledger.notes.append(f"{said}: training repeats them, evaluation does not")
+                self.ledger.wanted[entry.name] = samples
+            return
+        wanted = iter(sample(count, samples, self.seed).tolist())
+        next_wanted = next(wanted)
         for number, row in enumerate(_rows(entry, sources)):
-            while number == next_wanted:
+            if number == next_wanted:
                 yield row
                 next_wanted = next(wanted, None)
 

@@ -8,9 +8,9 @@ from tunesmith.data.order import permutation
 
 
 def sample(num_rows: int, num_samples: int, seed: int) -> np.ndarray:
-    """Which rows are taken, ascending, (num_samples,) int64; rows count from 0.
+    """Which rows are taken, (num_samples,) int64; rows count from 0 and ascend.
 
-    More samples than rows take every row equally often, and a sample of them once more. Two
+    More samples than rows take all rows again and again, and a sample of them once more. Two
     numbers of samples share as many rows as they can.
 
     Args:
@@ -21,5 +21,4 @@ def sample(num_rows: int, num_samples: int, seed: int) -> np.ndarray:
     assert num_rows > 0, "a dataset without rows is refused before"
     whole, rest = divmod(num_samples, num_rows)
     chosen = permutation(num_rows, seed=seed, epoch="num_samples")[:rest]
-    everything = np.repeat(np.arange(num_rows, dtype=np.int64), whole)
-    return np.sort(np.concatenate([everything, chosen]), kind="stable")
+    return np.concatenate([np.tile(np.arange(num_rows, dtype=np.int64), whole), np.sort(chosen)])

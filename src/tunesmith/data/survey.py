@@ -13,8 +13,8 @@ from typing import NamedTuple
 from tunesmith.data import registry
 from tunesmith.data.fetch import NO_ACCESS, Access, fetch
 from tunesmith.data.ledger import Ledger
+from tunesmith.data.purpose import UnfitError
 from tunesmith.data.reader import Reader
-from tunesmith.errors import DataError
 
 
 class Survey(NamedTuple):
@@ -22,7 +22,7 @@ class Survey(NamedTuple):
 
     ledger: Ledger
     """Closed; its notes say what the rows hold, and which datasets are not for `sft`."""
-    unfit: tuple[DataError, ...]
+    unfit: tuple[UnfitError, ...]
     """Of each dataset that `sft` cannot learn from, what a run on it is told."""
 
 

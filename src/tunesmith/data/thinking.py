@@ -28,7 +28,7 @@ class Thoughts:
         template = renderer if isinstance(renderer, Template) else None
         self.name = renderer.name
         self.marks = template.format.thinking if template else None
-        self.left_out = template is not None and template.enable_thinking is False
+        self.left_out = renderer.left_out
         self.foreign = self.marks is not None and self.marks.open.strip() != OPEN
         self.translated = _Rows()
         self.silenced, self.elsewhere, self.halves = _Rows(), _Rows(), _Rows()
@@ -73,8 +73,9 @@ class Thoughts:
             pairs.append((self.marks.open.strip(), self.marks.close.strip()))
         self.halves.count(one, any(_half(text, *pair) for text in words for pair in pairs))
         self.elsewhere.count(one, self.foreign and any(_whole(t, *pairs[0]) for t in words))
-        out = self.marks is not None and self.left_out
-        self.silenced.count(one, out and any(_whole(text, *pairs[-1]) for text in words))
+        if self.left_out is not None:
+            out = self.left_out.open.strip(), self.left_out.close.strip()
+            self.silenced.count(one, any(_whole(text, *out) for text in words))
 
 
 class _Rows:

@@ -135,12 +135,12 @@ class Arrays(NamedTuple):
 
 
 class Examples(Sequence[Example]):
-    """Some examples of a store, in order; each is read when it is asked for.
+    """Examples of a store, in any order; each is read when it is asked for.
 
     Args:
         arrays: of the store.
         sources: (dataset, file) that records point to.
-        chosen: numbers of the examples, ascending, (N,) int; `None`: all.
+        chosen: numbers of the examples, (N,) int; `None`: all, in order.
     """
 
     def __init__(
@@ -195,8 +195,9 @@ class Examples(Sequence[Example]):
     def repeated(self) -> np.ndarray:
         """Index of each example that is not alone in the store, and the number of its kind.
 
-        Ascending by index, (C, 2) int64.
+        For examples in the order of the store, each of them once. Ascending, (C, 2) int64.
         """
+        assert (np.diff(self._chosen) > 0).all(), "one pointed to twice is no copy"
         numbers, kinds = self._arrays.copies.T
         places = np.searchsorted(self._chosen, numbers)
         there = places < len(self._chosen)
@@ -222,9 +223,21 @@ class Examples(Sequence[Example]):
         of_sources = [places.get(dataset, -1) for dataset, _ in self._sources]
         return np.array(of_sources, np.int64)[self.records("source")]
 
+    def take(self, indices: np.ndarray) -> Examples:
+        """These examples in this order, (N,) int; one may come several times."""
+        return self._of(self._chosen[indices])
+
+    def distinct(self) -> Examples:
+        """Each of these examples once, in the order of the store."""
+        in_order = bool((np.diff(self._chosen) > 0).all())
+        return self if in_order else self._of(np.unique(self._chosen))
+
     def choose(self, mask: np.ndarray) -> Examples:
         """Those of these examples where the mask is true, (N,) bool."""
-        return Examples(self._arrays, self._sources, self._chosen[mask])
+        return self._of(self._chosen[mask])
+
+    def _of(self, chosen: np.ndarray) -> Examples:
+        return Examples(self._arrays, self._sources, chosen)
 
     def _example(self, number: int) -> Example:
         ids, trained, records, *_ = self._arrays

@@ -28,21 +28,24 @@ def apart(renderer: Renderer, conversation: Conversation) -> list[Conversation]:
     """
     messages = conversation.messages
     answers = [i for i, m in enumerate(messages) if m.role in ANSWERING]
-    if len(answers) == 1 or all(renderer.reads_as_given(conversation)):
+    if len(answers) == 1:
+        return [conversation]
+    same = renderer.reads_as_given(conversation)
+    if all(same):
         return [conversation]
     wanted = {i for i in answers if messages[i].trained is not False}
     parts: list[Conversation] = []
-    last = len(messages) - 1
+    beginning = conversation
     while wanted:
-        beginning = conversation._replace(messages=messages[: last + 1])
-        same = renderer.reads_as_given(beginning)
         learned = {i for i, reads in zip(answers, same, strict=False) if reads and i in wanted}
-        if learned == wanted and len(beginning.messages) == len(messages):
+        if learned == wanted and beginning is conversation:
             return [conversation]
         if learned:
             parts.append(_learning(beginning, learned))
         wanted -= learned
-        last = max(wanted, default=0)  # the last answer of a text reads as it was given
+        if wanted:  # the last answer of a text reads as it was given
+            beginning = conversation._replace(messages=messages[: max(wanted) + 1])
+            same = renderer.reads_as_given(beginning)
     return parts[::-1] or [conversation]
 
 

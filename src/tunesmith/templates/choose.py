@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from tunesmith.errors import TemplateError
 from tunesmith.templates import registry
 from tunesmith.templates.dated import DatedJinja
-from tunesmith.templates.format import read
+from tunesmith.templates.format import Thinking, read
 from tunesmith.templates.jinja import OwnJinja
 from tunesmith.templates.render import Template
 from tunesmith.templates.shape import Shape
@@ -51,6 +51,11 @@ class Renderer(Protocol):
 
     def reads_as_given(self, conversation: Conversation) -> list[bool]:
         """For each answer, whether the text up to its end is the one it was given in."""
+        ...
+
+    @property
+    def left_out(self) -> Thinking | None:
+        """Marks of the thoughts that it takes out of answers; `None`: it takes none out."""
         ...
 
     def jinja(self) -> str:

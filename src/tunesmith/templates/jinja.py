@@ -10,16 +10,20 @@ not learned there: serving never asks for that text. `apart.py` gives it a text 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property, lru_cache
 
 from tunesmith.errors import TemplateError
 from tunesmith.templates import jinja_tools
+from tunesmith.templates.format import Thinking
 from tunesmith.templates.jinja_source import literal
 from tunesmith.templates.jinja_spans import Finder, Laid, laid
 from tunesmith.templates.jinja_texts import Shape
 from tunesmith.templates.order import ANSWERING, check_order
 from tunesmith.templates.sandbox import compiled
+from tunesmith.templates.shape import Remembered
+from tunesmith.templates.shape import Shape as LikeShape
+from tunesmith.templates.thoughts import has_thought, marks_in, without_thought
 from tunesmith.templates.trace import Trace
 from tunesmith.templates.traced import Traced
 from tunesmith.types import Conversation, Message, Span, Tokenizer
@@ -73,12 +77,15 @@ class OwnJinja:
         self._ends = tuple(t for t in (tokenizer.eos, *tokenizer.stops) if t)
         added = tokenizer.backend.get_added_tokens_decoder().values()
         self.specials = tuple(token.content for token in added if token.special)
+        self._silenced = self._is_silenced()
         self.finder = Finder(
-            self.where, self._write, self._ends, self.specials, silenced=self._is_silenced()
+            self.where, self._write, self._ends, self.specials, silenced=self._silenced
         )
+        self.left_out = self._marks_left_out()
         self._traced = Traced(self.finder.find)
         self._plain = lru_cache(_KEPT)(self._lay_out)  # asked twice: what reads as given, spans
         self._with_tools = lru_cache(_KEPT)(self._lay_out_tools)
+        self._same = Remembered()
         self._probe()
 
     @property
@@ -89,12 +96,19 @@ class OwnJinja:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the plan should say about this template."""
-        if self.finder.answers(_PROBED[-1])[0].trained:
-            return ()
-        return (
-            f"template ({self.name}): later prompts show earlier answers without their thoughts, "
-            "or changed in another way, so each answer is learned under its own prompt",
-        )
+        notes = []
+        if self._options.get("enable_thinking") is False and not self._silenced:
+            notes.append(
+                f"template ({self.name}): enable_thinking: false changes nothing in its prompts; "
+                "thoughts in answers stay and are learned"
+            )
+        if not self.finder.answers(_PROBED[-1])[0].trained:
+            notes.append(
+                f"template ({self.name}): later prompts show earlier answers without their "
+                "thoughts, or changed in another way, so each answer is learned under its own "
+                "prompt"
+            )
+        return tuple(notes)
 
     def jinja(self) -> str:
         """The template as it came, told what the run asked of it.
@@ -143,17 +157,36 @@ class OwnJinja:
                 writes the same turns in the whole text.
         """
         check_order(self.name, conversation, add_generation_prompt=add_generation_prompt)
+        conversation = self._shown(conversation)
         messages = conversation.messages
         learned = [m.trained is not False for m in messages if m.role in ANSWERING]
         return self._laid(conversation, add_generation_prompt).learning(learned)
 
-    def shape(self, conversation: Conversation) -> None:
-        """Nothing: a template from elsewhere may ask the words anything."""
+    def shape(self, conversation: Conversation) -> LikeShape | None:
+        """What decides every span but for the words, where a conversation has shown it.
+
+        The template may ask the words anything: what it has asked, and heard, is part of it.
+        """
+        if jinja_tools.needs_tools(conversation):
+            return None
+        conversation = self._shown(conversation)
+        found = self._find_path(*self._asked(conversation))
+        if found is None:
+            return None
+        path, texts = found
+        turns = tuple([(m.role, m.trained) for m in conversation.messages])
+        if all(texts):
+            return LikeShape((path, turns), texts)
+        return LikeShape((path, turns, tuple(map(bool, texts))), [text for text in texts if text])
 
     def reads_as_given(self, conversation: Conversation) -> list[bool]:
         """For each answer, whether the text up to its end is the one it was given in."""
-        check_order(self.name, conversation, add_generation_prompt=False)
-        return self._laid(conversation, False).same.copy()
+
+        def work() -> list[bool]:
+            check_order(self.name, conversation, add_generation_prompt=False)
+            return self._laid(self._shown(conversation), False).same
+
+        return list(self._same.of(self.shape(conversation), work))
 
     def text(
         self,
@@ -185,6 +218,24 @@ class OwnJinja:
         asked = conversation._replace(messages=conversation.messages[:-1])
         return self.finder.texts.as_served(text, self.text(asked, prompting=True))
 
+    def _marks_left_out(self) -> Thinking | None:
+        """Marks of thoughts, where the run switches them off and prompts show that."""
+        found = marks_in(self.source)
+        off = self._options.get("enable_thinking") is False and self._silenced
+        return Thinking(open=found[0], close=found[1]) if off and found else None
+
+    def _shown(self, conversation: Conversation) -> Conversation:
+        """The conversation as serving shows it: where thoughts are off, answers have none."""
+        marks = self.left_out
+        if marks is None or not any([has_thought(m.content, marks) for m in conversation.messages]):
+            return conversation
+        return conversation._replace(
+            messages=tuple(
+                m._replace(content=without_thought(m.content, marks)) if m.role in ANSWERING else m
+                for m in conversation.messages
+            )
+        )
+
     def _is_silenced(self) -> bool:
         """Whether a prompt reads otherwise because thoughts are not asked for."""
         if self._options.get("enable_thinking") is True:
@@ -195,12 +246,22 @@ class OwnJinja:
 
     def _laid(self, conversation: Conversation, prompting: bool) -> Laid:
         """Where everything stands; whether an answer is learned makes no difference to it."""
-        system = conversation.system or self.default_system or None
+        system, words = self._asked(conversation)
         if not jinja_tools.needs_tools(conversation):
-            words = tuple([message.content for message in conversation.messages])
             return self._plain(system, words, prompting)
         messages = tuple(message._replace(trained=None) for message in conversation.messages)
         return self._with_tools(conversation._replace(messages=messages, system=system), prompting)
+
+    def _asked(self, conversation: Conversation) -> tuple[str | None, tuple[str, ...]]:
+        """System text and words of the turns."""
+        system = conversation.system or self.default_system or None
+        return system, tuple([message.content for message in conversation.messages])
+
+    def _find_path(
+        self, system: str | None, contents: tuple[str, ...]
+    ) -> tuple[Hashable, list[str]] | None:
+        shape = Shape(system is not None, len(contents), False)
+        return self._traced.path_of(shape, contents if system is None else (system, *contents))
 
     def _lay_out(self, system: str | None, contents: tuple[str, ...], prompting: bool) -> Laid:
         shape = Shape(system is not None, len(contents), prompting)

@@ -15,20 +15,13 @@ from typing import Any
 
 from tunesmith.errors import TemplateError
 from tunesmith.templates import calls, tools, write_jinja
-from tunesmith.templates.format import Format, Later, Piece, Round, Special, Text
+from tunesmith.templates.format import Format, Later, Piece, Round, Special, Text, Thinking
 from tunesmith.templates.layout import Layout, Strings, layout
 from tunesmith.templates.order import ANSWERING, check_order
 from tunesmith.templates.page import Page
 from tunesmith.templates.shape import Remembered, Shape
 from tunesmith.templates.spans import joined
-from tunesmith.templates.thoughts import (
-    Form,
-    History,
-    after_thought,
-    as_given,
-    has_thought,
-    parted,
-)
+from tunesmith.templates.thoughts import Form, History, after_thought, as_given, has_thought, parted
 from tunesmith.types import Call, Conversation, Message, Span, Tokenizer
 
 
@@ -93,6 +86,11 @@ class Template:
         """System text of a conversation that brings none; empty if there is none."""
         text = self.format.default_system if self.default_system is None else self.default_system
         return text or ""
+
+    @property
+    def left_out(self) -> Thinking | None:
+        """Marks of the thoughts that it takes out of answers; `None`: it takes none out."""
+        return self.format.thinking if self.enable_thinking is False else None
 
     @property
     def tool_name(self) -> str | None:

@@ -11,17 +11,9 @@ import re
 from tunesmith.templates.choose import Renderer
 from tunesmith.templates.jinja import OwnJinja
 from tunesmith.templates.render import Template
+from tunesmith.templates.thoughts import USUAL, marks_in
 from tunesmith.types import Conversation
 
-_USUAL = ("<think>\n", "\n</think>\n\n")
-_MARKS = (
-    _USUAL,
-    ("<seed:think>", "</seed:think>"),
-    ("◁think▷", "◁/think▷"),
-    ("<|channel>thought\n", "<channel|>"),
-    ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
-)
-"""Marks that a Jinja template is looked through for."""
 _OPENS = re.compile(r"<[a-z_]+>\n?\Z")
 _CLOSES = re.compile(r"\n?</[a-z_]+>")
 
@@ -48,15 +40,15 @@ def has_marks(renderer: Renderer) -> bool:
     """Whether the template knows thoughts at all."""
     if isinstance(renderer, Template):
         return renderer.format.thinking is not None
-    return any(closed.strip() in _source(renderer) for _, closed in _MARKS)
+    return marks_in(_source(renderer)) is not None
 
 
 def marks(renderer: Renderer) -> tuple[str, str]:
     """What opens and closes a thought; of a template that knows none, the usual words."""
     if isinstance(renderer, Template):
         thinking = renderer.format.thinking
-        return _USUAL if thinking is None else (thinking.open, thinking.close)
-    return next((pair for pair in _MARKS if pair[1].strip() in _source(renderer)), _USUAL)
+        return USUAL if thinking is None else (thinking.open, thinking.close)
+    return marks_in(_source(renderer)) or USUAL
 
 
 def between_results(renderer: Renderer) -> str:

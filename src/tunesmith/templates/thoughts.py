@@ -13,6 +13,21 @@ from typing import NamedTuple
 from tunesmith.templates.format import Thinking
 from tunesmith.types import Message
 
+USUAL = ("<think>\n", "\n</think>\n\n")
+_MARKS = (
+    USUAL,
+    ("<seed:think>", "</seed:think>"),
+    ("◁think▷", "◁/think▷"),
+    ("<|channel>thought\n", "<channel|>"),
+    ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+)
+"""Marks that a template is looked through for."""
+
+
+def marks_in(source: str) -> tuple[str, str] | None:
+    """What opens and closes a thought in a template's source; `None`: it knows none."""
+    return next((pair for pair in _MARKS if pair[1].strip() in source), None)
+
 
 class Form(NamedTuple):
     """How an answer's words stand in the text."""

@@ -8,7 +8,7 @@ conversation that opened it, and what cannot be followed is laid out by Jinja, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 from tunesmith.errors import TemplateError
@@ -36,6 +36,8 @@ class _Path(NamedTuple):
     answers: tuple[int | None, ...]
     words: tuple[tuple[int, int | None, Pieces], ...]
     """Spans that words stand in: their place, and the value that they are, or the pieces."""
+    of_words: tuple[tuple[int | None, Pieces], ...] | None
+    """What the spans of words are, in order; `None`: words stand in the template's too."""
     same: tuple[bool, ...]
     longest: int
     """Characters of a word up to which the sandbox's budget surely suffices."""
@@ -62,6 +64,15 @@ class _Path(NamedTuple):
             spans = [span for span in spans if span.text]
         return Laid(spans, answers, list(self.same))
 
+    def said(self, values: list[Any]) -> list[str] | None:
+        """The texts that stand in spans of words; `None`: words stand in the template's too."""
+        if self.of_words is None:
+            return None
+        return [
+            joined(values, pieces) if slot is None else values[slot]
+            for slot, pieces in self.of_words
+        ]
+
 
 def _path(found: Found, texts: Sequence[Pieces], longest: int) -> _Path:
     kept = [(p, text) for p, text in zip(found.parts, texts, strict=True) if text]
@@ -70,10 +81,18 @@ def _path(found: Found, texts: Sequence[Pieces], longest: int) -> _Path:
         fixed = [piece for piece in text if isinstance(piece, str)]
         spans.append(Span("".join(fixed), part.answer is not None, part.control))
         if len(fixed) < len(text):
-            slot = text[0] if len(text) == 1 else None
-            words.append((place, slot, text))
+            words.append((place, _slot(text), text))
     answers = tuple(part.answer for part, _ in kept)
-    return _Path(tuple(spans), answers, tuple(words), tuple(found.same), longest)
+    apart = None
+    if not any(spans[place].control for place, *_ in words):
+        said = [(span, text) for span, (_, text) in zip(spans, kept, strict=True)]
+        apart = tuple((_slot(text), text) for span, text in said if not span.control)
+    return _Path(tuple(spans), answers, tuple(words), apart, tuple(found.same), longest)
+
+
+def _slot(text: Pieces) -> int | None:
+    """The value that a text is; `None`: it is made of pieces."""
+    return text[0] if len(text) == 1 and isinstance(text[0], int) else None
 
 
 class _Node:
@@ -122,6 +141,22 @@ class Traced:
         if path is None or max(map(len, words)) > path.longest:
             return self._plain(shape, words)
         return path.laid(values)
+
+    def path_of(self, shape: Shape, words: Sequence[str]) -> tuple[Hashable, list[str]] | None:
+        """What is the same of all conversations that are laid out alike, and what is not.
+
+        Returns:
+            A key: with equal ones `lay_out` gives equal spans but for the texts of words; and
+            these texts, in order, empty ones too, whose spans are left out. `None` where no
+            conversation has shown it.
+        """
+        values: list[Any] = list(words)
+        node = _follow(self._roots.get(shape), values)
+        path = None if node is None else node.path
+        if path is None or max(map(len, words)) > path.longest:
+            return None
+        texts = path.said(values)
+        return None if texts is None else (node, texts)
 
     def _plain(self, shape: Shape, words: Sequence[str]) -> Laid:
         return laid(self._find(shape, words, None))

@@ -141,6 +141,7 @@ class Job:
                 max_tokens=self.plan.micro_batch_tokens,
                 want_accuracy=self.run.eval.compute_accuracy,
                 progress=lambda done, total: self.report.work("evaluating", done, total),
+                each_dataset=self.run.eval.eval_on_each_dataset,
             )
         self.model.train()
         return found

@@ -197,6 +197,8 @@ def examples(
         max_samples=dataset.max_samples,
         val_size=dataset.val_size,
         seed=run.train.seed,
+        mix_strategy=dataset.mix_strategy,
+        interleave_probs=dataset.interleave_probs,
         train_on_prompt=dataset.train_on_prompt,
         mask_history=dataset.mask_history,
         split_special_tokens=(

@@ -73,6 +73,8 @@ class Plan:
     identity: dict[str, Any]
     unit: Unit = "examples"
     """What the batch size counts."""
+    mix: tuple[dict[str, Any], ...] = ()
+    """What an epoch takes of each training data set; see `data.mix.Part`."""
     day: str = ""
     """The date that templates print which print one, YYYY-MM-DD: of the first start."""
 

@@ -143,6 +143,7 @@ def _described(run: Run, material: Material) -> dict[str, Any]:
         "output_dir": str(run.output.output_dir),
         "day": str(material.day),
         "ledger": tuple(material.data.ledger.lines()),
+        "mix": tuple(part.as_dict() for part in material.data.mix),
     }
 
 

@@ -194,7 +194,12 @@ def line(record: Mapping[str, Any], *, narrow: bool = False) -> str:
         return NARROW_FORMAT.format(**record) if narrow else STEP_FORMAT.format(**record)
     shown = [
         f"{key} {record[key]:.4f}"
-        for key in ("eval_loss", "eval_perplexity", "eval_accuracy")
+        for key in ("eval_loss", "eval_perplexity", "eval_accuracy", *_of_each_dataset(record))
         if key in record
     ]
     return f"step {record['current_steps']}/{record['total_steps']}  {'  '.join(shown)}"
+
+
+def _of_each_dataset(record: Mapping[str, Any]) -> list[str]:
+    """The losses that `eval_on_each_dataset` adds."""
+    return [k for k in record if k.startswith("eval_") and k.endswith("_loss") and k != "eval_loss"]

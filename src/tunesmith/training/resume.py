@@ -288,6 +288,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
         key: ("data",)
         for key in (
             "dataset", "dataset_dir", "template", "max_samples", "val_size",
+            "mix_strategy", "interleave_probs",
             "default_system", "train_on_prompt", "mask_history", "on_bad_row", "truncation",
             "seed", "disable_shuffling", "enable_thinking",
             "preserve_thinking", "tool_format", "split_special_tokens",

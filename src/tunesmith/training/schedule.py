@@ -2,7 +2,8 @@
 
 Formulas are those of `transformers.get_scheduler`, so every name of its `SchedulerType`
 works. None of its objects is stepped along: a resumed run asks for the same step and gets
-the same rate.
+the same rate. The usual schedules are written out, to the last bit the same: where peft is
+installed, its trainer's module imports that too, which takes longer than all else of a start.
 """
 
 from __future__ import annotations
@@ -16,9 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import get_scheduler
-from transformers import optimization as theirs
-from transformers.trainer_utils import SchedulerType
 
 from tunesmith.errors import ConfigError
 
@@ -61,6 +59,11 @@ def schedule(
         ConfigError: an option that the schedule does not have, a value that it refuses, or
             one under which some step would have no rate.
     """
+    if not options and name in _USUAL:
+        usual = _USUAL[name]
+        return lambda number, evaluations: learning_rate * usual(number - 1, warmup_steps, steps)
+    from transformers import get_scheduler
+
     _refuse_unknown(name, options or {}, where)
     base = _dummy(learning_rate)
     try:
@@ -85,8 +88,43 @@ def schedule(
     return lambda number, evaluations: learning_rate * float(factor(number - 1))
 
 
+def _constant(done: int, warmup: int, steps: int) -> float:
+    del done, warmup, steps
+    return 1.0
+
+
+def _risen(done: int, warmup: int, steps: int) -> float:
+    del steps
+    return done / max(1, warmup) if done < warmup else 1.0
+
+
+def _linear(done: int, warmup: int, steps: int) -> float:
+    if done < warmup:
+        return done / max(1, warmup)
+    return max(0.0, (steps - done) / max(1, steps - warmup))
+
+
+def _cosine(done: int, warmup: int, steps: int) -> float:
+    if done < warmup:
+        return done / max(1, warmup)
+    progress = (done - warmup) / max(1, steps - warmup)
+    return max(0.0, 0.5 * (1.0 + math.cos(math.pi * 0.5 * 2.0 * progress)))
+
+
+_USUAL = {
+    "constant": _constant,
+    "constant_with_warmup": _risen,
+    "linear": _linear,
+    "cosine": _cosine,
+}
+"""(steps done, warm-up steps, all steps) -> share of the peak."""
+
+
 def options_of(name: str) -> dict[str, Any]:
     """What `lr_scheduler_kwargs` may hold for a schedule: each option with its annotation."""
+    from transformers import optimization as theirs
+    from transformers.trainer_utils import SchedulerType
+
     build: Any = theirs.TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(name)]
     behind = {"reduce_lr_on_plateau": torch.optim.lr_scheduler.ReduceLROnPlateau}
     if name == "greedy":
@@ -142,6 +180,8 @@ def _dummy(learning_rate: float) -> torch.optim.Optimizer:
 def _replayed(
     name: str, learning_rate: float, options: dict[str, Any], evaluations: Sequence[float]
 ) -> float:
+    from transformers import get_scheduler
+
     optimizer = _dummy(learning_rate)
     built: Any = get_scheduler(name, optimizer, scheduler_specific_kwargs=options)
     for metric in evaluations:

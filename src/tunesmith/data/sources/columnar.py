@@ -10,10 +10,13 @@ record batches; memory is bounded by the largest of them.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from tunesmith.data.ledger import Skip
@@ -74,9 +77,43 @@ def rows(
                 if isinstance(values, dict):
                     yield Row(values, origin)
                 else:
-                    column, fault = values
+                    column, fault, found = values
                     place = f"{source.file}:{number}: {column}"
-                    yield Skip(fault.reason, origin, place, fault.got, fault.need)
+                    text = json.dumps(found, ensure_ascii=False, default=str)
+                    yield Skip(fault.reason, origin, place, fault.got, fault.need, text=text)
+
+
+def write(source: Source, numbers: Sequence[int], path: Path) -> None:
+    """Some rows of a file as a file of the same kind, every value as it was.
+
+    Args:
+        source: the file.
+        numbers: of the rows, from 1, ascending.
+        path: of the new file; it is not packed.
+
+    Raises:
+        DataError: as `rows`.
+    """
+    arrow, wanted = _pyarrow(source), iter(numbers)
+    number, begin = next(wanted, None), 0
+    with unpacked(source.path, source.packing) as file, ExitStack() as opened:
+        writer = None
+        for batch in _batches(arrow, file, source, ()):
+            if writer is None:
+                writer = opened.enter_context(_writer(arrow, source, path, batch.schema))
+            end, chosen = begin + batch.num_rows, []
+            while number is not None and number <= end:
+                chosen.append(batch.slice(number - begin - 1, 1))
+                number = next(wanted, None)
+            if chosen:
+                writer.write_table(arrow.Table.from_batches(chosen).combine_chunks())
+            begin = end
+
+
+def _writer(arrow: Any, source: Source, path: Path, schema: Any) -> Any:
+    if source.layout == "parquet":
+        return arrow.parquet.ParquetWriter(path, schema)
+    return arrow.ipc.new_stream(str(path), schema)
 
 
 def _pyarrow(source: Source) -> Any:
@@ -141,8 +178,8 @@ def _ipc(arrow: Any, file: BinaryIO) -> tuple[Any, Iterable[Any]]:
 
 def _values(
     arrow: Any, batch: Any, columns: Collection[str] | None, media: Collection[str]
-) -> Iterator[dict[str, Any] | tuple[str, _Foreign]]:
-    """Each row of a batch, or the column and the fault that make it none."""
+) -> Iterator[dict[str, Any] | tuple[str, _Foreign, dict[str, Any]]]:
+    """Each row of a batch, or the column and the fault that make it none, and its values."""
     names = batch.schema.names
     judged = [columns is None or name in columns for name in names]
     found = [
@@ -161,7 +198,7 @@ def _values(
             except _Foreign as error:
                 values[name] = item
                 fault = (name, error) if judge and not fault else fault
-        yield fault or values
+        yield (*fault, values) if fault else values
 
 
 def _column(arrow: Any, column: Any, *, media: bool) -> tuple[list[Any], _Read | None]:

@@ -50,11 +50,12 @@ def rows(source: Source, dataset: str) -> Iterator[Row | Skip]:
         origin = Origin(dataset, file, line, number)
         if isinstance(record, _Fault):
             place = f"{file}:{record.place[0]}:{record.place[1]}"
-            yield Skip(record.reason, origin, place, record.got, record.need, record.hint)
+            fault = record.got, record.need, record.hint
+            yield Skip(record.reason, origin, place, *fault, records.text())
         elif len(record) != len(names):
             got = f"{len(record)} fields, the first {record[0][:80]!r}"
             need = f"{len(names)} fields, as the header has"
-            yield Skip("ragged row", origin, f"{file}:{line}", got, need)
+            yield Skip("ragged row", origin, f"{file}:{line}", got, need, text=records.text())
         else:
             yield Row(dict(zip(names, record, strict=True)), origin)
 
@@ -66,6 +67,8 @@ class _Records:
         self.file = source.file
         self.separator = _SEPARATORS[source.layout]
         self.lines = self._numbered(lines(texts(source)))
+        self.begun: list[str] = []
+        """Lines of the record that is being read."""
         self.nul: tuple[int, int] | None = None
         """First NUL of the record that is being read."""
 
@@ -73,6 +76,7 @@ class _Records:
         """The line on which a record begins, and its fields."""
         for line, text in self.lines:
             if not text or text == "\r":
+                self.begun.clear()
                 continue
             if '"' in text:
                 fields = self._quoted(line, text)
@@ -84,6 +88,11 @@ class _Records:
                 fields = _Fault("NUL character", self.nul, repr("\0"), "text without NUL")
                 self.nul = None
             yield line, fields
+            self.begun.clear()
+
+    def text(self) -> str:
+        """The record that was read last, as it stands there."""
+        return "\n".join(self.begun).removesuffix("\r")
 
     def names(self) -> list[str]:
         """The names in the header."""
@@ -114,6 +123,7 @@ class _Records:
         for line, text in enumerate(texts, 1):
             if "\0" in text and self.nul is None:
                 self.nul = line, text.index("\0") + 1
+            self.begun.append(text)
             yield line, text
 
     def _quoted(self, line: int, text: str) -> list[str] | _Fault:

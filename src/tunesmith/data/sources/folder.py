@@ -40,7 +40,7 @@ def look(folder: Path) -> Folder:
             read.
     """
     try:
-        names = sorted(os.listdir(folder), key=_natural)
+        names = sorted(os.listdir(folder), key=natural)
     except OSError as error:
         raise DataError(str(folder), got=error.strerror, need="a folder to read") from None
     sources, aside = [], []
@@ -90,7 +90,8 @@ def _refuse_rows_within(folder: Path) -> None:
             )
 
 
-def _natural(name: str) -> tuple[list[str | int], str]:
+def natural(name: str) -> tuple[list[str | int], str]:
+    """By which names are put in order: `part-2` before `part-10`."""
     parts = re.split(r"([0-9]+)", name)
     return [int(part) if number % 2 else part for number, part in enumerate(parts)], name
 

@@ -63,13 +63,13 @@ def array(source: Source, dataset: str) -> Iterator[Row | Skip]:
         try:
             value = window.value()
         except Refused as fault:
-            skip = _skip(fault, origin, window.place(fault.at))
+            skip = _skip(fault, origin, window.place(fault.at), window.text[window.at : fault.end])
             if fault.end is None:
                 raise _broken(skip, _place(window, fault.began)) from None
             window.at = fault.end
             yield skip
         else:
-            yield _row(value, origin)
+            yield _row(value, origin, window.text[window.began : window.at])
         if not window.comma():
             if window.text[window.at : window.at + 1] == "]":
                 break
@@ -93,9 +93,9 @@ def by_line(source: Source, dataset: str) -> Iterator[Row | Skip]:
                 need = "the end of the line after the object"
                 raise Refused("not JSON", after, got=got, need=need)
         except Refused as fault:
-            yield _skip(fault, origin, (line, fault.at + 1))
+            yield _skip(fault, origin, (line, fault.at + 1), text[start:].rstrip())
         else:
-            yield _row(value, origin)
+            yield _row(value, origin, text[start:end])
 
 
 def _look_like_lines(window: Window, file: str) -> None:
@@ -153,13 +153,13 @@ def _ended(window: Window, file: str) -> None:
         )
 
 
-def _row(value: Any, origin: Origin) -> Row | Skip:
+def _row(value: Any, origin: Origin, text: str) -> Row | Skip:
     if isinstance(value, dict):
-        return Row(value, origin)
-    place = f"{origin.file}:{origin.line}"
-    return Skip("not an object", origin, place, value, "an object with the columns of the dataset")
+        return Row(value, origin, text)
+    place, need = f"{origin.file}:{origin.line}", "an object with the columns of the dataset"
+    return Skip("not an object", origin, place, value, need, text=text)
 
 
-def _skip(fault: Refused, origin: Origin, place: tuple[int, int]) -> Skip:
+def _skip(fault: Refused, origin: Origin, place: tuple[int, int], text: str = "") -> Skip:
     where = f"{origin.file}:{place[0]}:{place[1]}"
-    return Skip(fault.reason, origin, where, *fault.told(*place))
+    return Skip(fault.reason, origin, where, *fault.told(*place), text=text)

@@ -36,9 +36,9 @@ def _refused(words: str, origin: Origin) -> Skip:
     at = next(at for at, sign in enumerate(words) if sign in "\0\r")
     place, got = f"{origin.file}:{origin.line}:{at + 1}", repr(words[at : at + 20])
     if words[at] == "\0":
-        return Skip("NUL character", origin, place, got, "text without NUL")
-    need = "lines that end with a newline"
-    return Skip(CARRIAGE_RETURN, origin, place, got, need, converted(origin.file))
+        return Skip("NUL character", origin, place, got, "text without NUL", text=words)
+    need, hint = "lines that end with a newline", converted(origin.file)
+    return Skip(CARRIAGE_RETURN, origin, place, got, need, hint, words)
 
 
 def converted(file: str) -> str:

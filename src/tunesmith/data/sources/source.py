@@ -28,6 +28,8 @@ class Row(NamedTuple):
 
     values: dict[str, Any]
     origin: Origin
+    text: str | None = None
+    """Its own JSON text, of a file that is JSON."""
 
 
 class Source(NamedTuple):

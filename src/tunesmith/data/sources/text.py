@@ -78,6 +78,8 @@ class Window:
         self.text = ""
         self.at = 0
         """The cursor."""
+        self.began = 0
+        """Where the value that was read last begins; its end is the cursor."""
         self.complete = False
         """Nothing follows `text`."""
         self._pieces = iter(pieces)
@@ -123,7 +125,7 @@ class Window:
                     raise
                 self._grow()
             else:
-                self.at = end
+                self.began, self.at = self.at, end
                 return value
 
     def line(self) -> int:
