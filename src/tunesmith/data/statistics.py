@@ -142,7 +142,9 @@ def statistics(train: Examples, held_out: Examples, how: Batching) -> Statistics
         held_out: only counted.
         how: the settings of the run.
     """
-    lengths, trained = train.lengths, train.num_trained.astype(np.int64)
+    lengths = train.lengths
+    laid_out = layouts(lengths, how)  # what takes the most memory comes first
+    trained = train.num_trained.astype(np.int64)
     prompt = lengths - trained
     return Statistics(
         examples=len(train),
@@ -153,7 +155,7 @@ def statistics(train: Examples, held_out: Examples, how: Batching) -> Statistics
         turns=spread(train.records("turns")),
         histogram=histogram(lengths, prompt, trained),
         parts=parts(train),
-        layouts=layouts(lengths, how),
+        layouts=laid_out,
         cutoff=cutoff(train.asked, how.cutoff_len),
     )
 
