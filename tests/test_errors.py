@@ -43,3 +43,8 @@ def test_control_characters_are_spelled_so_that_they_command_no_terminal():
 def test_one_line_holds_all_four_facts():
     error = errors.DataError("a:1", got="b", need="c", hint="d")
     assert error.line() == "a:1: got b; need c; try d"
+
+
+def test_a_place_stays_on_one_line_whatever_a_key_or_a_file_is_called():
+    error = errors.DataError("a\nb.json:3: c\nd", got=1, need="2")
+    assert str(error).splitlines()[0] == "a\\nb.json:3: c\\nd"

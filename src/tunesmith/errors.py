@@ -44,7 +44,7 @@ class Error(Exception):
         return type(self), (self.where,), self.__dict__
 
     def __str__(self) -> str:
-        lines = [self.where]
+        lines = [self.where.replace("\n", "\\n")]  # of a key or a file name
         if self.got is not None:
             lines.append(f"  got   {_shorten(self.got)}")
         if self.need:

@@ -99,3 +99,16 @@ def test_leakage_is_told_and_stops_nothing(out, tmp_path):
     tiny_run(tmp_path, rows=tiny_rows(7), eval_dataset=str(tmp_path / "data" / "tiny.json"))
     found = json.loads(out("--json"))
     assert found["findings"]["leakage"]["count"] == 7
+
+
+def test_rows_of_another_stage_are_told_before_it_is_said_that_a_run_stops(out, tmp_path):
+    pair = {"instruction": "a", "good": "b", "bad": "c"}
+    entry = {"ranking": True, "columns": {"prompt": "instruction"}}
+    entry["columns"] |= {"chosen": "good", "rejected": "bad"}
+    tiny_run(tmp_path, rows=[pair, {**pair, "bad": ""}], entry=entry)
+    told = out(code=2)
+    assert "2 rows read = 1 used + 1 skipped" in told
+    assert "a run stops: " in told
+    assert "ranking: true" in told
+    found = json.loads(out("--json", code=2))
+    assert (found["bad"], found["error"]["error"], found["next"]) == (1, "UnfitError", [])

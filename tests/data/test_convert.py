@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import re
 from itertools import chain
 from pathlib import Path
 
@@ -168,6 +169,20 @@ def test_placeholders_are_filled_and_the_others_counted(tmp_path):
     )
     assert '"fill": {"name": "Ada", "other": "x", "author": "…"} in ' in notes[0]
     assert "fill names other, which no row holds" in notes[1]
+
+
+def test_the_line_to_add_fills_the_placeholders_that_are_shown(tmp_path):
+    names = [f"n{i}" for i in range(7)]
+    values = [
+        {"instruction": "Who?", "output": " ".join(f"{{{{{name}}}}}" for name in names[i:])}
+        for i in range(7)
+    ]
+    _, (note,) = converted(tmp_path, {}, *values)
+    shown, _, line = note.partition("; to fill them: ")
+    assert re.findall(r"{{(\w+)}} in (\d)", shown) == [
+        (f"n{i}", str(i + 1)) for i in range(6, 1, -1)
+    ]
+    assert re.findall(r'"(n\d)": "…"', line) == [f"n{i}" for i in range(6, 1, -1)]
 
 
 def test_fill_reaches_every_text_and_no_arguments():

@@ -205,6 +205,12 @@ def test_num_samples_beyond_the_rows_repeat_them_evenly_in_the_order_of_the_file
     assert (part.rows, part.taken, part.repeats) == (5, 12, 7)
 
 
+def test_more_samples_than_memory_could_point_to_are_refused():
+    with pytest.raises(DataError) as error:
+        mix(store(a=5), wanted={"a": 10**12})
+    assert error.value.where == "dataset: a"
+
+
 def test_rows_come_as_often_as_if_none_were_held_out():
     whole = store(a=10, b=3)
     train = whole.choose(np.arange(13) % 5 != 0)  # rows 0 and 5 of a, 0 of b

@@ -94,7 +94,7 @@ def test_an_eval_dataset_is_held_out_whole(tmp_path):
     prepared = run(tmp_path, "a", eval_dataset=["b"])
     assert (len(prepared.train), len(prepared.eval)) == (4, 3)
     assert prepared.num_leaked == 2
-    assert any("2 held-out rows are training rows too" in n for n in prepared.ledger.notes)
+    assert any("held out and trained on as well: 2 rows" in n for n in prepared.ledger.notes)
 
 
 @pytest.mark.parametrize("options", [{"eval_dataset": ["a"], "val_size": 0.1}, {"val_size": 1.5},
@@ -159,6 +159,16 @@ def test_columns_that_are_there_but_not_read_are_named_with_the_line_to_add(tmp_
         '"columns": {"prompt": "instruction", "query": "input", "response": "output", "history": '
         f'"history", "system": "system"}} in {tmp_path / "dataset_info.json"}:1: a'
     )
+
+
+def test_columns_that_an_entry_names_and_no_row_has_are_told(tmp_path):
+    columns = {"prompt": "instruction", "response": "output", "tools": "tols", "system": "system"}
+    write(tmp_path, a=(alpaca(4), {"columns": columns}))
+    (note,) = [note for note in run(tmp_path, "a").ledger.notes if "no row has" in note]
+    assert f"no row has: 'tols' (tools), named in {tmp_path / 'dataset_info.json'}:1: a" in note
+    rows = [*alpaca(3), {**alpaca(1)[0], "tols": "[]"}]
+    write(tmp_path, a=(rows, {"columns": columns}))
+    assert not [note for note in run(tmp_path, "a").ledger.notes if "no row has" in note]
 
 
 def test_keys_of_messages_that_are_not_read_are_counted(tmp_path):

@@ -10,11 +10,15 @@ import pytest
 
 from real_tokenizers import real
 from tiny_tokenizer import load_tiny
-from tunesmith.data.rendered import IGNORED, render_cases
+from tunesmith.data.examples import Said
+from tunesmith.data.rendered import IGNORED, conversation_of, render_cases
+from tunesmith.data.thinking import Thoughts
+from tunesmith.data.tokenize import encode
 from tunesmith.errors import TemplateError
 from tunesmith.models.doctor import not_tokens
 from tunesmith.models.vocabulary import extend
 from tunesmith.templates import Template, choose, registry, stop_ids
+from tunesmith.types import Origin
 
 SHARED = Path(__file__).parents[3] / "shared" / "golden"
 LISTED = json.loads(
@@ -298,6 +302,21 @@ def test_control_strings_in_a_case_are_tokens_where_its_options_say_so():
     end = tiny.id_of("<|im_end|>")
     assert [one.input_ids.count(end) for one in found] == [2, 2, 3]
     assert len({str(one.pairs) for one in found}) == 1
+
+
+@pytest.mark.parametrize("name", ["gpt_oss", "seed_oss", "kimi_vl", "gemma4", "qwen3", "chatml"])
+def test_thoughts_of_a_case_are_learned_as_in_a_run_where_its_options_say_so(name):
+    tiny = load_tiny()
+    renderer = choose(name, tiny)
+    words = "<think>\nhm\n</think>\n\nyes"
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": words}]
+    case = {"messages": messages, "options": {"translate_thinking": True}}
+    (found,) = render_cases([case], name, tiny)
+    said = Said(conversation_of({"messages": messages}), Origin("a", "a.json", 1, 1), False)
+    (learned,) = Thoughts(renderer).in_marks([said])
+    (run,) = encode([learned.conversation], renderer, tiny)
+    assert found.input_ids == run.ids.tolist()
+    assert ("<think>" in found.pairs[0]["response"]) == (name in ("qwen3", "chatml"))
 
 
 def test_the_day_of_a_case_must_be_one_and_a_jinja_template_takes_none():

@@ -16,7 +16,7 @@ def read(directory, **datasets):
         (directory / f"{name}.json").write_text(json.dumps(rows, indent=1))
         info[name] = {"file_name": f"{name}.json"}
     (directory / "dataset_info.json").write_text(json.dumps(info))
-    return prepare(
+    data = prepare(
         dataset=list(datasets),
         dataset_dir=directory,
         renderer=choose("chatml", TOKENIZER),
@@ -24,6 +24,7 @@ def read(directory, **datasets):
         cutoff_len=2048,
         whole=True,
     )
+    return report.Outcome.of(data)
 
 
 def row(number, output="yes"):

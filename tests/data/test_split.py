@@ -84,6 +84,26 @@ def test_a_copy_among_the_held_out_rows_alone_is_none_of_training():
     assert copies(train, held_out) == ((0, None), (0, None))
 
 
+def test_a_row_of_several_examples_is_one_copy_if_all_of_them_are():
+    def row(number, *texts):
+        return [example(number, text) for text in texts]
+
+    one, two, other = (1, 2), (1, 2, 3), (1, 2, 4)
+    train, held_out = sides(
+        [
+            *row(1, one, two),
+            *row(2, one, two),
+            *row(3, one, other),
+            *row(4, one),
+            *row(5, two, one),
+        ],
+        [*row(6, one, two), *row(7, one, (9, 9)), *row(8, one)],
+    )
+    twice, leaked = copies(train, held_out)
+    assert (twice.number, leaked.number) == (1, 2)
+    assert [[place.row for place in c.first or ()] for c in (twice, leaked)] == [[2, 1], [6, 1]]
+
+
 def told(train, held_out):
     return fingerprint(*sides(train, held_out))
 

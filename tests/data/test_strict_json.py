@@ -134,6 +134,16 @@ def test_a_cut_off_value_tells_where_the_open_thing_begins():
     assert "cut off" in refused.value.got
 
 
+@pytest.mark.parametrize(
+    ("text", "began"),
+    [("[1, ", 0), ('[1, {"a": [2,', 10), ('[1, {"a":', 4), ('{"a": [1], "b": ', 0)],
+)
+def test_a_value_that_is_missing_at_the_end_began_with_the_bracket_around_it(text, began):
+    with pytest.raises(Refused) as refused:
+        parse(text)
+    assert refused.value.began == began
+
+
 def test_the_walk_knows_where_everything_stands():
     text = '{"a": {"b": [1,\n 22]},\n "c": 3}'
     places = walk(text)[1]

@@ -1,5 +1,6 @@
 """The Jinja that is written out renders, in transformers, what the template renders."""
 
+import datetime
 import json
 from dataclasses import replace
 from itertools import product
@@ -12,6 +13,7 @@ from tunesmith.errors import TemplateError
 from tunesmith.templates import registry
 from tunesmith.templates.format import Format, Roles, Turn
 from tunesmith.templates.render import Template
+from tunesmith.templates.spelled import spelled
 from tunesmith.types import Call, Conversation, Message
 
 WORDS = [
@@ -63,6 +65,49 @@ def test_signs_in_the_templates_own_text_are_written_out_safely():
     conversation = Conversation(turns("a", "b"))
     expected = "".join(span.text for span in template.render(conversation))
     assert theirs(template.jinja(), conversation, False) == expected
+
+
+CALLS = (Call("f", '{"a": 1}'), Call("g", '{"a": [2]}'), Call("f", "{}"))
+DEFINED = [
+    {
+        "type": "function",
+        "function": {"name": n, "description": "d", "parameters": {"type": "object"}},
+    }
+    for n in ("f", "g")
+]
+
+
+def chain(template, results):
+    """A chat with calls: as rows have it, and as an OpenAI client sends it."""
+    asked, given, again = *turns("q", "a"), *turns("r")
+    called = Message("function", "", calls=CALLS[: len(results)])
+    told = Message("observation", results[0])
+    if len(results) > 1:
+        told = Message("observation", "", results=tuple(results))
+    row = Conversation((asked, called, told, given, again, called, told), "S", json.dumps(DEFINED))
+    sent = [
+        {"type": "function", "function": {"name": c.name, "arguments": json.loads(c.arguments)}}
+        for c in called.calls
+    ]
+    calling = {"role": "assistant", "content": None, "tool_calls": sent}
+    shown = [{"role": "tool", "content": text} for text in results]
+    first, second = ({"role": "user", "content": text} for text in "qr")
+    answered = {"role": "assistant", "content": "a"}
+    messages = [first, calling, *shown, answered, second, calling, *shown]
+    return spelled(row, template), [{"role": "system", "content": "S"}, *messages]
+
+
+@pytest.mark.parametrize("name", [n for n in registry.names() if registry.format(n).tool_format])
+def test_results_sent_one_by_one_are_one_turn(name):
+    template = bound(name, today=datetime.date.today())
+    source = template.jinja()
+    for results in (["one"], ["one", "two\n"], ["", "{}", "</tool_response>"]):
+        row, messages = chain(template, results)
+        spans = template.render(row, add_generation_prompt=True)
+        texts, _ = render_jinja_template(
+            [messages], tools=DEFINED, chat_template=source, add_generation_prompt=True
+        )
+        assert texts[0] == "".join(span.text for span in spans)
 
 
 @pytest.mark.parametrize(("trim", "between"), [*product((False, True), (None, "", "\n"))])

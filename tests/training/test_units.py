@@ -5,6 +5,7 @@ import pytest
 
 from tiny_run import tiny_run
 from tunesmith.config.load import load
+from tunesmith.data.batches import packs
 from tunesmith.training.units import Units, unit_of
 
 UNITS = ["examples", "packs", "buckets"]
@@ -58,3 +59,15 @@ def test_the_unit_is_what_the_run_and_the_model_say(tmp_path):
         assert unit_of(plain, carries_state=state) == "examples"
     assert unit_of(packed, carries_state=False) == unit_of(neat, carries_state=False) == "packs"
     assert unit_of(packed, carries_state=True) == "buckets"
+
+
+def test_buckets_hold_like_lengths_and_packs_do_not(tmp_path):
+    run = asked(tmp_path)
+    for unit in ("packs", "buckets"):
+        made = packs(LENGTHS, cutoff_len=64, seed=run.train.seed, bucketed=unit == "buckets")
+        units = Units(LENGTHS, run, unit)
+        assert units.count == len(made)
+        per_epoch = -(-units.count // run.global_batch())
+        steps = [set(units.examples(number)) for number in range(1, per_epoch + 1)]
+        for items in made:
+            assert any(set(items.tolist()) <= step for step in steps)

@@ -1,13 +1,11 @@
 """What the documents say is true: files load, commands exist, links lead somewhere, code runs."""
 
-import argparse
 import ast
 import io
 import json
 import re
 import shlex
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +15,8 @@ from transformers import AutoTokenizer
 from test_architecture import MAY_IMPORT
 from tiny_model import tiny_model
 from tiny_run import tiny_run
-from tunesmith.cli.main import _NO_TARGET, VERBS, main
+from tunesmith.cli.command import command
+from tunesmith.cli.main import VERBS, main, parser
 from tunesmith.config.deviations import DEVIATIONS
 from tunesmith.config.foreign import table
 from tunesmith.config.load import load
@@ -98,14 +97,7 @@ def commands(block):
 def parse(words):
     """Arguments of a command of ours, by the options that its verb declares."""
     verb, *rest = words
-    parser = argparse.ArgumentParser(prog=verb)
-    if verb not in _NO_TARGET:
-        parser.add_argument("target")
-        parser.add_argument("overrides", nargs="*")
-    module = import_module(f"tunesmith.cli.{verb}")
-    if hasattr(module, "options"):
-        module.options(parser)
-    return parser.parse_intermixed_args(rest)
+    return parser(verb).parse_intermixed_args(rest)
 
 
 def test_every_block_says_what_it_is():
@@ -377,6 +369,23 @@ def test_a_model_that_nobody_has_heard_of_is_added_as_the_page_says(tmp_path, mo
     text = served.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     system = "You are Lantern, a helpful assistant."
     assert text == f"{system}\n\n### Question\nWho?\n\n### Answer\n"
+
+
+def test_rows_are_checked_and_cleaned_as_the_page_shows(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tiny_model(tmp_path, "qwen3", name="models/Qwen3-4B")
+    page = iter(blocks(HOME / "docs" / "data.md"))
+    rows, run_file, told, typed = (next(page) for _ in range(4))
+    Path("rows.json").write_text(rows.text, encoding="utf8")
+    Path("run.yaml").write_text(run_file.text, encoding="utf8")
+    check, clean, train = commands(typed)
+    assert main(check[1:]) == 2
+    said = capsys.readouterr().out.replace(command("x").removesuffix("x"), "tunesmith ")
+    assert said.split() == told.text.split()
+    assert main(clean[1:]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.split("train", 1)[1].split() == train[2:]
+    assert main([*train[1:], "max_steps=1"]) == 0
 
 
 def test_rows_with_tools_and_thoughts_are_learned_as_the_page_shows(tmp_path, monkeypatch, capsys):

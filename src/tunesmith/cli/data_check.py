@@ -13,21 +13,26 @@ from tunesmith.cli.command import clean, command, without_bad_rows
 from tunesmith.errors import Error, printable
 
 if TYPE_CHECKING:
-    from tunesmith.data.prepare import Prepared
+    from tunesmith.data.report import Outcome
 
 
 def show(arguments: argparse.Namespace) -> int:
     """Print the account; 2 where a run stops at these rows."""
     asked = target.read(arguments.name, arguments.overrides, to_train=True)
     from tunesmith.data import report as account
+    from tunesmith.data.purpose import UnfitError
+    from tunesmith.data.report import Outcome
     from tunesmith.training import reading
     from tunesmith.training.report import Silent, report_for, width_of
 
     report = Silent() if arguments.json else report_for(sys.stderr)
     report.say(target.reading(asked))
-    found = reading.read(asked, report, whole=True)
+    try:
+        data = Outcome.of(reading.read(asked, report, whole=True).data)
+    except UnfitError as error:  # its rows are told all the same
+        data = Outcome(reading.survey(asked).ledger, error)
     report.close()
-    data, following = found.data, _next(arguments, found.data.refusal)
+    following = _next(arguments, data.refusal)
     if arguments.json:
         print(json.dumps({**account.as_dict(data), "next": following}, ensure_ascii=False))
     else:
@@ -45,7 +50,7 @@ def _next(arguments: argparse.Namespace, refusal: Error | None) -> list[str]:
     return [clean(arguments), command(*without_bad_rows(train))] if others else []
 
 
-def _closing(data: Prepared, following: list[str]) -> Iterator[str]:
+def _closing(data: Outcome, following: list[str]) -> Iterator[str]:
     if data.refusal is None:
         bad = data.ledger.bad
         yield f"a run goes on; left out as bad: {bad:,}" if bad else "nothing stops a run"

@@ -136,27 +136,32 @@ def _dispatch(verb: str, rest: list[str]) -> int:
             need=f"a verb: {', '.join(VERBS)}",
             hint=f"tunesmith {near[0]}" if near else "tunesmith --help",
         )
-    module = importlib.import_module(f"tunesmith.cli.{verb}")
-    parser = _Parser(prog=f"tunesmith {verb}", description=VERBS[verb])
-    if verb not in _NO_TARGET:
-        parser.add_argument("target", nargs="?", help=_TARGET)
-    parser.add_argument("--json", action="store_true", help="stdout is JSON only")
-    if hasattr(module, "options"):
-        module.options(parser)
-    if verb not in _NO_TARGET or getattr(module, "TAKES_OVERRIDES", False):
-        parser.add_argument("overrides", nargs="*", metavar="key=value", help="laid over the file")
-    arguments = parser.parse_intermixed_args(rest)
+    arguments = parser(verb).parse_intermixed_args(rest)
     if verb not in _NO_TARGET and (arguments.target is None or _is_override(arguments.target)):
         raise Error(
             f"command line: tunesmith {verb}", got=arguments.target, need=_TARGET,
             hint=f"tunesmith {verb} run.yaml; tunesmith init writes one",
         )  # fmt: skip
     try:
-        return module.run(arguments)
+        return importlib.import_module(f"tunesmith.cli.{verb}").run(arguments)
     except Error as error:
         if hasattr(arguments, "overrides"):
             going_on(error, [verb, *rest], arguments)
         raise
+
+
+def parser(verb: str) -> argparse.ArgumentParser:
+    """What a verb takes."""
+    module = importlib.import_module(f"tunesmith.cli.{verb}")
+    made = _Parser(prog=f"tunesmith {verb}", description=VERBS[verb])
+    if verb not in _NO_TARGET:
+        made.add_argument("target", nargs="?", help=_TARGET)
+    made.add_argument("--json", action="store_true", help="stdout is JSON only")
+    if hasattr(module, "options"):
+        module.options(made)
+    if verb not in _NO_TARGET or getattr(module, "TAKES_OVERRIDES", False):
+        made.add_argument("overrides", nargs="*", metavar="key=value", help="laid over the file")
+    return made
 
 
 def _is_override(text: str) -> bool:

@@ -139,6 +139,11 @@ class Codec:
     def _rename(self, text: str) -> str:
         return self._pattern.sub(lambda found: self._private_name(found.group()), text)
 
+    def public(self, text: str) -> str:
+        """A part of a text of `private`, with the names that the tokens have for everybody."""
+        names = {self._private_name(content): content for content in self.controls}
+        return re.sub(f"{_OPEN}.*?{_CLOSE}", lambda found: names.get(found[0], found[0]), text)
+
     def _private_name(self, content: str) -> str:
         return f"{_OPEN}{self.controls[content]}{_CLOSE}"
 
@@ -277,7 +282,7 @@ def in_pieces(
         coder: of the text.
         borders: first character and end of each answer.
         tails: for each answer, what `Coder.stands` asks for.
-        cuts: the borders to cut at; more are found on the way.
+        cuts: the borders to cut at; more are found on the way, and added.
 
     Returns:
         The ids, (L,) int32, and first token and end of each answer.
@@ -305,7 +310,7 @@ def in_pieces(
         if not missed:
             ids = np.concatenate([piece.ids for piece in pieces])
             return ids, [(places[start], places[end]) for start, end in borders]
-        cuts = cuts | missed
+        cuts |= missed
 
 
 def _steers(token: AddedToken, control_text: str, backend: tokenizers.Tokenizer) -> bool:

@@ -23,6 +23,7 @@ from tunesmith.templates import Renderer, has_marks, spelled
 from tunesmith.types import Conversation, Labelled, Meaning, Message, Origin
 
 _LOOKED_AT = 200
+_USUAL = Columns()._replace(**{name: name for name in ("history", "system", "tools", *KINDS)})
 _OPTIONAL = ("prompt", "query", "history", "system", "tools", *KINDS)
 _PLURAL = {kind: key for key, kind in KINDS.items()}
 _PLACEHOLDER = re.compile(r"\{\{([A-Za-z_]\w*)\}\}")
@@ -81,6 +82,7 @@ class Converter:
         self.chats = entry.formatting in ("sharegpt", "openai")
         self.either = entry.formatting == "openai" and not entry.explicit_tags
         self.unread = _unread_columns(entry)
+        self.unseen = set(entry.columns) - {None, *_USUAL}  # in no row yet; usual names may be
         self.in_columns, self.in_messages = Counter[str](), Counter[str]()
         self.told, self.unfilled, self.filled = Counter[str](), Counter[str](), Counter[str]()
         self.labels, self.media = Counter[bool](), Counter[str]()
@@ -131,6 +133,12 @@ class Converter:
         if self.in_messages:
             found = ", ".join(f"{key!r} in {n:,}" for key, n in self.in_messages.most_common())
             yield f"{name}: keys of messages that are not read: {found} of {rows:,} rows"
+        if self.unseen:
+            columns = self.entry.columns._asdict().items()
+            found = ", ".join(
+                f"{column!r} ({key})" for key, column in columns if column in self.unseen
+            )
+            yield f"{name}: columns that no row has: {found}, named in {self.entry.place}"
         if self.in_columns:
             yield self._note_on_columns(name, rows)
 
@@ -164,6 +172,8 @@ class Converter:
             )
 
     def _count_unread(self, row: Row, columns: Columns, tags: Tags) -> None:
+        if self.unseen:
+            self.unseen -= row.values.keys()
         unread = [name for name in self.unread.values() if row.values.get(name)]
         if unread:
             self.in_columns.update(unread)
@@ -193,25 +203,27 @@ class Converter:
         texts = [conversation.system or "", *_texts(conversation.messages)]
         if not any(["{{" in text for text in texts]):
             return conversation
-        names = {name for text in texts for name in _PLACEHOLDER.findall(text)}
-        left = names - self.entry.fill.keys()
-        self.filled.update(names - left)
+        names = dict.fromkeys(name for text in texts for name in _PLACEHOLDER.findall(text))
+        filling = [name for name in names if name in self.entry.fill]
+        left = [name for name in names if name not in self.entry.fill]
+        self.filled.update(filling)
         self.unfilled.update(left)
         if left:
             self.num_unfilled += 1
             self.first.setdefault("placeholders", origin)
         for name in left:
             self.first.setdefault(f"{{{{{name}}}}}", origin)
-        return filled(conversation, self.entry.fill) if names - left else conversation
+        return filled(conversation, self.entry.fill) if filling else conversation
 
     def _notes_on_fill(self, name: str) -> Iterator[str]:
         if self.unfilled:
+            shown = dict(self.unfilled.most_common(5))
             found = ", ".join(
                 f"{{{{{key}}}}} in {count:,} (first: {self.first[f'{{{{{key}}}}}']})"
-                for key, count in self.unfilled.most_common(5)
+                for key, count in shown.items()
             )
             found += ", …" if len(self.unfilled) > 5 else ""
-            keys = {**self.entry.fill, **dict.fromkeys([*self.unfilled][:5], "…")}
+            keys = {**self.entry.fill, **dict.fromkeys(shown, "…")}
             line = ", ".join(f'"{key}": "{value}"' for key, value in keys.items())
             yield (
                 f"{name}: {counted(self.num_unfilled)} with placeholders that nothing fills: "
@@ -266,12 +278,10 @@ def _either(row: dict[str, Any], entry: Entry) -> tuple[Columns, Tags]:
 
 def _unread_columns(entry: Entry) -> dict[str, str]:
     """Usual columns that the entry does not name: what they are for, and their names."""
-    names = ("history", "system", "tools", *KINDS)
-    usual = Columns()._replace(**{name: name for name in names})
     mapped = set(entry.columns)
     keys = _OPTIONAL if entry.formatting == "alpaca" else ("system", "tools", *KINDS)
     return {
         key: name
         for key in keys
-        if (name := getattr(usual, key)) not in mapped and getattr(entry.columns, key) is None
+        if (name := getattr(_USUAL, key)) not in mapped and getattr(entry.columns, key) is None
     }

@@ -189,13 +189,13 @@ class Reader:
         return {key: given.get(key) for key in usual}
 
     def _path(self, found: dict[str, Any]) -> Path:
-        path = self.base / Path(found["file_name"]).expanduser()
-        place = self.place("file_name")
-        if not os.path.exists(path):
-            beside = [p.name for p in path.parent.glob("*")] if os.path.isdir(path.parent) else []
-            hint = nearest(path.name, beside)
-            near = f'"file_name": "{Path(found["file_name"]).with_name(hint)}"' if hint else ""
-            raise DataError(place, got=f"{path}: no such file", need="a file", hint=near)
+        name, place = Path(found["file_name"]), self.place("file_name")
+        path = self.base / at_home(name, place)
+        absent = why_absent(path)
+        if absent:
+            hint = like(path)
+            near = f'"file_name": "{name.with_name(hint)}"' if hint else ""
+            raise DataError(place, got=f"{absent}: {path}", need="a file", hint=near)
         return path
 
     def _num_samples(self, found: dict[str, Any]) -> int | None:
@@ -240,6 +240,7 @@ class Reader:
             keys = ("role_tag", "content_tag", "user_tag", "assistant_tag")
             needed = {key: getattr(tags, key) for key in keys}
             self._named("tags", formatting, needed, usual_tags._asdict())
+            self._apart(tags)
 
     def _named(
         self,
@@ -256,6 +257,19 @@ class Reader:
                     need=f"{section}.{key} for formatting {formatting}",
                     hint=f'"{key}": "{usual[key]}"',
                 )
+
+    def _apart(self, tags: Tags) -> None:
+        """No two keys of a message have one name, and no two roles."""
+        keys = ("role_tag", "content_tag")
+        for names in (keys, tuple(name for name in Tags._fields if name not in keys)):
+            found: dict[str, str] = {}
+            for name in names:
+                value = getattr(tags, name)
+                if value in found:
+                    need = f"another name than {found[value]} has"
+                    raise DataError(self.place("tags", name), got=value, need=need)
+                if value is not None:
+                    found[value] = name
 
     def _fits_answers(self, formatting: str, columns: Columns, *, ranking: bool) -> None:
         """One entry says one thing about its answers: plain, in pairs, or with a label."""
@@ -277,6 +291,40 @@ class Reader:
                 need="ranking: true, for pairs of a chosen and a rejected answer",
                 hint=f'"ranking": true beside "columns"; or leave {named[0]} out',
             )
+
+
+def at_home(path: Path, place: str) -> Path:
+    """A path whose ~ is the user's directory.
+
+    Raises:
+        DataError: it is that of a user who is not there.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        got = f"{path}: no such user"
+        raise DataError(place, got=got, need="a path that is there; ./~ is a name") from None
+
+
+def why_absent(path: Path) -> str | None:
+    """Why there is nothing to open at a path; `None` where there is something."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return "a link that leads nowhere" if path.is_symlink() else "no such file"
+    except OSError as error:  # a loop of links, no permission
+        return error.strerror
+    except ValueError as error:  # a NUL in the name
+        return str(error)
+    return None
+
+
+def like(path: Path) -> str | None:
+    """The name beside a path that is not there which looks most like it."""
+    try:
+        return nearest(path.name, os.listdir(path.parent))
+    except (OSError, ValueError):
+        return None
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

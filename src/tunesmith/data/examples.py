@@ -10,18 +10,20 @@ import math
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import accumulate, islice
 from typing import NamedTuple
 
 import tokenizers
 
+from tunesmith.data import tokenize
 from tunesmith.data.fit import Encode, Fitted, Policy, fit
 from tunesmith.data.ledger import OVER_CUTOFF, Ledger, RowError, Skip, counted
 from tunesmith.data.token_store import Counts
 from tunesmith.data.tokenize import Encoded
 from tunesmith.errors import Error, TemplateError
-from tunesmith.templates import ANSWERING
-from tunesmith.types import Conversation, Example, Origin
+from tunesmith.templates import ANSWERING, Renderer
+from tunesmith.types import Conversation, Example, Origin, Tokenizer
 
 _KEPT_SHARE = 0.99
 
@@ -54,6 +56,30 @@ class Fitting(NamedTuple):
     truncation: Policy
     split_special_tokens: bool = True
     """Whether `encode` keeps the strings of control tokens in a row's words apart."""
+
+
+def fitting(
+    renderer: Renderer,
+    tokenizer: Tokenizer,
+    *,
+    cutoff_len: int,
+    truncation: Policy = "keep_end",
+    train_on_prompt: bool = False,
+    mask_history: bool = False,
+    split_special_tokens: bool = True,
+) -> Fitting:
+    """How the rows of a run become examples; the keys are those of `prepare`."""
+    flags = {"train_on_prompt": train_on_prompt, "mask_history": mask_history}
+    encoder = tokenize.encoder(renderer, tokenizer, split_special_tokens=split_special_tokens)
+    return Fitting(
+        stream=partial(encoder.stream, **flags),
+        encode=partial(encoder.encode, **flags),
+        apart=partial(tokenize.apart, renderer=renderer, **flags),
+        backend=tokenizer.backend,
+        cutoff_len=cutoff_len,
+        truncation=truncation,
+        split_special_tokens=split_special_tokens,
+    )
 
 
 class Maker:

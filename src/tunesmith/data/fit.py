@@ -30,6 +30,8 @@ class Fitted(NamedTuple):
     """Messages that were left out."""
     question_cut: bool = False
     """Whether words of a question were cut away."""
+    conversation: Conversation | None = None
+    """What is left of it; `None`: the row does not fit."""
 
 
 def fit(
@@ -59,7 +61,7 @@ def fit(
     """
     length = len(whole.ids)
     if length <= cutoff_len:
-        return Fitted(whole, length)
+        return Fitted(whole, length, conversation=conversation)
     if policy in ("drop", "error"):
         return Fitted(None, length)
     shorter = _shorter(conversation, policy)
@@ -72,22 +74,23 @@ def fit(
     num_dropped = len(conversation.messages) - len(least.messages)
     encoded = _encoded(encode, least) if num_dropped else whole
     if len(encoded.ids) <= cutoff_len:
-        return Fitted(encoded, len(encoded.ids), num_dropped)
+        return Fitted(encoded, len(encoded.ids), num_dropped, conversation=least)
     places = backend.encode(least.messages[0].content, add_special_tokens=False).offsets
 
-    def asking_less(removed: int) -> Encoded:
+    def asking_less(removed: int) -> Conversation:
         first, *others = least.messages
         words = _cut(first.content, places, removed, policy)
-        return _encoded(encode, least._replace(messages=(first._replace(content=words), *others)))
+        return least._replace(messages=(first._replace(content=words), *others))
 
-    needed = len(asking_less(len(places)).ids)
+    needed = len(_encoded(encode, asking_less(len(places))).ids)
     if needed > cutoff_len:
         return Fitted(None, needed)
-    removed = 0
+    removed, left = 0, least
     while len(encoded.ids) > cutoff_len:
         removed = min(len(places), removed + len(encoded.ids) - cutoff_len)
-        encoded = asking_less(removed)
-    return Fitted(encoded, needed, num_dropped, question_cut=True)
+        left = asking_less(removed)
+        encoded = _encoded(encode, left)
+    return Fitted(encoded, needed, num_dropped, question_cut=True, conversation=left)
 
 
 def _encoded(encode: Encode, conversation: Conversation) -> Encoded:

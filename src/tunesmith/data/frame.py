@@ -11,8 +11,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tunesmith.data.codec import Codec
+from tunesmith.data.codec import Codec, Coder
 from tunesmith.types import Span
+
+
+class AsRead(NamedTuple):
+    """How a text came to its ids."""
+
+    coder: Coder
+    lengths: list[int]
+    """Of each span in the coder's text."""
+    cuts: set[int]
+    """Where that was cut."""
 
 
 class Anchor(NamedTuple):

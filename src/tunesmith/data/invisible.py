@@ -42,15 +42,23 @@ _PICTURE = re.compile(
     "\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
 )
 _BEHIND_A_PICTURE = re.compile("[\ufe0f\u20e3\U0001f3fb-\U0001f3ff]*$")
-_FLAG = re.compile("\U0001f3f4[\U000e0020-\U000e007e]{1,16}\U000e007f")
+_BLACK_FLAG = "\U0001f3f4"
+_FLAG = re.compile(f"{_BLACK_FLAG}[\U000e0020-\U000e007e]{{1,16}}\U000e007f")
 _HANGUL = re.compile("[\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff]")
 
 
 def invisible(text: str) -> Iterator[str]:
     """The characters of a text that nobody sees and that nothing around them needs, in order."""
+    for at in places(text):
+        yield text[at]
+
+
+def places(text: str) -> Iterator[int]:
+    """Where those characters stand, ascending."""
     if text.isascii() and text.replace("\n", "").isprintable():
         return
-    flagged = {at for flag in _FLAG.finditer(text) for at in range(*flag.span())}
+    flags = _FLAG.finditer(text) if _BLACK_FLAG in text else ()
+    flagged = {at for flag in flags for at in range(*flag.span())}
     from_the_right = None
     for found in _SUSPECT.finditer(text):
         at = found.start()
@@ -61,7 +69,7 @@ def invisible(text: str) -> Iterator[str]:
         else:
             needed = at in flagged or _needed(text, at)
         if not needed:
-            yield found[0]
+            yield at
 
 
 def name(character: str) -> str:

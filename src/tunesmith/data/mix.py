@@ -83,21 +83,22 @@ def mixed(
         DataError: a dataset that is drawn from has no row to learn from.
         ConfigError: with these probabilities an epoch has no end to speak of.
     """
-    rows = _rows(train, datasets)
     strategy = how.strategy if len(datasets) > 1 else CONCAT
     if strategy == CONCAT and not wanted:
-        return train, _parts(rows, datasets)
-    lists = [np.flatnonzero(rows.owners == i) for i in range(len(datasets))]
+        return train, _whole(train, datasets)
+    rows = _rows(train, datasets)
+    lists = [np.flatnonzero(rows.owners == i).astype(np.int32) for i in range(len(datasets))]
     for i, name in enumerate(datasets):
         if name in wanted and len(lists[i]):
+            _refuse_too_many(name, wanted[name], where)
             before = _rows(usable, datasets)
             numbers = before.numbers[before.owners == i]
             again = numbers[sample(len(numbers), wanted[name], how.seed)]
             there = np.isin(again, rows.numbers)
-            lists[i] = np.searchsorted(rows.numbers, again[there])
-    order = np.concatenate(lists)
+            lists[i] = np.searchsorted(rows.numbers, again[there]).astype(np.int32)
+    order, sizes = np.concatenate(lists), [len(numbers) for numbers in lists]
+    del lists
     if strategy != CONCAT:
-        sizes = [len(numbers) for numbers in lists]
         _refuse_empty(datasets, sizes, how, where)
         _refuse_endless(datasets, sizes, how, where)
         order = order[interleave(sizes, how)]
@@ -120,9 +121,11 @@ def interleave(sizes: Sequence[int], how: Mixing) -> np.ndarray:
     """
     lengths = np.asarray(sizes, np.int64)
     turns = _drawn(lengths, how) if how.probabilities else _in_turn(lengths, how.strategy)
-    rounds = _rounds(turns, len(lengths))
-    starts = np.cumsum(lengths) - lengths
-    return starts[turns] + rounds % lengths[turns]
+    places = np.empty(len(turns), np.int64)
+    for dataset, start in enumerate(np.cumsum(lengths) - lengths):
+        mine = np.flatnonzero(turns == dataset)
+        places[mine] = start + np.arange(len(mine)) % max(lengths[dataset], 1)
+    return places
 
 
 def told(parts: Sequence[Part], how: Mixing) -> Iterator[str]:
@@ -144,7 +147,7 @@ def told(parts: Sequence[Part], how: Mixing) -> Iterator[str]:
 
 
 class _Rows(NamedTuple):
-    """Rows of examples in the order of the files, (N,) int64 each."""
+    """Rows of examples in the order of the files, (N,) each."""
 
     numbers: np.ndarray
     owners: np.ndarray
@@ -157,26 +160,36 @@ class _Rows(NamedTuple):
 
 def _rows(examples: Examples, datasets: Sequence[str]) -> _Rows:
     numbers = examples.records("row")
-    steps = np.diff(numbers, prepend=-1)
-    assert (steps >= 0).all(), "in the order of the files"
-    first = np.flatnonzero(steps)
-    counts = np.diff(first, append=len(numbers))
+    assert (numbers[1:] >= numbers[:-1]).all(), "in the order of the files"
+    first = np.flatnonzero(np.diff(numbers, prepend=-1))
+    counts = np.diff(first, append=len(numbers)).astype(np.int32)
     return _Rows(numbers[first], examples.owners(datasets)[first], first, counts)
 
 
 def _spread(rows: _Rows, order: np.ndarray) -> np.ndarray:
     """Indices of all examples of some rows."""
     first, counts = rows.first[order], rows.counts[order]
+    if (counts == 1).all():
+        return first
     begins = np.cumsum(counts) - counts
     return np.repeat(first - begins, counts) + np.arange(counts.sum())
 
 
-def _parts(
-    rows: _Rows, datasets: Sequence[str], order: np.ndarray | None = None
-) -> tuple[Part, ...]:
-    """What is taken of each dataset; `None`: every row once."""
-    count = len(rows.numbers)
-    times = np.ones(count, np.int64) if order is None else np.bincount(order, minlength=count)
+def _whole(examples: Examples, datasets: Sequence[str]) -> tuple[Part, ...]:
+    """Every row once; counted in pieces, so that it takes no memory to speak of."""
+    sizes, before = np.zeros(len(datasets), np.int64), -1
+    for start in range(0, len(examples), _BLOCK):
+        part = examples.take(np.arange(start, min(start + _BLOCK, len(examples))))
+        numbers = part.records("row")
+        new = np.diff(numbers, prepend=before) != 0
+        sizes += np.bincount(part.owners(datasets)[new], minlength=len(datasets))
+        before = int(numbers[-1])
+    return tuple(Part(name, n, n, n) for name, n in zip(datasets, sizes.tolist(), strict=True))
+
+
+def _parts(rows: _Rows, datasets: Sequence[str], order: np.ndarray) -> tuple[Part, ...]:
+    """What is taken of each dataset."""
+    times = np.bincount(order, minlength=len(rows.numbers))
     found = []
     for i, name in enumerate(datasets):
         mine = times[rows.owners == i]
@@ -185,31 +198,32 @@ def _parts(
 
 
 def _in_turn(lengths: np.ndarray, strategy: str) -> np.ndarray:
-    """Which dataset each place belongs to where they take turns, (N,) int64."""
+    """Which dataset each place belongs to where they take turns, (N,) int32."""
     if strategy == ONCE:
-        owners = np.repeat(np.arange(len(lengths)), lengths)
+        owners = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
         rounds = np.arange(len(owners)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         return owners[np.argsort(rounds, kind="stable")]
-    return np.tile(np.arange(len(lengths)), lengths.min() if strategy == UNDER else lengths.max())
+    rounds = lengths.min() if strategy == UNDER else lengths.max()
+    return np.tile(np.arange(len(lengths), dtype=np.int32), rounds)
 
 
 def _drawn(lengths: np.ndarray, how: Mixing) -> np.ndarray:
-    """Which dataset each place belongs to where it is drawn, (N,) int64."""
+    """Which dataset each place belongs to where it is drawn, (N,) int32."""
     shares = np.asarray(how.probabilities, np.float64)
     edges = np.cumsum(shares)
     edges /= edges[-1]
     bits = np.random.PCG64(how.seed)
-    blocks, counts = [np.zeros(0, np.int64)], np.zeros(len(lengths), np.int64)
+    blocks, counts = [np.zeros(0, np.int32)], np.zeros(len(lengths), np.int64)
     while not _enough((counts >= lengths) & (shares > 0), how.strategy):
         uniform = (bits.random_raw(_BLOCK) >> np.uint64(11)) * 2.0**-53
-        blocks.append(edges.searchsorted(uniform, side="right"))
+        blocks.append(edges.searchsorted(uniform, side="right").astype(np.int32))
         counts += np.bincount(blocks[-1], minlength=len(lengths))
     turns = np.concatenate(blocks)
     rounds = _rounds(turns, len(lengths))
     if how.strategy == ONCE:
         rest = np.maximum(lengths - counts, 0)  # of one dataset: every draw would be another's
         kept = turns[rounds < lengths[turns]]
-        return np.concatenate([kept, np.repeat(np.arange(len(lengths)), rest)])
+        return np.concatenate([kept, np.repeat(np.arange(len(lengths), dtype=np.int32), rest)])
     last_rows = np.flatnonzero(rounds == lengths[turns] - 1)  # where each gives its last row
     return turns[: (last_rows[0] if how.strategy == UNDER else last_rows[-1]) + 1]
 
@@ -221,12 +235,21 @@ def _enough(exhausted: np.ndarray, strategy: str) -> bool:
 
 
 def _rounds(turns: np.ndarray, count: int) -> np.ndarray:
-    """How often the dataset of each place has had a place before, (N,) int64."""
-    rounds = np.empty(len(turns), np.int64)
+    """How often the dataset of each place has had a place before, (N,) int32."""
+    rounds = np.empty(len(turns), np.int32)
     for dataset in range(count):
         places = np.flatnonzero(turns == dataset)
-        rounds[places] = np.arange(len(places))
+        rounds[places] = np.arange(len(places), dtype=np.int32)
     return rounds
+
+
+def _refuse_too_many(name: str, samples: int, where: Callable[[str], str]) -> None:
+    if samples > _MOST_DRAWS:
+        raise DataError(
+            f"{where('dataset')}: {name}", got=f"num_samples {samples:,}",
+            need=f"at most {_MOST_DRAWS:,} where rows are repeated",
+            hint="a larger num_train_epochs repeats all rows",
+        )  # fmt: skip
 
 
 def _refuse_empty(

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tunesmith.data import cache, mix, purpose, registry, tokenize
-from tunesmith.data.examples import Fitting, Maker
+from tunesmith.data import cache, mix, purpose, registry
+from tunesmith.data.examples import Maker, fitting
 from tunesmith.data.fetch import NO_ACCESS, Access, fetch
 from tunesmith.data.fit import Policy
 from tunesmith.data.invisible import Invisible
-from tunesmith.data.ledger import Ledger
+from tunesmith.data.ledger import Ledger, counted
 from tunesmith.data.mix import Mixing, Part
 from tunesmith.data.reader import Reader, Unasked
 from tunesmith.data.rows import files
@@ -112,12 +111,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         StoreError: the cache cannot be written.
     """
     held = _held_out_size(val_size, eval_dataset)
-    asked = {"dataset": dataset, "eval_dataset": eval_dataset}
-    entries = [
-        (fetch(entry, access), key == "eval_dataset")
-        for key, items in asked.items()
-        for entry in purpose.of_answers(registry.load(dataset_dir, items, where(key)))
-    ]
+    entries = entered(dataset, eval_dataset, dataset_dir=dataset_dir, where=where, access=access)
     options = {
         "cutoff_len": cutoff_len,
         "max_samples": max_samples,
@@ -128,15 +122,13 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         "seed": seed if any(entry.num_samples for entry, _ in entries) else None,
     }
     source = _source([entry for entry, _ in entries])
-    flags = {"train_on_prompt": train_on_prompt, "mask_history": mask_history}
-    encoder = tokenize.encoder(renderer, tokenizer, split_special_tokens=split_special_tokens)
-    fitting = Fitting(
-        stream=partial(encoder.stream, **flags),
-        encode=partial(encoder.encode, **flags),
-        apart=partial(tokenize.apart, renderer=renderer, **flags),
-        backend=tokenizer.backend,
+    as_examples = fitting(
+        renderer,
+        tokenizer,
         cutoff_len=cutoff_len,
         truncation=truncation,
+        train_on_prompt=train_on_prompt,
+        mask_history=mask_history,
         split_special_tokens=split_special_tokens,
     )
 
@@ -147,7 +139,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         thoughts = Thoughts(renderer)
         unseen = Invisible(ledger)
         said = unasked.counting(thoughts.in_marks(unseen.counting(reader.said(entries))))
-        rows = Maker(fitting, ledger, writer.counts).examples(said)
+        rows = Maker(as_examples, ledger, writer.counts).examples(said)
         for done, (one, made) in enumerate(rows, start=1):
             writer.add(made, held_out=one.held_out, turns=one.turns)
             if progress is not None and done % _TOLD_EVERY == 0:
@@ -194,6 +186,23 @@ def _sides(
     return train, held_out, parts
 
 
+def entered(
+    dataset: Sequence[registry.Item],
+    eval_dataset: Sequence[registry.Item],
+    *,
+    dataset_dir: Path,
+    where: Callable[[str], str] = str,
+    access: Access = NO_ACCESS,
+) -> list[tuple[registry.Entry, bool]]:
+    """The datasets of a run, here, and whether their rows are held out; as in `prepare`."""
+    asked = {"dataset": dataset, "eval_dataset": eval_dataset}
+    return [
+        (fetch(entry, access), key == "eval_dataset")
+        for key, items in asked.items()
+        for entry in purpose.of_answers(registry.load(dataset_dir, items, where(key)))
+    ]
+
+
 def _held_out_size(val_size: float, eval_dataset: Sequence[registry.Item]) -> float:
     if not val_size:
         return 0
@@ -232,10 +241,8 @@ def refuse_changed(entries: Sequence[registry.Entry], source: str) -> None:
 
 def _prepared(train: Examples, held_out: Examples, ledger: Ledger, *, source: str) -> Prepared:
     twice, leaked = copies(train.distinct(), held_out)
-    what = "training rows are copies of an earlier one"
-    _tell(ledger, "duplicates", what, twice)
-    what = "held-out rows are training rows too: evaluation looks better"
-    _tell(ledger, "leakage", what, leaked)
+    _tell(ledger, "duplicates", twice, "exact copies of an earlier row: {}")
+    _tell(ledger, "leakage", leaked, "held out and trained on as well: {}; evaluation looks better")
     learned = fingerprint(train, held_out)
     counts = twice.number, leaked.number
     return Prepared(train, held_out, ledger, learned, source, *counts, tools=ledger.tools)
@@ -248,18 +255,19 @@ def _refusal(ledger: Ledger, on_bad_row: str, wanted: Sequence[Examples]) -> Dat
 
 
 def _nothing_left(ledger: Ledger) -> DataError:
-    reasons = ", ".join(f"{s.count:,} {reason}" for reason, s in ledger.skips().items())
+    skips = ledger.skips()
+    reasons = ", ".join(f"{s.count:,} {reason}" for reason, s in skips.items())
     advice = [note for note in ledger.notes if "would keep" in note]
     return DataError(
-        ", ".join(ledger.files) or "dataset",
+        next((s.first[0].place for s in skips.values()), ", ".join(ledger.files) or "dataset"),
         got=f"no usable rows: {ledger.num_read:,} read, {reasons}",
         need="at least one row to learn from",
         hint=advice[-1].split("; ")[-1] if advice else "",
     )
 
 
-def _tell(ledger: Ledger, kind: str, what: str, found: Copies) -> None:
+def _tell(ledger: Ledger, kind: str, found: Copies, what: str) -> None:
     if found.first is not None:
         place = f"{found.first[0]} is {found.first[1]}"
         ledger.find(kind, place, found.number)
-        ledger.notes.append(f"{found.number:,} {what} (first: {place})")
+        ledger.notes.append(f"{what.format(counted(found.number))} (first: {place})")

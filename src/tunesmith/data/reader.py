@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from tunesmith.templates import ANSWERING, Renderer, Template
 from tunesmith.templates.thoughts import unsilenced
 from tunesmith.types import Conversation, Meaning, Origin
 
+Pick = Callable[[registry.Entry, Iterator[Row | Skip]], Iterator[Row | Skip]]
+
 
 class Reader:
     """Reads the rows of datasets; what cannot be read goes to the ledger.
@@ -30,6 +32,7 @@ class Reader:
         max_samples: the first rows of each dataset, `None`: all.
         seed: of the samples that entries ask for.
         stop: after a bad row the others are only counted.
+        pick: which rows of a dataset are asked what they say, given all of them; `None`: all.
         media_dir: where paths of media begin; `None`: where the entry's own do.
     """
 
@@ -42,11 +45,13 @@ class Reader:
         seed: int = 42,
         stop: bool = True,
         media_dir: Path | None = None,
+        pick: Pick | None = None,
     ) -> None:
         self.ledger, self.renderer, self.stop = ledger, renderer, stop
         self.max_samples, self.seed, self.media_dir = max_samples, seed, media_dir
         self.unfit: list[purpose.UnfitError] = []
         """Why no stage can learn from a dataset that has been counted."""
+        self._pick = pick
         self._marked = 0
 
     def said(self, entries: Sequence[tuple[registry.Entry, bool]]) -> Iterator[Said]:
@@ -88,7 +93,8 @@ class Reader:
             raise unfit
         convert = Converter(entry, self.renderer, media_dir=self.media_dir)
         count = 0
-        for row in islice(found, self.max_samples):
+        found = islice(found, self.max_samples)
+        for row in found if self._pick is None else self._pick(entry, found):
             count += 1
             self.ledger.read(row.origin.file)
             if isinstance(row, Skip):

@@ -18,8 +18,11 @@ from tunesmith.data.entry import (
     Entry,
     Reader,
     Tags,
+    at_home,
     kind,
+    like,
     nearest,
+    why_absent,
 )
 from tunesmith.data.sources.source import LAYOUTS, PACKINGS
 from tunesmith.errors import DataError
@@ -47,7 +50,8 @@ def load(dataset_dir: Path, items: Sequence[Item], where: str = "dataset") -> li
             this version does not read, a file that is not there, a dataset asked for twice.
     """
     file = Path(dataset_dir) / FILE_NAME
-    there = os.path.exists(file)
+    absent = why_absent(file)
+    there = absent is None
     registry, text = strict_json.load(file) if there and _named(items) else ({}, "")
     if not isinstance(registry, dict):
         raise DataError(f"{file}:1", got=kind(registry), need="an object: name -> entry")
@@ -61,7 +65,7 @@ def load(dataset_dir: Path, items: Sequence[Item], where: str = "dataset") -> li
         elif there:
             entry = _registered(file, text, item, registry)
         else:
-            raise _no_registry(file, item)
+            raise _no_registry(file, item, absent)
         if any(entry._replace(place="") == other._replace(place="") for other in found):
             raise DataError(f"{at}: {entry.name}", got="asked for twice", need="each dataset once")
         found.append(_named_apart(entry, found))
@@ -122,14 +126,16 @@ def _inline(found: dict[str, Any], at: str) -> Entry:
 
 
 def _plain(name: str, at: str) -> Entry:
-    path = Path(name).expanduser()
     place = f"{at}: {name}"
-    if not os.path.exists(path):
-        beside = [p.name for p in path.parent.glob("*")] if os.path.isdir(path.parent) else []
-        near = nearest(path.name, beside)
+    path = at_home(Path(name), place)
+    absent = why_absent(path)
+    if absent == "no such file":
+        absent = "no such file or folder, and no such name in the registry"
+    if absent:
+        near = like(path)
         raise DataError(
             place,
-            got="no such file or folder, and no such name in the registry",
+            got=absent,
             need="a file or folder of rows, relative to the current directory",
             hint=f"dataset: {path.with_name(near)}" if near else "",
         )
@@ -142,7 +148,7 @@ def _folder(path: Path) -> Path:
     return path if os.path.isdir(path) else path.parent
 
 
-def _no_registry(file: Path, name: str) -> DataError:
+def _no_registry(file: Path, name: str, absent: str | None) -> DataError:
     directory = str(file.parent)
     if directory == "ONLINE" or directory.startswith("REMOTE:"):
         hint = f"dataset: {{hf_hub_url: {name}}}, without dataset_dir"
@@ -152,7 +158,7 @@ def _no_registry(file: Path, name: str) -> DataError:
         hint = f'dataset_dir: DIR with a {FILE_NAME} like {{"mine": {{"file_name": "a.json"}}}}'
     return DataError(
         str(file),
-        got="no such file",
+        got=absent,
         need="the registry of datasets: name, file and layout of each",
         hint=hint,
     )

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tunesmith.data import thinking
 from tunesmith.data.tokenize import Encoder, apart
 from tunesmith.errors import DataError, Error
 from tunesmith.templates import Asked, Renderer, Template, choose, stop_ids
@@ -31,6 +32,7 @@ _OPTIONS = (
     "split_special_tokens",
     "today",
     "train_on_prompt",
+    "translate_thinking",
 )
 _TEXTS = ("default_system", "today", "tool_format")
 _MESSAGE_KEYS = ("role", "content", "tool_calls", "tool_call_id")
@@ -72,8 +74,9 @@ def render_cases(
             `tools` (JSON text) and `options`: `default_system`, `enable_thinking`,
             `preserve_thinking`, `tool_format`, `mask_history`, `train_on_prompt`,
             `split_special_tokens`, `today` (a date as YYYY-MM-DD, of templates by name or in a
-            `.yaml` file), and `discarding_history_cot` (true: earlier answers in `pairs` as
-            serving shows them; false: as they were given).
+            `.yaml` file), `translate_thinking` (thoughts between `<think>` and `</think>` stand in
+            the template's own marks, as in a run), and `discarding_history_cot` (true: earlier
+            answers in `pairs` as serving shows them; false: as they were given).
         name: of a shipped template, or a file, or `None` for the tokenizer's own.
         tokenizer: the tokenizer, with every stop word a token.
         today: the date of cases that name none, where a template prints it; `None`: the
@@ -111,6 +114,8 @@ def _render_case(case: Mapping[str, Any], encoders: _Encoders) -> Rendered:
         options = _options(case)
         encoder = encoders.of(options)
         conversation = conversation_of(case)
+        if options.get("translate_thinking"):
+            conversation = thinking.translated(conversation, encoder.renderer)
         flags = {k: bool(options.get(k)) for k in ("mask_history", "train_on_prompt")}
         served = bool(options.get("discarding_history_cot"))
         pairs = pairs_of(encoder.renderer, conversation, served_history=served)

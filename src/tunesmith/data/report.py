@@ -4,26 +4,42 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from tunesmith.data.ledger import OVER_CUTOFF, Account, Skips, counted
+from tunesmith.data.ledger import OVER_CUTOFF, Account, Ledger, Skips, counted
 from tunesmith.data.prepare import Prepared
 from tunesmith.errors import DataError
 
 _SHOWN_PLACES = 3
 
 
-def as_dict(data: Prepared) -> dict[str, Any]:
+class Outcome(NamedTuple):
+    """What is told."""
+
+    ledger: Ledger
+    refusal: DataError | None
+    """Why a run stops at these rows."""
+    train: int = 0
+    held_out: int = 0
+    """Examples, where there are any."""
+
+    @classmethod
+    def of(cls, data: Prepared) -> Outcome:
+        """Of rows that a run would learn, read as a whole."""
+        return cls(data.ledger, data.refusal, len(data.train), len(data.eval))
+
+
+def as_dict(data: Outcome) -> dict[str, Any]:
     """One JSON value; `stops` says whether a run stops at these rows."""
     ledger = data.ledger.as_dict()
-    accounts = data.ledger.files.values()
     return {
         "stops": data.refusal is not None,
         "read": data.ledger.num_read,
-        "used": sum(account.used for account in accounts),
-        "skipped": sum(account.num_skipped for account in accounts),
+        "used": data.ledger.num_read - data.ledger.num_skipped,
+        "skipped": data.ledger.num_skipped,
         "bad": data.ledger.bad,
-        "examples": {"train": len(data.train), "held_out": len(data.eval)},
+        "reasons": {reason: found.count for reason, found in data.ledger.skips().items()},
+        "examples": {"train": data.train, "held_out": data.held_out},
         "files": ledger["files"],
         "findings": ledger["findings"],
         "notes": ledger["notes"],
@@ -31,7 +47,7 @@ def as_dict(data: Prepared) -> dict[str, Any]:
     }
 
 
-def text(data: Prepared, *, width: int | None = None) -> str:
+def text(data: Outcome, *, width: int | None = None) -> str:
     """The account in lines, wrapped to `width` columns."""
     skips = data.ledger.skips()
     bad = {reason: found for reason, found in skips.items() if reason != OVER_CUTOFF}
@@ -44,7 +60,7 @@ def text(data: Prepared, *, width: int | None = None) -> str:
         *(["", "notes"] if data.ledger.notes else []),
         *(f"  - {note}" for note in data.ledger.notes),
         "",
-        f"examples  {len(data.train):,} to train on, {len(data.eval):,} held out",
+        f"examples  {data.train:,} to train on, {data.held_out:,} held out",
     ]
     return "\n".join(_wrapped(line, width) for line in lines)
 

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from tunesmith import store
-from tunesmith.data.entry import Entry
+from tunesmith.data.entry import Entry, at_home
 from tunesmith.errors import DataError
 
 
@@ -75,7 +75,7 @@ def _written(script: Path, entry: Entry, part: Path) -> Path:
 
 
 def _script(entry: Entry) -> Path:
-    path = entry.base / Path(entry.value).expanduser()
+    path = entry.base / at_home(Path(entry.value), entry.place)
     if path.is_dir():
         path = path / f"{path.name}.py"
     if not path.is_file():

@@ -53,7 +53,7 @@ def split(examples: Examples, val_size: float, seed: int) -> tuple[Examples, Exa
 
 
 class Copies(NamedTuple):
-    """Examples that equal a training example which stands before them or on the other side."""
+    """Rows that equal a training row which stands before them or on the other side."""
 
     number: int
     first: tuple[Origin, Origin] | None
@@ -63,25 +63,47 @@ class Copies(NamedTuple):
 def copies(train: Examples, held_out: Examples) -> tuple[Copies, Copies]:
     """Training rows that equal an earlier one, and held-out rows that are training rows.
 
-    Rows are equal when all their ids and trained flags are.
+    Rows are equal when all ids and trained flags of all their examples are.
     """
-    here, kinds = train.repeated().T
-    there, kinds_there = held_out.repeated().T
+    several: dict[bytes, int] = {}
+    here, kinds = _repeated(train, several)
+    there, kinds_there = _repeated(held_out, several)
     known, firsts = np.unique(kinds, return_index=True)
     twice = np.setdiff1d(np.arange(len(here)), firsts, assume_unique=True)
     leaked = np.flatnonzero(np.isin(kinds_there, known))
 
-    def original(kind: np.ndarray) -> int:
-        return int(here[firsts[np.searchsorted(known, kind)]])
-
     def told(side: Examples, indices: np.ndarray, kinds: np.ndarray, found: np.ndarray) -> Copies:
         if not len(found):
             return Copies(0, None)
-        first = found[0]
-        pair = side.origin(int(indices[first])), train.origin(original(kinds[first]))
+        original = here[firsts[np.searchsorted(known, kinds[found[0]])]]
+        pair = side.origin(int(indices[found[0]])), train.origin(int(original))
         return Copies(len(found), pair)
 
     return told(train, here, kinds, twice), told(held_out, there, kinds_there, leaked)
+
+
+def _repeated(side: Examples, several: dict[bytes, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of which no example is alone: index of the first, and what the row teaches, (R,) both.
+
+    That is the kind of its one example, or a negative number for the kinds of several.
+
+    Args:
+        side: in the order of the store.
+        several: the negative numbers so far, by kinds; gets those that are new.
+    """
+    rows, found = side.records("row"), side.repeated()
+    indices, kinds = found.T
+    own = rows[indices]
+    starts = np.flatnonzero(np.diff(own, prepend=-1))
+    sizes = np.diff(starts, append=len(own))
+    numbers = own[starts]
+    counts = np.searchsorted(rows, numbers, "right") - np.searchsorted(rows, numbers, "left")
+    starts, sizes = starts[sizes == counts], sizes[sizes == counts]
+    taught = kinds[starts]
+    for place in np.flatnonzero(sizes > 1).tolist():
+        parts = kinds[starts[place] : starts[place] + sizes[place]].tobytes()
+        taught[place] = several.setdefault(parts, -1 - len(several))
+    return indices[starts], taught
 
 
 def fingerprint(train: Examples, held_out: Examples | None = None) -> str:

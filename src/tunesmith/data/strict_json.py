@@ -276,6 +276,8 @@ class _Walker:
         self.text = text
         self.places: dict[tuple[str | int, ...], int] = {}
         self.first: Refused | None = None
+        self.open: list[int] = []
+        """Where the brackets that are open stand."""
 
     def value(self, at: int, path: tuple[str | int, ...]) -> int:
         self.places.setdefault(path, at)
@@ -299,6 +301,12 @@ class _Walker:
         if level > _WALKABLE_DEPTH:
             assert self.first is not None, "the depth was remembered above"
             raise self.first
+        self.open.append(at)
+        at = self._inside(at, path, opening)
+        self.open.pop()
+        return at
+
+    def _inside(self, at: int, path: tuple[str | int, ...], opening: str) -> int:
         closing = "}" if opening == "{" else "]"
         start, number, keys = at, 0, set()
         at = space(self.text, at + 1)
@@ -356,7 +364,7 @@ class _Walker:
     def _number(self, at: int) -> int:
         found = _NUMBER.match(self.text, at)
         if found is None:
-            self._broken(at, "a JSON value", at)
+            self._broken(at, "a JSON value", self.open[-1] if self.open else at)
         digits, whole = found.group(), found.group(1) is None and found.group(2) is None
         if whole and len(digits) > MAX_DIGITS:
             got, need = f"{len(digits)} digits", f"an integer of at most {MAX_DIGITS} digits"

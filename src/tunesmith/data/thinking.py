@@ -29,7 +29,7 @@ class Thoughts:
         self.name = renderer.name
         self.marks = template.format.thinking if template else None
         self.left_out = renderer.left_out
-        self.foreign = self.marks is not None and self.marks.open.strip() != OPEN
+        self.foreign = _foreign(self.marks)
         self.translated = _Rows()
         self.silenced, self.elsewhere, self.halves = _Rows(), _Rows(), _Rows()
 
@@ -76,6 +76,17 @@ class Thoughts:
         if self.left_out is not None:
             out = self.left_out.open.strip(), self.left_out.close.strip()
             self.silenced.count(one, any(_whole(text, *out) for text in words))
+
+
+def translated(conversation: Conversation, renderer: Renderer) -> Conversation:
+    """The conversation as a run learns it: thoughts in the template's own marks."""
+    marks = renderer.format.thinking if isinstance(renderer, Template) else None
+    return in_marks(conversation, marks) if marks and _foreign(marks) else conversation
+
+
+def _foreign(marks: Thinking | None) -> bool:
+    """Whether a template marks thoughts otherwise than rows do."""
+    return marks is not None and marks.open.strip() != OPEN
 
 
 class _Rows:

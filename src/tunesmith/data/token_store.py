@@ -218,10 +218,10 @@ class Examples(Sequence[Example]):
         return dict(counts)
 
     def owners(self, datasets: Sequence[str]) -> np.ndarray:
-        """Where the dataset of each example stands among `datasets`, (N,) int64."""
+        """Where the dataset of each example stands among `datasets`, (N,) int32; -1: nowhere."""
         places = {dataset: place for place, dataset in enumerate(datasets)}
         of_sources = [places.get(dataset, -1) for dataset, _ in self._sources]
-        return np.array(of_sources, np.int64)[self.records("source")]
+        return np.array(of_sources, np.int32)[self.records("source")]
 
     def take(self, indices: np.ndarray) -> Examples:
         """These examples in this order, (N,) int; one may come several times."""
@@ -229,8 +229,11 @@ class Examples(Sequence[Example]):
 
     def distinct(self) -> Examples:
         """Each of these examples once, in the order of the store."""
-        in_order = bool((np.diff(self._chosen) > 0).all())
-        return self if in_order else self._of(np.unique(self._chosen))
+        if (np.diff(self._chosen) > 0).all():
+            return self
+        there = np.zeros(len(self._arrays.records), bool)
+        there[self._chosen] = True  # sorting millions of numbers takes ten times as long
+        return self._of(np.flatnonzero(there))
 
     def choose(self, mask: np.ndarray) -> Examples:
         """Those of these examples where the mask is true, (N,) bool."""

@@ -24,7 +24,7 @@ import tokenizers
 from tunesmith import templates
 from tunesmith.data import masks
 from tunesmith.data.codec import Codec, Piece, in_pieces
-from tunesmith.data.frame import Frame
+from tunesmith.data.frame import AsRead, Frame
 from tunesmith.errors import DataError, Error, TemplateError
 from tunesmith.templates import Renderer
 from tunesmith.types import Conversation, Span, Tokenizer
@@ -58,6 +58,7 @@ class _Row(NamedTuple):
     answers: list[tuple[int, int]]
     """First token and end of each answer."""
     notes: tuple[Note, ...] = ()
+    as_read: AsRead | None = None  # where offsets were asked for
 
 
 class _Laid(NamedTuple):
@@ -134,6 +135,21 @@ class Encoder:
         spans = self.renderer.render(conversation, add_generation_prompt=True)
         texts = [span.text for span in spans]
         return self._measure(_Laid(self._frame(spans), texts, "".join(texts))).ids.tolist()
+
+    def read(self, conversation: Conversation) -> tuple[Frame, AsRead]:
+        """How a conversation comes to its ids, which are those of `encode`.
+
+        Raises:
+            TemplateError: the template cannot express it.
+        """
+        laid = self._lay(conversation, mask_history=False)
+        as_read = self._measure(laid).as_read
+        assert as_read is not None, "measuring asks for offsets"
+        return laid.frame, as_read
+
+    def public(self, text: str) -> str:
+        """See `Codec.public`."""
+        return self._codec.public(text)
 
     def _ahead(self, blocks: Iterator[_Block]) -> Iterator[_Ready]:
         """Texts with their encodings; the tokenizer works while the next texts are made."""
@@ -251,13 +267,15 @@ class Encoder:
             if last is None:
                 cuts.add(end)
         if not cuts:
-            return _Row(ids, [(first or 0, last or 0) for first, last in places], notes)
+            found = [(first or 0, last or 0) for first, last in places]
+            return _Row(ids, found, notes, AsRead(coder, lengths, cuts))
         ids, found = in_pieces(coder, borders, frame.tails, cuts)
         if self.split_special_tokens and not codec.steers_as_written(ids, frame.control):
             need = "words that the tokenizer does not read as control tokens"
             raise TemplateError("text of a turn", got="a control token", need=need)
         at_border = cuts & {at for border in borders for at in border}
-        return _Row(ids, found, (*notes, "split") if at_border else notes)
+        as_read = AsRead(coder, lengths, cuts)
+        return _Row(ids, found, (*notes, "split") if at_border else notes, as_read)
 
 
 def encode(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tunesmith.errors import TemplateError
 from tunesmith.templates.format import Format, Later, Round, Text, Turn
 from tunesmith.templates.tools import refusal
+
+_OPENS = re.compile(r"<[a-z_]+>\n?\Z")
+_CLOSES = re.compile(r"\n?</[a-z_]+>")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,20 @@ class Layout:
             need, hint = refusal.NEED, refusal.HINT
             raise TemplateError(where, got="observation", need=need, hint=hint)
         return self.observation
+
+
+def between_results(form: Format, text: Callable[[Text], str]) -> str:
+    """What stands between results of parallel calls in one turn: its inner marks, or a newline.
+
+    Args:
+        form: what the file says.
+        text: pieces of the file as text.
+    """
+    turn = form.roles.observation
+    if turn is None:
+        return "\n"
+    opens, closes = _OPENS.search(text(turn.open)), _CLOSES.match(text(turn.stop))
+    return f"{closes[0]}\n{opens[0]}" if opens and closes else "\n"
 
 
 def layout(form: Format, text: Callable[[Text], str], *, results: bool) -> Layout:

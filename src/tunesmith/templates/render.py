@@ -19,6 +19,7 @@ from tunesmith.templates.format import Format, Later, Piece, Round, Special, Tex
 from tunesmith.templates.layout import Layout, Strings, layout
 from tunesmith.templates.order import ANSWERING, check_order
 from tunesmith.templates.page import Page
+from tunesmith.templates.read_back import check_read_back, read_behind
 from tunesmith.templates.shape import Remembered, Shape
 from tunesmith.templates.spans import joined
 from tunesmith.templates.thoughts import Form, History, after_thought, as_given, has_thought, parted
@@ -216,8 +217,8 @@ class Template:
             text: what a model gave, control tokens included, up to a stop word.
         """
         turn = self._layout.function
-        words, calls = self.tool_syntax.read(self._inside(text, turn))
-        return (words.removesuffix(turn.between), calls) if calls else (self.said(text), ())
+        words, calls = read_behind(self.tool_syntax, self._inside(text, turn), turn.between)
+        return (words, calls) if calls else (self.said(text), ())
 
     def _inside(self, text: str, turn: Strings) -> str:
         marks, stop = self.format.thinking, turn.stop
@@ -362,8 +363,12 @@ class Template:
         for text, own in parted(form.words, marks) if marks else [(form.words, False)]:
             page.learn(text, trained, control=own)
         if message.calls:
-            page.learn(turn.between + self._parting(form.words), trained)
-            for span in self.tool_syntax.write(message.calls):
+            spans = [Span(turn.between + self._parting(form.words))]
+            spans += self.tool_syntax.write(message.calls)
+            if form.words and self.format.between is None:  # else the file says how they part
+                text, said = "".join(s.text for s in spans), message._replace(content=form.words)
+                check_read_back(self.tool_syntax, form.words + text, turn.between, said)
+            for span in spans:
                 page.learn(span.text, trained, control=span.control)
         page.learn(form.stop or turn.stop, trained)
         page.end_answer(start, turn.after, trained)
@@ -371,11 +376,8 @@ class Template:
     def _parting(self, words: str) -> str:
         """What parts an answer's words from its calls."""
         if self.format.between is not None:
-            said = (
-                words
-                if self.format.thinking is None
-                else after_thought(words, self.format.thinking)
-            )
+            marks = self.format.thinking
+            said = words if marks is None else after_thought(words, marks)
             return self.format.between if said else ""
         return "" if not words or words[-1] in "\n>" else self.tool_syntax.BETWEEN
 

@@ -6,16 +6,12 @@ template lays out has to have been spelled out here.
 
 from __future__ import annotations
 
-import re
-
+from tunesmith.templates import layout
 from tunesmith.templates.choose import Renderer
 from tunesmith.templates.jinja import OwnJinja
 from tunesmith.templates.render import Template
 from tunesmith.templates.thoughts import USUAL, marks_in
 from tunesmith.types import Conversation
-
-_OPENS = re.compile(r"<[a-z_]+>\n?\Z")
-_CLOSES = re.compile(r"\n?</[a-z_]+>")
 
 
 def spelled(conversation: Conversation, renderer: Renderer) -> Conversation:
@@ -59,12 +55,7 @@ def between_results(renderer: Renderer) -> str:
     if not isinstance(renderer, Template):
         inner = "<tool_response>" in _source(renderer)
         return "\n</tool_response>\n<tool_response>\n" if inner else "\n"
-    turn = renderer.format.roles.observation
-    if turn is None:
-        return "\n"
-    opens = _OPENS.search(renderer.text(turn.open))
-    closes = _CLOSES.match(renderer.text(turn.stop))
-    return f"{closes[0]}\n{opens[0]}" if opens and closes else "\n"
+    return layout.between_results(renderer.format, renderer.text)
 
 
 def _source(renderer: Renderer) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tunesmith.templates.format import Later, Round, Special, Text, Thinking, Token
 from tunesmith.templates.jinja_source import each, literal, put, when
+from tunesmith.templates.layout import between_results
 from tunesmith.templates.tools import refusal
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class _Writer:
             "{%- if messages and messages[0]['role'] == 'system' %}"
             "{%- set system = messages[0]['content'] %}{%- set turns = messages[1:] %}"
             "{%- else %}{%- set system = '' %}{%- set turns = messages %}{%- endif %}",
+            self._results(),
             when("not system", f"{{%- set system = {literal(self.template.system)} %}}"),
             self._tools(),
             f"{{%- set now = namespace(header={self._text(answer.open)}, asked=-1) %}}",
@@ -57,6 +59,21 @@ class _Writer:
             self._silenced(),
             f"{{%- else %}}{end}{{%- endif %}}",
         ]
+
+    def _results(self) -> str:
+        """Make one turn of the results of parallel calls, which clients send one by one."""
+        if not self.template.tool_name:
+            return ""
+        last, between = "now.turns[-1]", literal(between_results(self.format, self.template.text))
+        both = f"({last}['content'] or '') + {between} + (message['content'] or '')"
+        joined = f"now.turns[:-1] + [{{'role': 'tool', 'content': {both}}}]"
+        follows = f"message['role'] == 'tool' and now.turns and {last}['role'] == 'tool'"
+        added = f"{joined} if {follows} else now.turns + [message]"
+        return (
+            "{%- set now = namespace(turns=[]) %}"
+            + each("message", "turns", f"{{%- set now.turns = {added} %}}")
+            + "{%- set turns = now.turns %}"
+        )
 
     def _tools(self) -> str:
         around = self.format.tools

@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 from tunesmith.config.load import require
 from tunesmith.config.run import Run
+from tunesmith.data import survey as surveys
 from tunesmith.data.prepare import Prepared
+from tunesmith.data.survey import Survey
 from tunesmith.models import facts
 from tunesmith.templates import Renderer
-from tunesmith.training import material, resume
+from tunesmith.training import material, reach, resume
 from tunesmith.training.report import Report
 from tunesmith.types import Tokenizer
 
@@ -68,6 +70,25 @@ def read(run: Run, report: Report, *, whole: bool = False) -> Reading:
     found = wording(run, report)
     data = material.examples(run, found.renderer, found.tokenizer, report, whole=whole)
     return Reading(found, data)
+
+
+def survey(run: Run) -> Survey:
+    """All rows of a run, whatever they are for, read without its model.
+
+    Raises:
+        Error: an entry of the registry, or a file that cannot be read.
+    """
+    dataset = run.dataset
+    return surveys.survey(
+        dataset=dataset.dataset,
+        eval_dataset=dataset.eval_dataset,
+        dataset_dir=dataset.dataset_dir,
+        media_dir=dataset.media_dir,
+        max_samples=dataset.max_samples,
+        seed=run.train.seed,
+        where=run.where,
+        access=reach.access(run),
+    )
 
 
 def day(run: Run) -> datetime.date | None:

@@ -44,6 +44,19 @@ def test_the_lines_to_add_are_those_of_the_entry():
     assert '"formatting": "sharegpt", "columns": {"messages": "messages"}' in line
 
 
+@pytest.mark.parametrize("bad", [[], None, "", "[", "[]", [None], [{}], "[{'from': 'human'}]"])
+def test_one_bad_row_among_chats_leaves_them_chats(bad):
+    good = {"conversations": turns("from", "value", "human", "gpt")}
+    for rows in ([good, {"conversations": bad}], [{"conversations": bad}, good]):
+        assert detect("f", rows).entry == detect("f", [good]).entry
+
+
+def test_lists_that_python_has_printed_are_told_as_such():
+    with pytest.raises(DataError) as error:
+        detect("f", [{"conversations": "[{'from': 'human', 'value': 'a'}]", "tools": ""}])
+    assert "df.to_json" in error.value.hint
+
+
 PAIR = {"chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}}
 
 

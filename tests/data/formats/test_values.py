@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tunesmith.data.formats.values import answer, items, missing, optional, tools, words
+from tunesmith.data.formats.values import answer, items, missing, of_python, optional, tools, words
 from tunesmith.data.ledger import RowError
 
 
@@ -49,3 +49,18 @@ def test_tools_stay_text_or_become_text():
     assert json.loads(tools({"t": given}, "t")) == given
     with pytest.raises(RowError, match="t"):
         tools({"t": "[3]"}, "t")
+
+
+@pytest.mark.parametrize(
+    "text", ["[{'a': 1}]", "{'a': None}", "[[None]]", " [True, 1]", "array([1])"]
+)
+def test_what_python_prints_is_known_and_json_is_not_taken_for_it(text):
+    assert "not JSON" in of_python(text)
+    assert (
+        of_python(json.dumps([{"a": "'"}, None, True])) == of_python("'a'") == of_python("") == ""
+    )
+
+
+def test_null_in_a_cell_is_null():
+    assert items({"a": "null"}, "a") == items({"a": " \n"}, "a") == []
+    assert tools({"a": " null"}, "a") is None

@@ -8,7 +8,7 @@ import pytest
 
 from tunesmith.data.ledger import Skip
 from tunesmith.data.rows import Row, open_sources, rows
-from tunesmith.data.sources import delimited, raw
+from tunesmith.data.sources import raw, text
 from tunesmith.errors import DataError
 
 
@@ -125,7 +125,7 @@ def test_blank_lines_alone_are_an_empty_file(tmp_path, text):
 
 
 def test_an_open_quote_does_not_take_the_rest_of_a_large_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(delimited, "_LONGEST", 1000)
+    monkeypatch.setattr(text, "LONGEST", 1000)
     monkeypatch.setattr(raw, "CHUNK", 100)
     file = tmp_path / "a.csv"
     file.write_bytes(b'a\n"' + b"0123456789\n" * 1000 + b"\xff")  # which is not reached

@@ -76,6 +76,32 @@ def test_an_object_over_lines_is_refused_though_its_end_is_far(tmp_path, monkeyp
         open_sources(tmp_path / "a.json")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "place", "told"),
+    [
+        ("a.json", '[{"a": 1},\n{"b": "', ":2:1", "row 2, whose end does not come"),
+        ("a.json", '[{"a": 1},\n{"b": [', ":2:1", "row 2, whose end does not come"),
+        ("a.jsonl", '{"a": 1}\n{"b": "', ":2", "a line without end"),
+        ("a.jsonl", "\0", ":1", "a line without end"),
+        ("a.txt", "a\n\nb", ":3", "a line without end"),
+        ("a.csv", "a\nb\nc", ":3", "a line without end"),
+    ],
+)
+def test_a_row_without_end_does_not_fill_the_memory(
+    tmp_path, monkeypatch, name, content, place, told
+):
+    monkeypatch.setattr(text, "LONGEST", 1000)
+    monkeypatch.setattr(raw, "CHUNK", 100)
+    monkeypatch.setattr(text, "_WINDOW", 100)
+    file = tmp_path / name
+    file.write_bytes(content.encode() + b"1, " * 2000 + b"\xff")  # which is not reached
+    with pytest.raises(DataError) as error:
+        list(rows(open_sources(file)[0], "d"))
+    assert error.value.where == f"{file}{place}"
+    assert told in error.value.got
+    assert "at most 1,000 characters" in error.value.need
+
+
 def test_a_file_that_changes_between_looking_and_reading_is_refused(tmp_path):
     file = tmp_path / "a.json"
     file.write_text("[{}]")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from data_files import pack
 from tunesmith.data.sources import raw
@@ -118,3 +119,13 @@ def test_a_digest_is_of_the_packed_bytes(tmp_path):
     file = tmp_path / "a"
     file.write_bytes(b"")
     assert file_digest(file).hex().startswith("e3b0c44298fc1c14")
+
+
+def test_a_window_that_is_too_wide_is_told_with_the_command(tmp_path):
+    wide = zstandard.ZstdCompressionParameters(window_log=29)
+    packer = zstandard.ZstdCompressor(compression_params=wide).compressobj()
+    (tmp_path / "a.jsonl.zst").write_bytes(packer.compress(b"a") + packer.flush())
+    with pytest.raises(DataError) as error:
+        list(chunks(tmp_path / "a.jsonl.zst", "zstandard"))
+    assert "128 MiB" in error.value.need
+    assert error.value.hint == f"zstd -d --long=31 {tmp_path / 'a.jsonl.zst'}"

@@ -60,7 +60,7 @@ def test_the_command_that_converts_is_not_given_for_a_packed_file(monkeypatch, t
 def test_lines_end_at_newlines_only(words, size):
     pieces = [words[at : at + size] for at in range(0, len(words), size)]
     whole = words.split("\n")
-    assert list(lines(pieces)) == (whole if whole[-1] else whole[:-1])
+    assert list(lines(pieces, "a.txt")) == (whole if whole[-1] else whole[:-1])
 
 
 VALUES = '[{"a": "x\\u00e9\\n"}, [1, 2.5e3], -12,\n "b" ,1e5, true, null,\n\n{}  ]'
@@ -87,7 +87,7 @@ def test_a_window_holds_little_more_than_a_value(monkeypatch):
     monkeypatch.setattr(text, "_WINDOW", 100)
     window = Window('{"a": 1},' for _ in range(10_000))
     for _ in range(9_000):
-        window.value()
+        window.value(longest=1000)
         assert window.comma()
         assert len(window.text) < 300
 
@@ -104,5 +104,5 @@ def test_a_value_refused_far_from_the_end_is_refused_before_all_is_read(monkeypa
     monkeypatch.setattr(text, "_WINDOW", 100)
     window = Window(['{"a" 1}', *[" " * 50] * 10_000])
     with pytest.raises(strict_json.Refused):
-        window.value()
+        window.value(longest=1000)
     assert len(window.text) < 1000

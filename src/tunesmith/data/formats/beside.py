@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from tunesmith.data.entry import Tags
-from tunesmith.data.formats.values import Tell, words
+from tunesmith.data.formats.values import Tell, of_python, words
 from tunesmith.data.ledger import RowError
 from tunesmith.errors import TemplateError
 from tunesmith.templates.calls import Number, dumps, read_calls
@@ -121,7 +121,7 @@ def spoken_calls(text: str, place: str) -> tuple[str, tuple[Call, ...]]:
     except TemplateError as error:
         raise RowError.of(
             "a call that cannot be read", error.where, got=error.got, need=error.need,
-            hint=error.hint,
+            hint=error.hint or of_python(str(error.got).strip('"')),
         ) from None  # fmt: skip
     if not found:
         raise RowError.of("a call that cannot be read", place, got=text, need="a call")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tunesmith.data.formats.values import of_python
 from tunesmith.errors import DataError
 from tunesmith.templates.calls import loads
 
@@ -46,7 +47,7 @@ class Layout(NamedTuple):
 
 
 def detect(where: str, rows: Sequence[Mapping[str, Any]]) -> Layout:
-    """The layout that fits all rows that were looked at.
+    """The layout that fits the rows that were looked at, if need be not all of them.
 
     Raises:
         DataError: none does; names the columns that are there.
@@ -54,12 +55,14 @@ def detect(where: str, rows: Sequence[Mapping[str, Any]]) -> Layout:
     keys = {key for row in rows for key in row}
     pairs = bool(rows) and all(row.get(key) for row in rows for key in _PAIR)
     beside = _beside(rows, pairs=pairs)
-    for column in (*_LISTS, *(("prompt",) if pairs else ())):
-        lists = [_listed(row.get(column)) for row in rows]
-        if lists and all(lists):
-            said = [m for messages in lists for m in messages]
-            said += [m for row in rows for key in _PAIR if pairs for m in _answers(row[key])]
-            return _with(_chat(where, column, said, keys), beside, pairs=pairs)
+    lists = {
+        column: [_listed(row.get(column)) for row in rows]
+        for column in (*_LISTS, *(("prompt",) if pairs else ()))
+    }
+    said = [m for row in rows for key in _PAIR if pairs for m in _answers(row[key])]
+    for column, found in lists.items():
+        if found and all(found):
+            return _with(_chat(where, column, [*found, said], keys), beside, pairs=pairs)
     columns = {
         ours: next((name for name in names if name in keys), None)
         for ours, names in _COLUMNS.items()
@@ -68,15 +71,20 @@ def detect(where: str, rows: Sequence[Mapping[str, Any]]) -> Layout:
         named = {ours: name for ours, name in columns.items() if name}
         if pairs:
             named.pop("response", None)
-        said = ", ".join(f"{ours}: {name}" for ours, name in named.items())
-        layout = Layout({"formatting": "alpaca", "columns": named}, f"alpaca ({said})")
+        words = ", ".join(f"{ours}: {name}" for ours, name in named.items())
+        layout = Layout({"formatting": "alpaca", "columns": named}, f"alpaca ({words})")
         return _with(layout, beside, pairs=pairs)
+    for column, found in lists.items():
+        if any(found):  # the other rows are bad ones, told with their places
+            return _with(_chat(where, column, [*found, said], keys), beside, pairs=pairs)
+    texts = [row[column] for row in rows for column in _LISTS if isinstance(row.get(column), str)]
     raise DataError(
         where,
         got=f"columns {', '.join(sorted(keys)) or 'none'}",
         need="a list of messages (messages, conversations), or a question and an answer column "
         "(instruction and output, prompt and response …)",
-        hint="name the columns in dataset_info.json yourself",
+        hint=next(filter(None, map(of_python, texts)), "")
+        or "name the columns in dataset_info.json yourself",
     )
 
 
@@ -131,18 +139,19 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _chat(where: str, column: str, messages: list[Any], keys: set[str]) -> Layout:
-    first = next((m for m in messages if isinstance(m, dict)), {})
-    role = next((key for key in ("role", "from") if key in first), None)
-    content = next((key for key in ("content", "value") if key in first), None)
+def _chat(where: str, column: str, lists: Sequence[list[Any]], keys: set[str]) -> Layout:
+    messages = [message for found in lists for message in found if isinstance(message, dict)]
+    keys_of = list(dict.fromkeys(key for message in messages for key in message))
+    role = next((key for key in ("role", "from") if key in keys_of), None)
+    content = next((key for key in ("content", "value") if key in keys_of), None)
     if role is None or content is None:
         raise DataError(
-            f"{where}: {column}", got=f"messages with {', '.join(first) or 'no keys'}",
+            f"{where}: {column}", got=f"messages with {', '.join(keys_of) or 'no keys'}",
             need="role and content, or from and value",
         )  # fmt: skip
-    found = {str(m.get(role)) for m in messages if isinstance(m, dict)}
+    found = {str(message.get(role)) for message in messages}
     columns = {"messages": column, **{key: key for key in ("system", "tools") if key in keys}}
-    beside = any(isinstance(m, dict) and m.get("tool_calls") for m in messages)
+    beside = any(message.get("tool_calls") for message in messages)
     name = "openai" if beside or "tool" in found else "sharegpt"
     tags = {"role_tag": role, "content_tag": content}
     for ours, names in _ROLES.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -10,6 +11,7 @@ from tunesmith.data.ledger import RowError
 from tunesmith.errors import TemplateError
 from tunesmith.templates.calls import dumps, loads, read_tools
 
+_PRINTED = re.compile(r"\s*(?:array\(|[\[({][\s\[({]*(?:'|array\(|None\b|True\b|False\b))")
 Tell = Callable[[str], None]
 """Takes what a row makes worth knowing without being bad; the same words are counted."""
 
@@ -76,14 +78,14 @@ def items(row: dict[str, Any], column: str | None) -> list[Any]:
     A table has no lists; there it stands as JSON text.
     """
     value = None if column is None else row.get(column)
-    if value is None or value == "":
-        return []
     if isinstance(value, str):
         try:
-            value = loads(value)
+            value = loads(value) if value.strip() else None
         except ValueError as error:
-            need = f"a list, or JSON text of one ({error})"
-            raise RowError.of("wrong type", str(column), got=value, need=need) from None
+            need, hint = f"a list, or JSON text of one ({error})", of_python(value)
+            raise RowError.of("wrong type", str(column), got=value, need=need, hint=hint) from None
+    if value is None:
+        return []
     if not isinstance(value, list):
         raise RowError.of("wrong type", str(column), got=value, need="a list")
     return value
@@ -92,13 +94,25 @@ def items(row: dict[str, Any], column: str | None) -> list[Any]:
 def tools(row: dict[str, Any], column: str | None) -> str | None:
     """Tool definitions as JSON text, whether they stand there as text or as JSON."""
     value = None if column is None else row.get(column)
-    if isinstance(value, list | dict):
-        row = {**row, str(column): dumps(value)}
-    said = optional(row, column)
+    if value is None or (isinstance(value, str) and value.strip() == "null"):
+        return None
+    said = dumps(value) if isinstance(value, list | dict) else words(value, str(column))
     try:
-        read_tools(said or "", str(column))
+        read_tools(said, str(column))
     except TemplateError as error:
+        hint = error.hint or of_python(said)
+        reason = "tools that cannot be read"
         raise RowError.of(
-            "tools that cannot be read", error.where, got=error.got, need=error.need
-        ) from None
+            reason, error.where, got=error.got, need=error.need, hint=hint
+        ) from None  # fmt: skip
     return said
+
+
+def of_python(text: str) -> str:
+    """What to do about lists and objects as Python prints them, which is no JSON; else ""."""
+    if not _PRINTED.match(text):
+        return ""
+    return (
+        "this is how Python prints a list or dict, not JSON: pandas writes JSON lines by "
+        "df.to_json('rows.jsonl', orient='records', lines=True), or cells by json.dumps"
+    )

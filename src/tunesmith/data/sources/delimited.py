@@ -13,16 +13,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tunesmith.data.ledger import Skip
+from tunesmith.data.sources import text as text_of
 from tunesmith.data.sources.plain import CARRIAGE_RETURN, converted
 from tunesmith.data.sources.source import Row, Source
-from tunesmith.data.sources.text import lines, texts
 from tunesmith.errors import DataError
 from tunesmith.types import Origin
 
 _SEPARATORS = {"csv": ",", "tsv": "\t"}
 _NAMES = {",": "a comma", "\t": "a tab"}
 _INSIDE = re.compile(r'[^"]*+(?:""[^"]*+)*+')  # of quotes, up to the end of the line at most
-_LONGEST = 1 << 28  # characters of a record: a quote that is never closed takes all that follows
 
 
 class _Fault(NamedTuple):
@@ -66,7 +65,7 @@ class _Records:
     def __init__(self, source: Source) -> None:
         self.file = source.file
         self.separator = _SEPARATORS[source.layout]
-        self.lines = self._numbered(lines(texts(source)))
+        self.lines = self._numbered(text_of.lines(text_of.texts(source), source.file))
         self.begun: list[str] = []
         """Lines of the record that is being read."""
         self.nul: tuple[int, int] | None = None
@@ -161,7 +160,7 @@ class _Records:
             if end < len(text):
                 return "".join(parts).replace('""', '"'), line, text, end + 1
             length += end - at
-            following = next(self.lines, None) if length < _LONGEST else None
+            following = next(self.lines, None) if length < text_of.LONGEST else None
             if following is None:
                 raise DataError(
                     f"{self.file}:{opened[0]}:{opened[1]}",

@@ -12,7 +12,7 @@ from typing import Any
 from tunesmith.data import strict_json
 from tunesmith.data.ledger import Skip
 from tunesmith.data.sources.source import Row, Source
-from tunesmith.data.sources.text import Window, lines, texts
+from tunesmith.data.sources.text import Window, lines, texts, within_bounds
 from tunesmith.data.strict_json import Refused
 from tunesmith.errors import DataError
 from tunesmith.types import Origin
@@ -68,6 +68,8 @@ def array(source: Source, dataset: str) -> Iterator[Row | Skip]:
                 raise _broken(skip, _place(window, fault.began)) from None
             window.at = fault.end
             yield skip
+        except strict_json.Unfinished:
+            raise _endless(window, origin) from None
         else:
             yield _row(value, origin, window.text[window.began : window.at])
         if not window.comma():
@@ -80,7 +82,7 @@ def array(source: Source, dataset: str) -> Iterator[Row | Skip]:
 def by_line(source: Source, dataset: str) -> Iterator[Row | Skip]:
     """Rows of JSON lines; blank lines are none."""
     file, number = source.file, 0
-    for line, text in enumerate(lines(texts(source)), 1):
+    for line, text in enumerate(lines(texts(source), file), 1):
         start = 0 if text.startswith("{") else strict_json.space(text, 0)
         if start == len(text):
             continue
@@ -118,6 +120,15 @@ def _look_like_lines(window: Window, file: str) -> None:
             got=f"one object{under}",
             need="an array of objects, or one object a line",
         )
+
+
+def _endless(window: Window, origin: Origin) -> DataError:
+    line, column = window.place(window.at)
+    return DataError(
+        f"{origin.file}:{line}:{column}",
+        got=f"row {origin.row}, whose end does not come: a quote or a bracket is not closed",
+        need=within_bounds(),
+    )
 
 
 def _no_comma(window: Window, origin: Origin, began: tuple[int, int]) -> DataError:

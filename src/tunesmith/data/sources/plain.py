@@ -20,7 +20,7 @@ def rows(source: Source, dataset: str) -> Iterator[Row | Skip]:
         DataError: a file that cannot be read or unpacked, or another encoding.
     """
     number = 0
-    for line, text in enumerate(lines(texts(source)), 1):
+    for line, text in enumerate(lines(texts(source), source.file), 1):
         if not text or text.isspace():
             continue
         number += 1

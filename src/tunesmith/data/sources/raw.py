@@ -40,11 +40,15 @@ def open_binary(path: Path) -> BinaryIO:
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # /dev/zero never ends
             raise DataError(str(path), got="a device or a socket", need=_NEED)
         file = path.open("rb")
-        began = file.read(len(_POINTER))
     except OSError as error:
         raise DataError(str(path), got=error.strerror, need=_NEED) from None
     except ValueError as error:  # a NUL in the name
         raise DataError(str(path), got=str(error), need=_NEED) from None
+    try:
+        began = file.read(len(_POINTER))
+    except OSError as error:  # a disk that fails
+        file.close()
+        raise DataError(str(path), got=error.strerror, need=_NEED) from None
     if began == _POINTER:
         file.close()
         raise DataError(
@@ -174,11 +178,11 @@ class _Unpacking:
                     at += 1
             except self.library.error:
                 pass
-        return DataError(
-            f"{self.path}: byte {at}",
-            got=str(error),
-            need=f"a sound {self.packing} file; this one is damaged, or is none",
-        )
+        need, hint = f"a sound {self.packing} file; this one is damaged, or is none", ""
+        if "too much memory" in str(error):  # by `zstd --long`
+            need = "a file packed with a window of at most 128 MiB"
+            hint = f"zstd -d --long=31 {self.path}"
+        return DataError(f"{self.path}: byte {at}", got=str(error), need=need, hint=hint)
 
 
 def _library(packing: Packing, path: Path) -> _Library:

@@ -15,10 +15,13 @@ from typing import Any
 from tunesmith.data import strict_json
 from tunesmith.data.sources.raw import chunks
 from tunesmith.data.sources.source import Source
+from tunesmith.errors import DataError
 
 _COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*")
 _AHEAD = 32  # characters after the cursor that are there, so that errors can show them
 _WINDOW = 1 << 16
+LONGEST = 1 << 28
+"""Characters of a row: what goes on longer has lost its end, and would fill the memory."""
 
 
 def texts(source: Source) -> Iterator[str]:
@@ -54,9 +57,14 @@ def texts(source: Source) -> Iterator[str]:
         yield text
 
 
-def lines(pieces: Iterable[str]) -> Iterator[str]:
-    """Lines without their newlines; what follows the last newline is one only if it has text."""
+def lines(pieces: Iterable[str], file: str) -> Iterator[str]:
+    """Lines without their newlines; what follows the last newline is one only if it has text.
+
+    Raises:
+        DataError: a line without end: a file of zeros, or packed to fill the memory.
+    """
     begun: list[str] = []
+    number, length = 1, 0  # of the line that is begun
     for text in pieces:
         found = text.split("\n")
         begun.append(found[0])
@@ -64,8 +72,16 @@ def lines(pieces: Iterable[str]) -> Iterator[str]:
             yield "".join(begun)
             begun = [found.pop()]
             yield from found[1:]
+            number, length = number + len(found), len(begun[0])
+        elif (length := length + len(text)) > LONGEST:
+            raise DataError(f"{file}:{number}", got="a line without end", need=within_bounds())
     if any(begun):
         yield "".join(begun)
+
+
+def within_bounds() -> str:
+    """What is said of a row that goes on and on."""
+    return f"rows of at most {LONGEST:,} characters"
 
 
 class Window:
@@ -111,7 +127,7 @@ class Window:
         """Read a JSON value at the cursor and move behind it; a refused one leaves it there.
 
         Args:
-            longest: give up on a value that is longer, in characters; `None`: never.
+            longest: give up on a value that is longer, in characters; `None`: than `LONGEST`.
 
         Raises:
             Refused: as `strict_json.parse`.
@@ -121,7 +137,7 @@ class Window:
             try:
                 value, end = strict_json.parse(self.text, self.at, more=not self.complete)
             except strict_json.Unfinished:
-                if longest is not None and len(self.text) - self.at > longest:
+                if len(self.text) - self.at > (longest or LONGEST):
                     raise
                 self._grow()
             else:

@@ -3,8 +3,8 @@
 Deviations from LLaMA-Factory: parallel calls (an error there) are separate turns of the
 assistant, as in the family's own template; no calls are no text. A call is read where a name
 stands alone on a line, or behind a mark, and JSON of an object follows; anything else is text.
-Words before a call have to end in a line break or a mark: `BETWEEN` where they do not. Not
-lossless: words that end in `BETWEEN` lose it.
+Words before a call have to end in a line break or a mark: `BETWEEN` where they do not. Words
+that end in it themselves are refused.
 """
 
 from __future__ import annotations

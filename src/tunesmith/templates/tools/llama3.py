@@ -3,8 +3,7 @@
 Deviations from LLaMA-Factory: JSON that is no call, and a call whose arguments are no object,
 are text; `<|python_tag|>` before a call is read off. In Jinja the date is that of
 `strftime_now`, which the engine has to have; without it, that of the family's own template.
-Not lossless: words that end in the tag lose it, and one call behind words that end in `[` is read
-as a list that was cut off, so as text.
+Words that end in the tag, or before one call in `[` (a list that was cut off), are refused.
 """
 
 from __future__ import annotations

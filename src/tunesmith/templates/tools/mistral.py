@@ -2,7 +2,7 @@
 
 `[TOOL_CALLS]` before the list belongs to the template's turn; it is read off where it stands
 in an answer. Deviations from LLaMA-Factory: it is read off; JSON that is no call, and a call
-whose arguments are no object, are text. Not lossless: words that end in the mark lose it.
+whose arguments are no object, are text. Words that end in the mark are refused.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The page of `tunesmith data show --html`: its parts, and what puts them together."""
