@@ -2,21 +2,30 @@
 
     python benchmarks/data.py TOKENIZER_DIR ROWS.json [--template chatml] [--count 20000]
                               [--peer PYTHON] [--workers 2]
+    python benchmarks/data.py TOKENIZER_DIR --memory 10000000 [--template chatml]
 
 ROWS.json holds alpaca rows; they are repeated with other words at their ends until there are
 enough, once as single questions and once as chats of five messages (system, two questions, two
 answers). Every side is a process of its own; what a run of 40 rows costs is taken off, so that
 start-up does not count. `--peer` is the Python of an environment with LLaMA-Factory 0.9.5.
+
+`--memory` prepares so many short rows that are made up on the spot (10 million: 1 GB of JSON lines
+and 3 GB of examples in the directory for temporary files, and half an hour), a tenth of them
+copies of others, and tells how much memory that took above the loaded tokenizer: memory of the
+process's own (RssAnon), asked for fifty times a second, and all of it with mapped files (VmHWM),
+which the system takes back where it needs them. One set of 1,000 rows before it is not counted.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +44,33 @@ prepared = prepare(dataset=[name], dataset_dir=Path(folder), renderer=renderer, 
 print(json.dumps({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu,
                   "rows": len(prepared.train), "tokens": int(prepared.train.lengths.sum()),
                   "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+"""
+MEMORY = """
+import sys, time
+from pathlib import Path
+from tunesmith.data.batches import packs
+from tunesmith.data.order import step_rows
+from tunesmith.data.prepare import prepare
+from tunesmith.models import tokenizer
+from tunesmith.templates import choose
+directory, folder, template = sys.argv[1:]
+loaded = tokenizer.load(Path(directory))
+renderer = choose(template, loaded)
+told = lambda what: print(what, f"{time.perf_counter():.1f}", flush=True)
+def prepared(name):
+    return prepare(dataset=[f"{folder}/{name}.jsonl"], dataset_dir=Path(folder), renderer=renderer,
+                   tokenizer=loaded, cutoff_len=2048, val_size=0.1,
+                   progress=lambda done: done % 102400 or told(f"rows {done}"))
+prepared("few")
+told("begun")
+made = prepared("many")
+told("prepared")
+lengths = made.train.lengths
+told(f"packed {len(packs(lengths, cutoff_len=2048, seed=42))}")
+step_rows(1, rows=len(made.train), global_batch=8, seed=42)
+told("ordered")
+made = prepared("many")
+told(f"found {len(made.train)} + {len(made.eval)}, {made.num_duplicates} copies")
 """
 THEIRS = """
 import json, os, resource, sys, time
@@ -90,16 +126,91 @@ def run(command: list[str], environment: dict[str, str]) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def short_rows(path: Path, count: int) -> None:
+    """Rows of about 45 tokens; every tenth is one that was there before."""
+    things = (
+        "apple",
+        "river",
+        "stone",
+        "cloud",
+        "amber",
+        "violet",
+        "engine",
+        "harbor",
+        "pen",
+        "ox",
+    )
+    with path.open("w", encoding="ascii") as file:
+        for number in range(count):
+            i = number if number % 10 else number // 20
+            a, b = i * 7919 % 100003, i * 104729 % 99991
+            asked = f"Add {a} and {b} for the {things[i % 10]} {things[i // 10 % 10]}."
+            said = f"{a + b}, order {i}."
+            file.write(f'{{"instruction": "{asked}", "output": "{said}"}}\n')
+
+
+def held(pid: int) -> dict[str, int]:
+    """RssAnon and VmHWM of a process, MiB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    found = dict(line.split(":", 1) for line in lines)
+    return {key: int(found[key].split()[0]) >> 10 for key in ("RssAnon", "VmHWM") if key in found}
+
+
+def memory(directory: Path, template: str, count: int) -> None:
+    """Print the most memory of each part of the work, and how long it took."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        short_rows(folder / "few.jsonl", 1000)
+        short_rows(folder / "many.jsonl", count)
+        command = [sys.executable, "-c", MEMORY, str(directory), name, template]
+        environment = {**os.environ, "TUNESMITH_CACHE": str(folder / "cache")}
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        peak, ended = {"RssAnon": 0, "VmHWM": 0}, threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(0.02):
+                with contextlib.suppress(OSError):
+                    for key, value in held(child.pid).items():
+                        peak[key] = max(peak[key], value)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        assert child.stdout is not None
+        base, before = 0, 0.0
+        for line in child.stdout:
+            what, *said, now = line.split()
+            if what == "begun":
+                base = held(child.pid)["RssAnon"]
+            seconds, before = (0.0 if what == "begun" else float(now) - before), float(now)
+            if base:
+                print(
+                    f"{what:<9} {' '.join(said):<36} {seconds:8.1f} s  RssAnon at most "
+                    f"{peak['RssAnon'] - base:5} MiB above {base}, VmHWM {peak['VmHWM']:5} MiB",
+                    flush=True,
+                )
+            peak["RssAnon"] = 0
+        ended.set()
+        watcher.join()
+        if child.wait():
+            sys.exit(child.returncode)
+
+
 def main() -> None:
     """Print a line for each side and data set."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("rows", type=Path)
+    parser.add_argument("rows", type=Path, nargs="?")
+    parser.add_argument("--memory", type=int, metavar="ROWS")
     parser.add_argument("--template", default="chatml")
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--peer")
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()
+    if asked.memory:
+        memory(asked.directory, asked.template, asked.memory)
+        return
+    if asked.rows is None:
+        parser.error("ROWS.json or --memory ROWS")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder, json.loads(asked.rows.read_text(encoding="utf8")), asked.count)

@@ -19,6 +19,9 @@ def stored(examples: Sequence[Example], held_out: Sequence[bool] = ()) -> token_
                 rows[-1].append(example)
             else:
                 rows.append([example])
+        lengths = [len(example.ids) for example in examples]
+        writer.counts.whole.update(lengths)
+        writer.counts.needed.update(lengths)
         for number, row in enumerate(rows):
             writer.add(row, held_out=bool(held_out and held_out[number]))
         writer.finish()

@@ -14,7 +14,7 @@ def test_every_sub_verb_is_named_in_the_help(capsys):
         main(["data", "--help"])
     told = capsys.readouterr().out
     for action in data._ACTIONS:
-        assert re.search(rf"\b{action}: ", told)
+        assert re.search(rf"\b{action}:\s", told)
         assert callable(import_module(f"tunesmith.cli.data_{action}").show)
 
 

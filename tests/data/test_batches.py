@@ -82,12 +82,20 @@ def test_documents_keep_the_order_of_the_step_and_the_layout_is_a_pure_function(
     assert [b.rows for b in first] == [b.rows for b in again]
 
 
-def test_packs_hold_every_row_once_in_as_many_packs_each_epoch():
+@pytest.mark.parametrize("bucketed", [False, True])
+def test_packs_hold_every_row_once_in_as_many_packs_each_epoch(bucketed):
     lengths = [len(e.ids) for e in examples(3, count=200)]
-    epochs = [packs(lengths, cutoff_len=64, seed=1, epoch=e) for e in range(3)]
+
+    def of_epoch(epoch, seed=1):
+        found = packs(lengths, cutoff_len=64, seed=seed, epoch=epoch, bucketed=bucketed)
+        assert found.tokens(lengths).sum() == sum(lengths)
+        return [pack.tolist() for pack in found]
+
+    epochs = [of_epoch(epoch) for epoch in range(3)]
     for found in epochs:
         assert sorted(row for pack in found for row in pack) == list(range(200))
         assert all(sum(lengths[row] for row in pack) <= 64 for pack in found)
     assert len({len(found) for found in epochs}) == 1
     assert epochs[0] != epochs[1]
-    assert epochs[0] == packs(lengths, cutoff_len=64, seed=1, epoch=0)
+    assert epochs[0] != of_epoch(0, seed=2)
+    assert epochs[0] == of_epoch(0)

@@ -1,11 +1,14 @@
 """Each row becomes one example or one line of the ledger, and what was cut is counted."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from tiny_tokenizer import load_tiny
-from tunesmith.data.examples import Fitting, Maker, Said
+from tunesmith.data.examples import Fitting, Maker, Said, enough_for
 from tunesmith.data.ledger import OVER_CUTOFF, Ledger
+from tunesmith.data.token_store import Counts
 from tunesmith.data.tokenize import Encoded
 from tunesmith.errors import TemplateError
 from tunesmith.types import Conversation, Message, Origin
@@ -144,3 +147,28 @@ def test_a_row_that_becomes_several_texts_is_one_row_with_several_examples():
     assert [(one.origin.row, len(examples)) for one, examples in found] == [(1, 1), (3, 2)]
     assert ledger.skips()["refused by the template"].count == 1
     assert ledger.notes[0].startswith("1 conversations became 2 examples")
+
+
+def test_every_length_before_the_cut_is_counted_and_what_its_answers_need():
+    rows = [
+        said("a b c", "d", row=1),
+        said("a b", "c d", "e", "f", row=2),
+        said("a", "b " * 30, row=3),
+    ]
+    ledger, counts = Ledger(), Counts(Counter(), Counter())
+    how = Fitting(stream, encode, whole, BACKEND, 8, "keep_end")
+    used = list(Maker(how, ledger, counts).examples(rows))
+    assert counts.whole.total() == counts.needed.total() == 3
+    assert counts.whole == Counter(len(encode([one.conversation])[0].ids) for one in rows)
+    over = sum(n for length, n in counts.needed.items() if length > 8)
+    assert over == 3 - len(used) == 1
+    assert [one.turns for one in rows] == [1, 2, 1]
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.95, 0.99, 1.0])
+def test_a_cutoff_is_enough_where_that_share_of_the_rows_stays(share):
+    lengths = {7: 60, 20: 35, 100: 4, 1000: 1}
+    found = enough_for(share, lengths)
+    kept = sum(count for length, count in lengths.items() if length <= found)
+    less = sum(count for length, count in lengths.items() if length < found)
+    assert less < share * 100 <= kept

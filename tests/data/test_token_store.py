@@ -69,8 +69,8 @@ def test_what_teaches_the_same_is_known_by_its_first():
     made += [e._replace(origin=o) for e, o in zip([*again, other], places, strict=True)]
     store = stored(made)
     end = len(made) - 4
-    assert store.repeated() == [(3, 3), (7, 7), (end, 3), (end + 1, 7), (end + 2, 3)]
-    assert store.choose(np.arange(len(made)) > 5).repeated()[0] == (1, 7)
+    assert store.repeated().tolist() == [[3, 3], [7, 7], [end, 3], [end + 1, 7], [end + 2, 3]]
+    assert store.choose(np.arange(len(made)) > 5).repeated()[0].tolist() == [1, 7]
     assert store.digests(0, 2).tobytes() == digest(made[0]) + digest(made[1])
     assert store.datasets() == {"d": end, "e": 4}
 
@@ -79,7 +79,7 @@ def test_an_empty_store_has_nothing(tmp_path):
     with Writer(tmp_path) as writer:
         writer.finish()
     store = read(tmp_path, [])
-    assert (len(store), list(store), store.repeated(), store.datasets()) == (0, [], [], {})
+    assert (len(store), list(store), len(store.repeated()), store.datasets()) == (0, [], 0, {})
     assert store.lengths.tolist() == []
 
 
@@ -102,3 +102,17 @@ def test_the_owner_of_an_example_is_its_dataset():
     ]
     owners = stored(made).owners(["z", "x"])
     assert owners.tolist() == [{"x": 1, "y": -1, "z": 0}[e.origin.dataset] for e in made]
+
+
+def test_lengths_before_the_cut_and_turns_are_kept(tmp_path):
+    made = examples(4)
+    with Writer(tmp_path) as writer:
+        for turns, example in enumerate(made, start=1):
+            writer.add([example], held_out=False, turns=turns)
+        writer.counts.whole.update([30, 7, 30])
+        writer.counts.needed.update([20, 7, 20])
+        writer.finish()
+    store = read(tmp_path, [("d", "f.json")] * 3)
+    assert store.records("turns").tolist() == list(range(1, len(made) + 1))
+    assert store.asked.tolist() == [(7, 1, 1), (20, 0, 2), (30, 2, 0)]
+    assert store.owners(["other", "d"]).tolist() == [1] * len(made)

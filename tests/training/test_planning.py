@@ -7,7 +7,7 @@ from tiny_run import tiny_rows, tiny_run
 from tunesmith.config.load import load
 from tunesmith.errors import ConfigError
 from tunesmith.training.material import gather
-from tunesmith.training.planning import Units, make
+from tunesmith.training.planning import make
 from tunesmith.training.report import Silent
 
 
@@ -62,24 +62,20 @@ def test_options_of_the_schedule_are_refused_with_the_plan(tmp_path):
         planned(tmp_path, lr_scheduler_kwargs={"num_cycles": 2})
 
 
-@pytest.mark.parametrize("packing", [False, True])
-def test_every_example_comes_once_per_epoch(tmp_path, packing):
-    plan, material, run = planned(tmp_path, packing=packing, cutoff_len=64)
-    lengths = [len(e.ids) for e in material.data.train]
-    units = Units(lengths, run, packing=packing)
-    for epoch in range(2):
-        numbers = range(epoch * plan.steps_per_epoch + 1, (epoch + 1) * plan.steps_per_epoch + 1)
-        seen = [index for number in numbers for index in units.examples(number)]
-        assert sorted(seen) == list(range(12))
-    assert (plan.packs is not None) == packing
-    assert Units(lengths, run, packing=packing).examples(4) == units.examples(4)
-
-
 def test_packs_make_fewer_steps_of_the_same_rows(tmp_path):
     plan, _, _ = planned(tmp_path, packing=True, cutoff_len=128)
     assert plan.packs < plan.train_examples
     assert plan.steps < 6
     assert "packs per optimizer step" in plan.text()
+    assert plan.as_dict()["unit"] == "packs"
+
+
+def test_models_with_state_get_buckets_where_others_get_packs(tmp_path):
+    plan, material, run = planned(tmp_path, packing=True, cutoff_len=128)
+    with_state = make(run, material._replace(facts=material.facts._replace(carries_state=True)))
+    assert with_state.unit == "buckets"
+    assert plan.packs <= with_state.packs < plan.train_examples
+    assert "buckets of examples of like length per optimizer step" in with_state.text()
 
 
 def test_the_identity_does_not_depend_on_the_layout_of_micro_batches(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 
 from test_architecture import MAY_IMPORT
 from tiny_model import tiny_model
+from tiny_run import tiny_run
 from tunesmith.cli.command import command
 from tunesmith.cli.main import VERBS, main, parser
 from tunesmith.config.deviations import DEVIATIONS
@@ -415,6 +416,21 @@ def test_rows_with_tools_and_thoughts_are_learned_as_the_page_shows(tmp_path, mo
     said = capsys.readouterr().out
     assert "data/lathe.json: 1 row" in said
     assert "data/thinking.json: 1 row" in said
+
+
+def test_lengths_are_told_as_the_page_on_data_shows(tmp_path, monkeypatch, capsys):
+    found = blocks(HOME / "docs" / "data.md")
+    at = next(i for i, block in enumerate(found) if "tunesmith data stats" in block.text)
+    tiny_run(tmp_path, rows=[{"instruction": "a b " * i, "output": "c " * i} for i in range(1, 99)])
+    monkeypatch.chdir(tmp_path)
+    for words in commands(found[at]):
+        assert main([*words[1:], "cutoff_len=64"]) == 0
+    told, shown = capsys.readouterr().out, found[at + 1].text
+    assert (tmp_path / "lengths.png").is_file()
+    heads = ("tokens ", "turns ", "data set ", "an epoch, laid out ", "to keep ")
+    for said in (*heads, "  no padding", "  packing: true", "← this run", "longer (", "  whole"):
+        assert said in told
+        assert said in shown
 
 
 def test_the_code_for_elsewhere_runs_on_what_the_commands_leave(tmp_path, monkeypatch, capsys):

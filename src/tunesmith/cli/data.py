@@ -11,6 +11,7 @@ from tunesmith.errors import ConfigError
 _ACTIONS = {
     "check": "what becomes of every row, and what is wrong with some; exit code 2 on bad rows",
     "show": "some rows as they are learned, token by token; --html writes a page",
+    "stats": "lengths, what of them is learned, and what each layout wastes, as text or a picture",
     "clean": "write the rows that can be used, and the others, to files of their own",
 }
 """Each in its own module, `cli/data_NAME.py`, with a `show(arguments) -> int` and, where it wants

@@ -32,7 +32,7 @@ VERBS = {
     "eval": "loss of a model on held-out data",
     "export": "merge the adapter into a plain model directory, verified",
     "download": "bring a model into a plain directory, from a hub or a .gguf file, verified",
-    "data": "check | show | clean RUN: what becomes of every row",
+    "data": "check | show | stats | clean RUN: what becomes of its rows, and how long they are",
     "template": "list | show NAME | render NAME | check RUN: what templates write",
     "tokenizer": "check MODEL: its special tokens, stop words and rows; --fix repairs them",
     "config": "schema | reference | explain KEY: what a run file may say",

@@ -1,6 +1,7 @@
 """Examples of one optimizer step, laid end to end without padding into few micro-batches.
 
 Which examples belong to a step is decided in `order.py`; which share a bin in `packing.py`.
+What a pack or a bucket of an epoch holds is a function of (lengths, seed, epoch) alone.
 Shape letters: T tokens of a batch, P trained positions.
 """
 
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 
 from tunesmith.data.order import permutation
-from tunesmith.data.packing import best_fit_decreasing
+from tunesmith.data.packing import Bins, Lengths, best_fit_decreasing, buckets, pack
 from tunesmith.types import Batch, Example
 
 
@@ -32,7 +33,7 @@ def lay_out(
     chosen = [int(i) for i in indices]
     lengths = [len(examples[i].ids) for i in chosen]
     bins = best_fit_decreasing(lengths, capacity=max_tokens)
-    return [join(examples, [chosen[i] for i in items]) for items in bins]
+    return [join(examples, [chosen[i] for i in items.tolist()]) for items in bins]
 
 
 def join(examples: Sequence[Example], rows: Sequence[int]) -> Batch:
@@ -61,22 +62,26 @@ def join(examples: Sequence[Example], rows: Sequence[int]) -> Batch:
 
 
 def packs(
-    lengths: Sequence[int], *, cutoff_len: int, seed: int, epoch: int = 0
-) -> list[tuple[int, ...]]:
+    lengths: Lengths, *, cutoff_len: int, seed: int, epoch: int = 0, bucketed: bool = False
+) -> Bins:
     """Packs of whole documents for `packing: true`: the unit of a step is then a pack.
 
-    Best-fit decreasing over the whole epoch. Another (seed, epoch) mixes documents of equal
-    length otherwise; the number of packs is the same in every epoch.
+    Packed over the whole epoch (see `packing.pack`), or in buckets of like length for models
+    that cannot read several documents as one text. Another (seed, epoch) mixes documents of
+    equal length otherwise; how many packs there are, and of which lengths, is the same in every
+    epoch.
 
     Args:
         lengths: tokens of every example of the run.
-        cutoff_len: tokens of a pack; no example is longer.
+        cutoff_len: tokens of a pack, in a bucket with its padding; no example is longer.
         seed: the run's seed.
         epoch: from 0.
+        bucketed: documents of a pack have like lengths; see `packing.buckets`.
 
     Returns:
         Rows of each pack; every row in exactly one.
     """
-    order = permutation(len(lengths), seed=seed, epoch=f"packs of epoch {epoch}").tolist()
-    bins = best_fit_decreasing([int(lengths[row]) for row in order], capacity=cutoff_len)
-    return [tuple(order[i] for i in items) for items in bins]
+    order = permutation(len(lengths), seed=seed, epoch=f"packs of epoch {epoch}")
+    mixed = np.asarray(lengths)[order]
+    layout = buckets if bucketed else pack
+    return layout(mixed, capacity=cutoff_len).named(order)

@@ -7,11 +7,11 @@ ledger. Reading rows is in `prepare.py`, leaving parts of a row out in `fit.py`.
 from __future__ import annotations
 
 import math
-from array import array
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import islice
+from itertools import accumulate, islice
 from typing import NamedTuple
 
 import tokenizers
@@ -20,9 +20,10 @@ from tunesmith.data import tokenize
 from tunesmith.data.fast_encode import FastEncode
 from tunesmith.data.fit import Encode, Fitted, Policy, fit
 from tunesmith.data.ledger import OVER_CUTOFF, Ledger, RowError, Skip, counted
+from tunesmith.data.token_store import Counts
 from tunesmith.data.tokenize import Encoded
 from tunesmith.errors import Error, TemplateError
-from tunesmith.templates import Renderer
+from tunesmith.templates import ANSWERING, Renderer
 from tunesmith.types import Conversation, Example, Origin, Tokenizer
 
 _KEPT_SHARE = 0.99
@@ -35,6 +36,11 @@ class Said(NamedTuple):
     origin: Origin
     held_out: bool
     """Of an `eval_dataset`."""
+
+    @property
+    def turns(self) -> int:
+        """Answers, of which each is a turn of the model."""
+        return sum([message.role in ANSWERING for message in self.conversation.messages])
 
 
 class Fitting(NamedTuple):
@@ -86,11 +92,17 @@ def fitting(
 
 
 class Maker:
-    """Makes examples and remembers what was cut on the way."""
+    """Makes examples and remembers what was cut on the way.
 
-    def __init__(self, how: Fitting, ledger: Ledger) -> None:
+    Args:
+        how: they are made.
+        ledger: of the run.
+        counts: where the lengths of all texts are counted.
+    """
+
+    def __init__(self, how: Fitting, ledger: Ledger, counts: Counts | None = None) -> None:
         self.how, self.ledger = how, ledger
-        self.needed = array("q")  # per row, the smallest cutoff that keeps its answer
+        self.counts = counts or Counts(Counter(), Counter())
         self.num_shortened = 0
         self.num_questions_cut = 0
         self.num_thinking = self.num_own_tokens = 0
@@ -138,7 +150,8 @@ class Maker:
             fitted = self._fit(one.conversation, encoded)
         except Error as error:
             raise _row_error("no part that fits", error) from error
-        self.needed.append(fitted.needed)
+        self.counts.whole[len(encoded.ids)] += 1
+        self.counts.needed[fitted.needed] += 1
         if fitted.encoded is None:
             reason = "longer than cutoff_len" if self.how.truncation == "error" else OVER_CUTOFF
             need = f"at most cutoff_len: {self.how.cutoff_len} (truncation: {self.how.truncation})"
@@ -195,16 +208,28 @@ class Maker:
                 "under its own prompt: later prompts show earlier answers without their thoughts, "
                 "or changed in another way"
             )
-        over = sum(length > cutoff_len for length in self.needed)
+        over = sum(count for length, count in self.counts.needed.items() if length > cutoff_len)
         if over:
-            share = f"{over:,} of {len(self.needed):,} rows do not fit and are left out"
+            share = f"{over:,} of {self.counts.needed.total():,} rows do not fit and are left out"
             yield f"cutoff_len {cutoff_len}: {share}; {self._advice()}"
 
     def _advice(self) -> str:
-        enough = sorted(self.needed)[math.ceil(_KEPT_SHARE * len(self.needed)) - 1]
+        enough = enough_for(_KEPT_SHARE, self.counts.needed)
         if enough > self.how.cutoff_len:
             return f"cutoff_len: {enough} would keep 99 %"
-        return f"cutoff_len: {max(self.needed)} would keep all"
+        return f"cutoff_len: {max(self.counts.needed)} would keep all"
+
+
+def enough_for(share: float, lengths: Mapping[int, int]) -> int:
+    """The smallest cutoff under which a share of all texts stays.
+
+    Args:
+        share: above 0, up to 1.
+        lengths: tokens -> number of texts, at least one.
+    """
+    ascending = sorted(lengths)
+    upto = list(accumulate(lengths[length] for length in ascending))
+    return ascending[bisect_left(upto, math.ceil(share * upto[-1]))]
 
 
 def _row_error(skipped: str | None, error: Error) -> RowError:

@@ -26,16 +26,14 @@ def permutation(n: int, *, seed: int, epoch: int | str) -> np.ndarray:
         seed: the run's seed, any integer.
         epoch: number of the epoch, or the name of another use of the same seed.
     """
-    return _permutation(n, seed, str(epoch))
-
-
-@lru_cache(maxsize=4)
-def _permutation(n: int, seed: int, purpose: str) -> np.ndarray:
-    digest = hashlib.sha256(f"tunesmith order {seed} {purpose}".encode()).digest()
+    digest = hashlib.sha256(f"tunesmith order {seed} {epoch}".encode()).digest()
     bits = np.random.Philox(key=np.frombuffer(digest[:16], dtype="<u8"))
-    order = np.argsort(bits.random_raw(n), kind="stable").astype(np.int64)
+    order = np.argsort(bits.random_raw(n), kind="stable").astype(np.int64, copy=False)
     order.flags.writeable = False
     return order
+
+
+_of_epoch = lru_cache(maxsize=2)(permutation)  # the steps of an epoch ask for it again and again
 
 
 def steps_per_epoch(rows: int, *, global_batch: int) -> int:
@@ -64,7 +62,7 @@ def step_rows(
     last = min(first + global_batch, rows)
     if not shuffle:
         return np.arange(first, last, dtype=np.int64)
-    return permutation(rows, seed=seed, epoch=epoch)[first:last]
+    return _of_epoch(rows, seed=seed, epoch=epoch)[first:last]
 
 
 def rank_rows(rows: Sequence[int], lengths: Sequence[int], *, rank: int, world: int) -> list[int]:

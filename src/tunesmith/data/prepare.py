@@ -143,9 +143,9 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         thoughts = Thoughts(renderer)
         unseen = Invisible(ledger)
         said = unasked.counting(thoughts.in_marks(unseen.counting(reader.said(entries))))
-        rows = Maker(as_examples, ledger).examples(said)
+        rows = Maker(as_examples, ledger, writer.counts).examples(said)
         for done, (one, made) in enumerate(rows, start=1):
-            writer.add(made, held_out=one.held_out)
+            writer.add(made, held_out=one.held_out, turns=one.turns)
             if progress is not None and done % _TOLD_EVERY == 0:
                 progress(done)
         if train_on_prompt:

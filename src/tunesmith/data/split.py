@@ -38,14 +38,18 @@ def split(examples: Examples, val_size: float, seed: int) -> tuple[Examples, Exa
     Raises:
         ConfigError: nothing would be left to train on.
     """
-    numbers, rows = np.unique(examples.records("row"), return_inverse=True)
-    count = held_out_rows(len(numbers), val_size)
-    if count >= len(numbers):
-        need = f"less than the {counted(len(numbers))} that can be used"
+    rows = examples.records("row")
+    assert (rows[1:] >= rows[:-1]).all(), "examples of one row follow one another"
+    places = np.cumsum(np.diff(rows, prepend=-1) != 0) - 1
+    total = int(places[-1]) + 1 if len(places) else 0
+    count = held_out_rows(total, val_size)
+    if count >= total:
+        need = f"less than the {counted(total)} that can be used"
         raise ConfigError("val_size", got=counted(count), need=need)
-    held = np.zeros(len(numbers), bool)
-    held[permutation(len(numbers), seed=seed, epoch="held out")[:count]] = True
-    return examples.choose(~held[rows]), examples.choose(held[rows])
+    held = np.zeros(total, bool)
+    held[permutation(total, seed=seed, epoch="held out")[:count]] = True
+    on_side = held[places]
+    return examples.choose(~on_side), examples.choose(on_side)
 
 
 class Copies(NamedTuple):
@@ -61,36 +65,45 @@ def copies(train: Examples, held_out: Examples) -> tuple[Copies, Copies]:
 
     Rows are equal when all ids and trained flags of all their examples are.
     """
-    first: dict[tuple[int, ...], int] = {}  # of the rows that may have a copy: kinds -> index
-    twice: list[tuple[int, int]] = []
-    for index, kinds in _repeated(train):
-        if kinds in first:
-            twice.append((index, first[kinds]))
-        first.setdefault(kinds, index)
-    leaked = [(i, first[kinds]) for i, kinds in _repeated(held_out) if kinds in first]
-    return _told(train, train, twice), _told(held_out, train, leaked)
+    several: dict[bytes, int] = {}
+    here, kinds = _repeated(train, several)
+    there, kinds_there = _repeated(held_out, several)
+    known, firsts = np.unique(kinds, return_index=True)
+    twice = np.setdiff1d(np.arange(len(here)), firsts, assume_unique=True)
+    leaked = np.flatnonzero(np.isin(kinds_there, known))
+
+    def told(side: Examples, indices: np.ndarray, kinds: np.ndarray, found: np.ndarray) -> Copies:
+        if not len(found):
+            return Copies(0, None)
+        original = here[firsts[np.searchsorted(known, kinds[found[0]])]]
+        pair = side.origin(int(indices[found[0]])), train.origin(int(original))
+        return Copies(len(found), pair)
+
+    return told(train, here, kinds, twice), told(held_out, there, kinds_there, leaked)
 
 
-def _repeated(side: Examples) -> list[tuple[int, tuple[int, ...]]]:
-    """Rows of which no example is alone: index of the first, and the kinds of all of them."""
-    found: dict[int, list[tuple[int, int]]] = {}
-    rows = side.records("row")
-    for index, kind in side.repeated():
-        found.setdefault(int(rows[index]), []).append((index, kind))
-    numbers = np.array([*found], rows.dtype)
+def _repeated(side: Examples, several: dict[bytes, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of which no example is alone: index of the first, and what the row teaches, (R,) both.
+
+    That is the kind of its one example, or a negative number for the kinds of several.
+
+    Args:
+        side: in the order of the store.
+        several: the negative numbers so far, by kinds; gets those that are new.
+    """
+    rows, found = side.records("row"), side.repeated()
+    indices, kinds = found.T
+    own = rows[indices]
+    starts = np.flatnonzero(np.diff(own, prepend=-1))
+    sizes = np.diff(starts, append=len(own))
+    numbers = own[starts]
     counts = np.searchsorted(rows, numbers, "right") - np.searchsorted(rows, numbers, "left")
-    return [
-        (parts[0][0], tuple(kind for _, kind in parts))
-        for parts, count in zip(found.values(), counts.tolist(), strict=True)
-        if len(parts) == count
-    ]
-
-
-def _told(here: Examples, train: Examples, pairs: list[tuple[int, int]]) -> Copies:
-    if not pairs:
-        return Copies(0, None)
-    copy, original = pairs[0]
-    return Copies(len(pairs), (here.origin(copy), train.origin(original)))
+    starts, sizes = starts[sizes == counts], sizes[sizes == counts]
+    taught = kinds[starts]
+    for place in np.flatnonzero(sizes > 1).tolist():
+        parts = kinds[starts[place] : starts[place] + sizes[place]].tobytes()
+        taught[place] = several.setdefault(parts, -1 - len(several))
+    return indices[starts], taught
 
 
 def fingerprint(train: Examples, held_out: Examples | None = None) -> str:

@@ -4,6 +4,7 @@
     trained.bin   whether a token is learned, (T,) one byte each
     examples.bin  one `RECORD` for each example, (N,)
     digests.bin   what each example teaches, hashed, (N,) `DIGEST`
+    lengths.bin   one `LENGTH` for each length, ascending, (K,)
     copies.bin    numbers of the examples that are not alone in what they teach, each with the
                   number of the first of its kind, (C, 2) int64
 
@@ -31,12 +32,24 @@ RECORD = np.dtype(
         ("line", "<i8"),
         ("number", "<i8"),  # of the row in its file, from 1
         ("row", "<i8"),  # of the rows that became examples, from 0
+        ("turns", "<i4"),  # answers of that row, before anything was cut
         ("held_out", "?"),
     ]
 )
 DIGEST = np.dtype("V16")
+LENGTH = np.dtype([("tokens", "<i8"), ("whole", "<i8"), ("needed", "<i8")])
+"""`Counts` of one length."""
 _EQUAL = np.dtype("<i8")
 _FLUSHED = 1 << 20  # tokens
+
+
+class Counts(NamedTuple):
+    """How many texts have which length, those included that are left out for it."""
+
+    whole: Counter[int]
+    """Tokens before anything is cut -> texts."""
+    needed: Counter[int]
+    """The smallest cutoff that keeps the answers -> texts."""
 
 
 class Writer:
@@ -49,12 +62,14 @@ class Writer:
 
     Attributes:
         sources: dataset and file of the rows so far, in the order in which they came.
+        counts: lengths of the texts so far; whoever makes the examples counts them.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._files = [(directory / name).open("wb") for name in _NAMES]
         self.sources: dict[tuple[str, str], int] = {}
+        self.counts = Counts(Counter(), Counter())
         self.count = 0
         self._end = self._row = 0
         self._waiting: list[Example] = []
@@ -62,15 +77,15 @@ class Writer:
         self._digests: list[bytes] = []
         self._flushed = 0
 
-    def add(self, examples: Sequence[Example], *, held_out: bool) -> None:
-        """All examples of one row."""
+    def add(self, examples: Sequence[Example], *, held_out: bool, turns: int = 1) -> None:
+        """All examples of one row, and how many answers it has."""
         for example in examples:
             ids, trained, origin = example
             source = self.sources.setdefault((origin.dataset, origin.file), len(self.sources))
             self._end += len(ids)
             counts = int(trained.sum()), int(ids.max())
             place = source, origin.line, origin.row, self._row
-            self._records.append((self._end, *counts, *place, held_out))
+            self._records.append((self._end, *counts, *place, turns, held_out))
             self._digests.append(digest(example))
             self._waiting.append(example)
             self.count += 1
@@ -90,6 +105,9 @@ class Writer:
         self._flush()
         for file in self._files:
             file.close()
+        whole, needed = self.counts
+        lengths = [(n, whole[n], needed[n]) for n in sorted(whole.keys() | needed.keys())]
+        np.array(lengths, LENGTH).tofile(self._directory / "lengths.bin")
         equal = _equal(_mapped(self._directory / "digests.bin", DIGEST))
         equal.tofile(self._directory / "copies.bin")
 
@@ -112,6 +130,7 @@ class Arrays(NamedTuple):
     trained: np.ndarray
     records: np.ndarray
     digests: np.ndarray
+    lengths: np.ndarray
     copies: np.ndarray
 
 
@@ -156,6 +175,11 @@ class Examples(Sequence[Example]):
         return whole[self._chosen]
 
     @property
+    def asked(self) -> np.ndarray:
+        """Lengths of all texts of the store before anything was cut, (K,) `LENGTH`."""
+        return self._arrays.lengths
+
+    @property
     def num_trained(self) -> np.ndarray:
         """Learned tokens of each example, (N,) int32."""
         return self.records("trained")
@@ -168,17 +192,17 @@ class Examples(Sequence[Example]):
         """What the examples from `start` to `end` teach, hashed, (n,) `DIGEST`."""
         return self._arrays.digests[self._chosen[start:end]]
 
-    def repeated(self) -> list[tuple[int, int]]:
+    def repeated(self) -> np.ndarray:
         """Index of each example that is not alone in the store, and the number of its kind.
 
-        For examples in the order of the store, each of them once.
+        For examples in the order of the store, each of them once. Ascending, (C, 2) int64.
         """
         assert (np.diff(self._chosen) > 0).all(), "one pointed to twice is no copy"
         numbers, kinds = self._arrays.copies.T
         places = np.searchsorted(self._chosen, numbers)
         there = places < len(self._chosen)
         there[there] = self._chosen[places[there]] == numbers[there]
-        return list(zip(places[there].tolist(), kinds[there].tolist(), strict=True))
+        return np.stack([places[there], kinds[there]], axis=1)
 
     def origin(self, index: int) -> Origin:
         """Where the row of an example stands."""
@@ -234,7 +258,7 @@ def read(directory: Path, sources: Sequence[tuple[str, str]]) -> Examples:
     """The examples of a directory that a `Writer` has filled.
 
     Args:
-        directory: with the three files.
+        directory: with the files.
         sources: those of the writer.
     """
     kinds = (np.dtype("<i4"), np.dtype("?"), RECORD, DIGEST)
@@ -242,7 +266,8 @@ def read(directory: Path, sources: Sequence[tuple[str, str]]) -> Examples:
         _mapped(directory / name, kind) for name, kind in zip(_NAMES, kinds, strict=True)
     )
     equal = _mapped(directory / "copies.bin", _EQUAL).reshape(-1, 2)
-    return Examples(Arrays(ids, trained, records, digests, equal), sources)
+    lengths = _mapped(directory / "lengths.bin", LENGTH)
+    return Examples(Arrays(ids, trained, records, digests, lengths, equal), sources)
 
 
 _NAMES = ("ids.bin", "trained.bin", "examples.bin", "digests.bin")

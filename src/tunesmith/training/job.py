@@ -24,7 +24,7 @@ from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.card import card
 from tunesmith.stages import sft
 from tunesmith.templates import jinja_to_serve, stop_ids
-from tunesmith.training import checkpoint, loop, numerics, outputs, planning
+from tunesmith.training import checkpoint, loop, numerics, outputs
 from tunesmith.training.journal import FILE, Journal
 from tunesmith.training.material import Material, make_trainable
 from tunesmith.training.optim import optimizer_for
@@ -33,6 +33,7 @@ from tunesmith.training.outputs import Written
 from tunesmith.training.plan import Plan
 from tunesmith.training.report import Report
 from tunesmith.training.schedule import schedule
+from tunesmith.training.units import Units
 from tunesmith.training.watch import Watch, Watched
 from tunesmith.types import Batch, Loss, Step
 
@@ -66,8 +67,7 @@ class Job:
         self.run, self.plan, self.material, self.output_dir = run, plan, material, output_dir
         self.report, self._fresh_process = report, fresh_process
         self.notes: list[str] = []
-        lengths = material.data.train.lengths.tolist()
-        self.units = planning.Units(lengths, run, packing=plan.packs is not None)
+        self.units = Units(material.data.train.lengths, run, plan.unit)
         self.fingerprint = fingerprint(plan)
         found = self._checkpoint()
         self.state = found[1] if found else None

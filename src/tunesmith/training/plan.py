@@ -14,6 +14,7 @@ from typing import Any
 
 from tunesmith.config.run import Run, flat
 from tunesmith.training.metrics import clock
+from tunesmith.training.units import Unit
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,13 @@ class Plan:
     longest: int
     """Tokens of the longest example."""
     packs: int | None
-    """Number of packs where `packing` makes them the unit of a step."""
+    """Number of packs or buckets where `packing` makes them the unit of a step."""
     epochs: float
     batch_per_device: int
     accumulation: int
     ranks: int
     global_batch: int
-    """Examples (or packs) of one optimizer step."""
+    """Examples (or packs, or buckets) of one optimizer step."""
     steps_per_epoch: int
     steps: int
     warmup_steps: int
@@ -70,6 +71,8 @@ class Plan:
     notes: tuple[str, ...]
     """What a careful reader would want to know."""
     identity: dict[str, Any]
+    unit: Unit = "examples"
+    """What the batch size counts."""
     mix: tuple[dict[str, Any], ...] = ()
     """What an epoch takes of each training data set; see `data.mix.Part`."""
     day: str = ""
@@ -121,8 +124,8 @@ class Plan:
         )
 
     def _batch(self) -> str:
-        unit = "examples" if self.packs is None else "packs"
-        return f"{self.global_batch} {unit} per optimizer step, without padding"
+        what = "buckets of examples of like length" if self.unit == "buckets" else self.unit
+        return f"{self.global_batch} {what} per optimizer step, without padding"
 
     def _steps(self) -> str:
         count = self.packs if self.packs is not None else self.train_examples
@@ -191,6 +194,9 @@ LEARNED = (
 )  # fmt: skip
 """Keys of the run file that change what is learned, with the fingerprints of model and data."""
 
+_PACKS = 2
+"""How packs are made: a run that goes on with others would see some rows twice."""
+
 _WATCH_EVALUATION = ("load_best_model_at_end", "early_stopping_steps")
 
 
@@ -223,6 +229,7 @@ def identity(
         parts["eval_steps"] = [keys["eval_strategy"], run.eval_every]
     if packing:  # the cutoff decides which examples share a pack, even where it cuts none
         parts["cutoff_len"] = run.dataset.cutoff_len
+        parts["packs"] = _PACKS
     parts |= {
         "model": model,
         "adapter": adapter,

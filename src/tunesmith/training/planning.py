@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from tunesmith.compute.precision import speed as speed_of
 from tunesmith.config.run import Run, flat
 from tunesmith.config.train import WITHOUT_WARMUP
-from tunesmith.data import order
-from tunesmith.data.batches import packs
 from tunesmith.data.split import fingerprint
 from tunesmith.errors import ConfigError
 from tunesmith.models.facts import Facts
@@ -21,6 +20,7 @@ from tunesmith.training.metrics import real_flops
 from tunesmith.training.plan import Plan, cadence, identity, steps_of
 from tunesmith.training.schedule import WATCHES_EVALUATION, schedule, warmup_steps_of
 from tunesmith.training.sizing import few_steps
+from tunesmith.training.units import Units, unit_of
 
 _LOGITS_AT_ONCE = 2**24
 _MOST_STEPS = 2**31 - 1
@@ -39,11 +39,11 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
     Raises:
         ConfigError: settings that contradict what was found.
     """
-    examples = material.data.train
-    global_batch = run.global_batch()
-    packing = packs_examples(run)
-    lengths = examples.lengths.tolist()
-    units = Units(lengths, run, packing=packing)
+    examples, global_batch = material.data.train, run.global_batch()
+    lengths = examples.lengths
+    tokens, trained_tokens = int(lengths.sum()), int(examples.num_trained.sum())
+    unit = unit_of(run, carries_state=material.facts.carries_state)
+    packing, units = unit != "examples", Units(lengths, run, unit)
     per_epoch, steps = steps_of(
         units.count,
         global_batch=global_batch,
@@ -52,7 +52,6 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
     )
     _refuse_endless(run, steps)
     layout = layout or layout_for(run, material, global_batch=global_batch, packing=packing)
-    trained_tokens = int(examples.num_trained.sum())
     _check_evaluation(run, held_out=bool(material.data.eval))
     cadences = _cadences(run, per_epoch=per_epoch, steps=steps, held_out=bool(material.data.eval))
     return Plan(
@@ -62,10 +61,11 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
         parameters=material.parameters,
         train_examples=len(examples),
         eval_examples=len(material.data.eval),
-        tokens_per_epoch=sum(lengths),
+        tokens_per_epoch=tokens,
         trained_tokens_per_epoch=trained_tokens,
-        longest=max(lengths),
+        longest=int(lengths.max()),
         packs=units.count if packing else None,
+        unit=unit,
         epochs=run.train.num_train_epochs if run.train.max_steps is None else steps / per_epoch,
         batch_per_device=run.train.per_device_train_batch_size,
         accumulation=run.train.gradient_accumulation_steps,
@@ -81,7 +81,7 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
             run,
             material,
             layout,
-            tokens=sum(lengths) * steps / per_epoch,
+            tokens=tokens * steps / per_epoch,
             trained_tokens=trained_tokens * steps / per_epoch,
         ),
         notes=(
@@ -100,53 +100,13 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
     )
 
 
-class Units:
-    """What a step counts, examples or packs, and which of them a step holds.
-
-    A pure function of (seed, number of the step); packs of one epoch are kept while it lasts.
-    """
-
-    def __init__(self, lengths: Sequence[int], run: Run, *, packing: bool) -> None:
-        self._lengths, self._run, self._packing = lengths, run, packing
-        self._epoch, self._packs = -1, list[tuple[int, ...]]()
-        self.count = len(self._packs_of(0)) if packing else len(lengths)
-        """Units of one epoch."""
-        self._per_step = run.global_batch()
-        self._per_epoch = order.steps_per_epoch(self.count, global_batch=self._per_step)
-
-    def examples(self, number: int) -> list[int]:
-        """Indices of the examples of one optimizer step."""
-        rows = order.step_rows(
-            number,
-            rows=self.count,
-            global_batch=self._per_step,
-            seed=self._run.train.seed,
-            shuffle=not self._run.dataset.disable_shuffling,
-        ).tolist()
-        if not self._packing:
-            return rows
-        units = self._packs_of((number - 1) // self._per_epoch)
-        return [index for row in rows for index in units[row]]
-
-    def _packs_of(self, epoch: int) -> list[tuple[int, ...]]:
-        if epoch != self._epoch:
-            seed, cutoff_len = self._run.train.seed, self._run.dataset.cutoff_len
-            self._packs = packs(self._lengths, cutoff_len=cutoff_len, seed=seed, epoch=epoch)
-            self._epoch = epoch
-        return self._packs
-
-
-def packs_examples(run: Run) -> bool:
-    """Whether packs, not examples, are the unit of a step."""
-    return bool(run.dataset.packing or run.dataset.neat_packing)
-
-
 def layout_for(run: Run, material: Material, *, global_batch: int, packing: bool) -> Layout:
     """How many tokens a micro-batch holds on this machine now."""
     known, dtype = material.facts, material.precision.dtype
     whole = run.method.finetuning_type == "full"
-    lengths = sorted(material.data.train.lengths.tolist(), reverse=True)
-    step_tokens = global_batch * run.dataset.cutoff_len if packing else sum(lengths[:global_batch])
+    lengths = np.sort(material.data.train.lengths)[::-1]
+    largest_step = int(lengths[:global_batch].sum())
+    step_tokens = global_batch * run.dataset.cutoff_len if packing else largest_step
     shape = Shape(
         layers=known.layers,
         hidden=known.hidden,
@@ -161,7 +121,7 @@ def layout_for(run: Run, material: Material, *, global_batch: int, packing: bool
         trained_bytes=material.trainable * 4 * 4,
         element_bytes=dtype.itemsize,
         head_chunk=max(16, _LOGITS_AT_ONCE // known.vocab),
-        longest=lengths[0],
+        longest=int(lengths[0]),
         step_tokens=step_tokens,
         may_recompute=not run.model.disable_gradient_checkpointing,
         free=memory.free_bytes(material.precision.device.type),

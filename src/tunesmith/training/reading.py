@@ -29,6 +29,8 @@ class Wording(NamedTuple):
     renderer: Renderer
     notes: tuple[str, ...]
     """What the template wants of the tokenizer and does not get."""
+    carries_state: bool = False
+    """Whether the model does from token to token; see `units.unit_of`."""
 
 
 class Reading(NamedTuple):
@@ -48,11 +50,11 @@ def wording(run: Run, report: Report) -> Wording:
     name = str(run.model.model_name_or_path)
     directory = material.fetch(run, name, report, weights=False)
     adapters = tuple(material.fetch(run, one, report) for one in run.model.adapter_name_or_path)
-    rows = facts.facts(directory, trust_remote_code=run.model.trust_remote_code).vocab
+    known = facts.facts(directory, trust_remote_code=run.model.trust_remote_code)
     today = day(run) or datetime.date.today()
-    words = material.worded(run, directory, adapters, rows, today=today)
+    words = material.worded(run, directory, adapters, known.vocab, today=today)
     checked = material.check_tokenizer(run, words.renderer, words.tokenizer, words.extended.rows)
-    return Wording(words.tokenizer, words.renderer, checked)
+    return Wording(words.tokenizer, words.renderer, checked, known.carries_state)
 
 
 def read(run: Run, report: Report, *, whole: bool = False) -> Reading:
