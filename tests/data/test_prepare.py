@@ -452,6 +452,13 @@ def test_a_whole_reading_raises_nothing_for_rows_and_says_what_would_have_been(t
     assert (len(nothing.train), nothing.ledger.num_read) == (0, 1)
 
 
+def test_without_a_usable_row_the_hint_of_the_bad_ones_stays(tmp_path):
+    write(tmp_path, a=sharegpt(2))
+    nothing = run(tmp_path, "a", whole=True, on_bad_row="skip")
+    assert "sharegpt" in nothing.ledger.skips()["missing column"].first[0].hint
+    assert nothing.refusal.hint == nothing.ledger.skips()["missing column"].first[0].hint
+
+
 def test_what_is_worth_knowing_about_used_rows_is_counted_by_kind(tmp_path):
     rows = alpaca(4)
     rows[1]["output"] = "a\u200bb <|im_end|>"

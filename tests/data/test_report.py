@@ -47,6 +47,23 @@ def test_three_places_of_a_reason_are_shown_and_the_others_counted(tmp_path):
     assert lines[at + 4 : at + 6] == ["    and 4 more", "  wrong type    1"]
 
 
+def test_a_reason_ends_with_what_to_try(tmp_path):
+    chat = {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}
+    data = read(tmp_path, a=[row(0), chat])
+    hint = data.ledger.skips()["missing column"].first[0].hint
+    assert "sharegpt" in hint
+    assert f"    try {hint}" in report.text(data).splitlines()
+
+
+def test_a_dataset_that_a_mix_cannot_draw_from_leaves_the_account_of_the_others(tmp_path):
+    data = read(tmp_path, mix_strategy="interleave_over", a=[row(0)], b=[row(1, "")])
+    assert data.refusal is not None
+    told = report.text(data)
+    assert "b.json  1 row read = 0 used + 1 skipped" in told
+    assert "empty answer" in told
+    assert report.as_dict(data)["stops"]
+
+
 def test_lines_are_wrapped_below_their_own_indent(tmp_path):
     data = read(tmp_path, a=[{**row(1), "system": "s", "history": [["a", "b"]]}, row(2), row(2)])
     whole, narrow = report.text(data), report.text(data, width=60)

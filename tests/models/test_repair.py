@@ -106,6 +106,15 @@ def test_names_that_no_token_has_can_be_repaired(tmp_path):
     assert check(fixed, 512).errors == ()
 
 
+def test_a_former_end_that_the_models_own_template_writes_goes_on_stopping(tmp_path):
+    source = tiny_model(tmp_path)
+    former = tokenizers.load(source)
+    (source / "chat_template.jinja").write_text(f"{{{{ messages }}}}{former.eos}")
+    repair(source, tmp_path / "out", {"eos": "<|endoftext|>"})
+    written = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert written["eos_token_id"] == [0, former.id_of(former.eos)]
+
+
 def test_further_ends_stay_and_the_former_one_goes(tmp_path):
     source = tiny_model(tmp_path)
     (source / "generation_config.json").write_text('{"eos_token_id": [2, 1], "top_p": 0.5}')

@@ -146,6 +146,14 @@ def test_a_template_cannot_be_changed():
         format.name = "b"
 
 
+def test_an_unknown_tool_format_is_told_where_the_file_names_it():
+    with pytest.raises(TemplateError) as caught:
+        read(GOOD + "tool_format: qwenn\n", "f.yaml", _no_parent)
+    assert caught.value.where == "f.yaml: a.tool_format"
+    assert caught.value.got == "qwenn"
+    assert "qwen" in caught.value.hint
+
+
 def test_another_tool_format_brings_its_own_turns_of_calls():
     ends = {"stop": "<end>", "after": "\n", "open": "A:"}
     roles = {"user": {}, "assistant": ends, "function": {"lead": "[CALLS]", "stop": "<end>"}}

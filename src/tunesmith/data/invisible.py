@@ -11,10 +11,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from tunesmith.data.examples import Said
 from tunesmith.data.ledger import Finding, Ledger, counted
 from tunesmith.types import Conversation
+
+if TYPE_CHECKING:  # the verbs ask for `places` alone, before anything heavy is there
+    from tunesmith.data.examples import Said
 
 KIND = "invisible"
 _SHOWN = 4  # kinds of character in the note

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ from tunesmith.templates.choose import Renderer
 from tunesmith.types import Tokenizer
 
 _TOLD_EVERY = 256  # rows
+_Sides = tuple[Examples, Examples, tuple[Part, ...]]
 
 
 class Prepared(NamedTuple):
@@ -164,11 +166,26 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         raise refusal
     how = Mixing(mix.CONCAT if refusal else mix_strategy, tuple(interleave_probs), seed)
     names = [entry.name for entry, of_evaluation in entries if not of_evaluation]
-    train, held_out, parts = _sides(
-        usable, held_out, names, val_size=held, how=how, wanted=ledger.wanted, where=where
+    sides = partial(
+        _sides, usable, held_out, names, val_size=held, wanted=ledger.wanted, where=where
     )
-    prepared = _prepared(train, held_out, ledger, source=source)._replace(refusal=refusal)
+    (train, held_out, parts), how, unmixed = _mixed(sides, how, whole=whole)
+    prepared = _prepared(train, held_out, ledger, source=source)
+    prepared = prepared._replace(refusal=refusal or unmixed)
     return prepared._replace(entries=tuple(entries), mix=parts, mix_table=mix.table(parts, how))
+
+
+def _mixed(
+    sides: Callable[..., _Sides], how: Mixing, *, whole: bool
+) -> tuple[_Sides, Mixing, DataError | None]:
+    """Both sides; where a dataset has no row to draw, a whole reading tells of the others too."""
+    try:
+        return sides(how=how), how, None
+    except DataError as error:
+        if not whole:
+            raise
+        how = how._replace(strategy=mix.CONCAT)
+        return sides(how=how), how, error
 
 
 def _sides(
@@ -180,7 +197,7 @@ def _sides(
     how: Mixing,
     wanted: Mapping[str, int],
     where: Callable[[str], str],
-) -> tuple[Examples, Examples, tuple[Part, ...]]:
+) -> _Sides:
     """What an epoch learns from, what is held out, and what is taken of each dataset."""
     if not len(usable):
         return usable, held_out, ()
@@ -278,11 +295,12 @@ def _nothing_left(ledger: Ledger) -> DataError:
     skips = ledger.skips()
     reasons = ", ".join(f"{s.count:,} {reason}" for reason, s in skips.items())
     advice = [note for note in ledger.notes if "would keep" in note]
+    hints = (s.first[0].hint for s in skips.values() if s.first[0].hint)
     return DataError(
         next((s.first[0].place for s in skips.values()), ", ".join(ledger.files) or "dataset"),
         got=f"no usable rows: {ledger.num_read:,} read, {reasons}",
         need="at least one row to learn from",
-        hint=advice[-1].split("; ")[-1] if advice else "",
+        hint=advice[-1].split("; ")[-1] if advice else next(hints, ""),
     )
 
 

@@ -100,6 +100,8 @@ def _reasons(head: str, skips: Mapping[str, Skips]) -> Iterator[str]:
             yield f"    {skip.place}: got {got}, need {skip.need}"
         if found.count > _SHOWN_PLACES:
             yield f"    and {found.count - _SHOWN_PLACES:,} more"
+        if found.first and found.first[0].hint:
+            yield f"    try {found.first[0].hint}"
 
 
 def _wrapped(line: str, width: int | None) -> str:

@@ -230,7 +230,7 @@ def _write_beside(
     """Configs with the ids, the tokenizer, and what else a model directory brings."""
     config = files.read_json(place / "config.json")
     generation = files.read_json_if_there(directory / "generation_config.json")
-    former = before.id_of(before.eos)
+    former = None if _ends_turns(before) else before.id_of(before.eos)
     for name in (name for name in named if name != "unk"):
         key, number = f"{name}_token_id", fresh.id_of(named[name])
         for part in (config, config.get("text_config"), generation):
@@ -245,9 +245,15 @@ def _write_beside(
         path.chmod(0o644)  # safetensors writes for the owner alone
 
 
+def _ends_turns(before: Tokenizer) -> bool:
+    """Whether the model's own template, which stays, writes the end that is replaced."""
+    return bool(before.eos and before.chat_template and before.eos in before.chat_template)
+
+
 def _with_others(stated: Any, number: int | None, former: int | None) -> Any:
-    """The new end first, then the further ones that stood there; the former end is none now."""
-    others = [i for i in (stated if isinstance(stated, list) else []) if i not in (former, number)]
+    """The new end first, then the further ones that stood there, without a former end."""
+    stood = stated if isinstance(stated, list) else [stated]
+    others = [i for i in stood if i not in (former, number, None)]
     return [number, *others] if others else number
 
 

@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tunesmith.errors import TemplateError
-from tunesmith.templates import conversation
+from tunesmith.templates import conversation, tools
 from tunesmith.templates.documents import documents
 from tunesmith.templates.keys import follow, takes
 
@@ -66,6 +66,14 @@ def _as_pieces(value: Any) -> Any:
 
 
 Text = Annotated[tuple[Piece, ...], BeforeValidator(_as_pieces)]
+
+
+def _known_tools(name: str) -> str:
+    if name not in tools.names():
+        raise ValueError("unknown")
+    return name
+
+
 """A string, `{special: eos}`, `{token: sop}`, `{round: 1}`, `{later: x}`, or a list of those."""
 
 
@@ -147,7 +155,7 @@ class Format(Part):
     """Where the system text stands: before the first turn, or inside the first user turn."""
     system_always: bool = False
     """The system turn stands there even around no text."""
-    tool_format: str | None = "default"
+    tool_format: Annotated[str, AfterValidator(_known_tools)] | None = "default"
     """How tools are described and called, by name. A null one is a template that cannot express
     tools, calls and results: they are refused."""
     tools: Turn = Turn()
@@ -324,6 +332,10 @@ def _refusal(error: ValidationError, where: str) -> TemplateError:
         return TemplateError(full, need=need, hint="".join(near))
     if first["type"] == "missing":
         return TemplateError(full, got="nothing", need=takes(annotation))
+    if place == ["tool_format"] and isinstance(first["input"], str):
+        near = difflib.get_close_matches(first["input"], tools.names(), 3, cutoff=0.4)
+        need = f"one of {', '.join(tools.names())}"
+        return TemplateError(full, got=first["input"], need=need, hint=" or ".join(near))
     hint = f"tool_format: {first['input']}" if place == ["tools"] else ""
     if _PIECES & {*map(str, first["loc"])}:
         hint = _near_slot(first["input"])
