@@ -11,6 +11,7 @@ import pytest
 from template_cases import BOS, EOS, bound, turns
 from tiny_tokenizer import load_tiny
 from tunesmith.errors import TemplateError
+from tunesmith.models.vocabulary import extend
 from tunesmith.templates import registry
 from tunesmith.templates.calls import read_calls
 from tunesmith.templates.format import Format, Roles, Token, Turn
@@ -264,9 +265,12 @@ def test_binding_says_what_the_tokenizer_lacks():
     with pytest.raises(TemplateError, match="deepseek3"):
         registry.get("deepseek3").bind(tiny._replace(eos=None))
     roles = Roles(user=Turn(open=(Token(token="<|user|>"),)))
-    with pytest.raises(TemplateError) as caught:
-        Template(Format(name="single", roles=roles)).bind(tiny)
+    single = Template(Format(name="single", roles=roles))
+    with pytest.raises(TemplateError, match="add_special_tokens") as caught:
+        single.bind(tiny)
     assert caught.value.got == "<|user|>"
+    rows = tiny.backend.get_vocab_size(with_added_tokens=True)
+    single.bind(extend(tiny, rows, special=["<|user|>"]).tokenizer)  # as it says
 
 
 def test_the_first_stop_word_replaces_eos_where_the_file_says_so():

@@ -127,7 +127,7 @@ class Template:
         for piece in pieces:
             token = getattr(piece, "token", None)
             if token is not None and tokenizer.id_of(token) is None:
-                need = "a token of the tokenizer's vocabulary"
+                need = f"one token of {tokenizer.path}; add_special_tokens can add it"
                 raise TemplateError(f"template: {self.name}", got=token, need=need)
         if not eos and (Special(special="eos") in pieces or self.format.efficient_eos):
             need = f"an eos token in {tokenizer.path}: this template ends answers with it"

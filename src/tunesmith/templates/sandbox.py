@@ -15,10 +15,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sized
 from datetime import datetime
 from types import BuiltinMethodType
-from typing import Any
+from typing import Any, NoReturn
 
 import jinja2
 from jinja2 import nodes
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.runtime import LoopContext
@@ -121,6 +122,14 @@ class _Bounded(ImmutableSandboxedEnvironment):
         tree = super()._parse(source, name, filename)
         _rewrite(tree)
         return tree
+
+    def unsafe_undefined(self, obj: Any, attribute: str) -> NoReturn:
+        """Python's internals are an error when they are reached for, printed or not.
+
+        Raises:
+            SecurityError: always; the library's own value would print as nothing.
+        """
+        raise SecurityError(f"{attribute!r} of a {type(obj).__name__} is out of bounds")
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Every call of a template: one that it may make, counted, its result bounded."""
