@@ -73,6 +73,16 @@ def test_a_question_that_is_no_text_is_refused_and_the_next_one_is_answered(tmp_
     assert answered["answer"]
 
 
+@pytest.mark.parametrize("verb", ["--help", "version --json", "template list"])
+def test_without_a_reader_a_verb_ends_quietly_as_the_shell_knows_it(verb):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "tunesmith", *verb.split()]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 class _Gone(io.StringIO):
     def write(self, text):
         raise BrokenPipeError(32, "Broken pipe")
