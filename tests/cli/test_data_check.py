@@ -90,7 +90,10 @@ def test_json_is_one_document_that_counts_everything(out, tmp_path):
 
 def test_where_no_row_is_left_nothing_is_offered_that_would_go_on(out, tmp_path):
     tiny_run(tmp_path, rows=[{"instruction": "a", "output": ""}])
-    assert "on_bad_row=skip" not in out(code=2)
+    told = out(code=2)
+    assert "on_bad_row=skip" not in told
+    assert told.splitlines()[-1] == "a run stops: there is no other row"
+    assert told.count("tiny.json:") == 1
     assert "no usable rows" in out("on_bad_row=skip", code=2)
     assert json.loads(out("--json", code=2))["next"] == []
 

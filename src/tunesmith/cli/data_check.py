@@ -51,9 +51,13 @@ def _next(arguments: argparse.Namespace, refusal: Error | None) -> list[str]:
 
 
 def _closing(data: Outcome, following: list[str]) -> Iterator[str]:
+    from tunesmith.data.ledger import BadRows
+
     if data.refusal is None:
         bad = data.ledger.bad
         yield f"a run goes on; left out as bad: {bad:,}" if bad else "nothing stops a run"
+    elif isinstance(data.refusal, BadRows) and not following:
+        yield "a run stops: there is no other row"  # than the bad ones that have been told above
     elif not following:
         yield f"a run stops: {data.refusal}"
     heads = ("next", "or") if len(following) > 1 else ("next",)
