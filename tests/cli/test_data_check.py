@@ -98,6 +98,15 @@ def test_where_no_row_is_left_nothing_is_offered_that_would_go_on(out, tmp_path)
     assert json.loads(out("--json", code=2))["next"] == []
 
 
+def test_keys_about_data_with_nothing_to_act_on_are_told(out, tmp_path):
+    tiny_run(tmp_path, rows=tiny_rows(3), eval_on_each_dataset=True, ddp_timeout=99)
+    words = "streaming=true", "buffer_size=5", "mix_strategy=concat"
+    notes = json.loads(out("--json", *words))["notes"]
+    keys = [note.partition(" has nothing")[0].rpartition(": ")[2] for note in notes]
+    assert sorted(keys) == ["buffer_size", "eval_on_each_dataset", "streaming"]
+    assert f"  - {notes[0]}" in out(*words)
+
+
 def test_leakage_is_told_and_stops_nothing(out, tmp_path):
     tiny_run(tmp_path, rows=tiny_rows(7), eval_dataset=str(tmp_path / "data" / "tiny.json"))
     found = json.loads(out("--json"))

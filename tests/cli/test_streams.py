@@ -35,6 +35,14 @@ def test_a_stdout_without_the_brackets_shows_the_example_all_the_same(tmp_path, 
     assert "what is trained in \\u27e6\\u27e7" in out
 
 
+def test_signs_of_ours_are_written_as_what_ascii_has_for_them(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    with streams(as_json=False, outlasts=False):
+        print("0–4  ██▌ 33 %  ← this run …  世⟦é")
+    assert raw.getvalue().decode() == "0-4  ### 33 %  <- this run ...  \\u4e16\\u27e6\\xe9\n"
+
+
 def test_json_is_utf8_whatever_the_locale(tmp_path):
     path = tiny_run(tmp_path, output_dir=str(tmp_path / "äöü⟦"))
     code, out, _ = said("plan", path, "--json", **C_LOCALE)
