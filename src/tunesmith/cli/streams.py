@@ -70,7 +70,8 @@ def streams(*, as_json: bool, outlasts: bool) -> Iterator[None]:
     r"""The standard streams, made so that no character and no missing reader raises.
 
     What the encoding of a stream has no sign for is written as `\u27e6`, and signs of ours by what
-    ASCII has for them; JSON is UTF-8 whatever the locale says. Bytes of stdin that are no text come as lone surrogates.
+    ASCII has for them; JSON is UTF-8 whatever the locale says. Bytes of stdin that are no text
+    come as lone surrogates.
 
     Args:
         as_json: stdout is for programs.
