@@ -21,6 +21,7 @@ from tunesmith.data.batches import lay_out
 from tunesmith.errors import OutputError, StoreError
 from tunesmith.models import adapters, lineage, load
 from tunesmith.models import tokenizer as tokenizers
+from tunesmith.models.adapter_spec import token_modules
 from tunesmith.models.card import card
 from tunesmith.stages import sft
 from tunesmith.templates import jinja_to_serve, stop_ids
@@ -87,13 +88,15 @@ class Job:
         self.model = self._model(found[0] if found else None)
         self.parameters = adapters.trainable(self.model)
         self.optimizer = optimizer_for(
-            run.train.optim,
+            run.train.optimizer,
             self.parameters,
             learning_rate=run.train.learning_rate,
             weight_decay=run.train.weight_decay,
             betas=(run.train.adam_beta1, run.train.adam_beta2),
             epsilon=run.train.adam_epsilon,
             loraplus_lr_ratio=getattr(run.method, "loraplus_lr_ratio", None),
+            args=run.train.optim_args,
+            by_token=[f"{name}.weight" for name in token_modules(self.model)],
         )
         self.loss_scale = loop.LossScale() if plan.precision.startswith("fp16") else None
         self.watched = self._restore(found)

@@ -224,6 +224,9 @@ def identity(
     """
     keys = flat(run)
     parts: dict[str, Any] = {key: keys[key] for key in LEARNED if key in keys}
+    parts["optim"] = run.train.optimizer
+    if run.train.optim_args:  # a run of before there were any goes on
+        parts["optim_args"] = run.train.optim_args
     watches = any(keys.get(key) for key in _WATCH_EVALUATION)
     if watches or keys["lr_scheduler_type"] in ("reduce_lr_on_plateau", "greedy"):
         parts["eval_steps"] = [keys["eval_strategy"], run.eval_every]

@@ -13,7 +13,7 @@ from tunesmith.data.split import fingerprint
 from tunesmith.errors import ConfigError
 from tunesmith.models.facts import Facts
 from tunesmith.templates import mismatch, probes_for, stop_ids
-from tunesmith.training import memory
+from tunesmith.training import memory, optim
 from tunesmith.training.material import Material
 from tunesmith.training.memory import Layout, Shape
 from tunesmith.training.metrics import real_flops
@@ -294,9 +294,26 @@ def _notes(
         notes.append("the estimate exceeds the free memory: the run may be killed")
     if steps <= warmup_steps:
         notes.append(f"all {steps} steps are warm-up: the learning rate never reaches its peak")
+    notes += _of_optimizer(run, material)
     if run.output.save_only_model:
         notes.append("save_only_model: checkpoints cannot be resumed from")
     return tuple(notes)
+
+
+def _of_optimizer(run: Run, material: Material) -> list[str]:
+    """What is to be known about the optimizer; refuses one that cannot be made."""
+    name, paged = run.train.optimizer, material.precision.device.type == "cuda"
+    try:
+        notes = optim.check(name, run.train.optim_args, paged=paged)
+    except ConfigError as error:
+        error.where = run.where(error.where)
+        raise
+    if name == "muon" and run.method.finetuning_type == "lora":
+        notes += (
+            "optim: muon orthogonalises the updates of A and of B, each alone; the method is made "
+            "for whole weight matrices (finetuning_type: full)",
+        )
+    return list(notes)
 
 
 def _against_the_models_own(run: Run, material: Material) -> list[str]:
