@@ -129,6 +129,7 @@ def test_batch_size_and_accumulation_only_matter_as_a_product(tmp_path, split):
          "eval_steps": 1, "lr_scheduler_kwargs": {"patience": 0}},
         {"finetuning_type": "full", "lora_rank": None, "optim": "adamw_8bit", "max_steps": 3},
         {"use_muon": True, "max_steps": 3},
+        {"quantization_bit": 4, "max_steps": 3}, {"quantization_bit": 8, "max_steps": 3},
     ],
     ids=lambda keys: "-".join(map(str, keys.values())) or "plain",
 )  # fmt: skip

@@ -38,6 +38,7 @@ def check(run: Run) -> list[str]:
     """
     _arithmetic(run)
     _optimizer(run)
+    _quantization(run)
     _places(run)
     _tokens(run)
     _data(run)
@@ -94,6 +95,32 @@ def _optimizer(run: Run) -> None:
         )
     if wrong := problem(train.optimizer, train.optim_args):
         raise ConfigError(run.where("optim_args"), got=wrong[0], need=wrong[1])
+
+
+def _quantization(run: Run) -> None:
+    if run.model.quantization is None:
+        return
+    if not isinstance(run.method, Lora):
+        raise _contradiction(
+            run,
+            "quantization_bit",
+            "finetuning_type",
+            "adapters over the quantised weights, which cannot learn themselves",
+            hint="set `finetuning_type: lora`, or remove `quantization_bit`",
+        )
+    if getattr(run.method, "pissa_init", False):
+        raise _contradiction(
+            run, "quantization_bit", "pissa_init", "one of the two: PiSSA changes the base"
+        )
+    adapters = run.model.adapter_name_or_path
+    merged = adapters if run.method.create_new_adapter else adapters[:-1]
+    if merged and run.dataset.dataset:
+        raise ConfigError(
+            run.where("quantization_bit"),
+            got=f"{run.model.quantization_bit}, and {len(merged)} adapter(s) to merge",
+            need="one adapter at most, which is trained on: codes cannot be added to",
+            hint="merge them first: tunesmith export",
+        )
 
 
 def _places(run: Run) -> None:
@@ -252,7 +279,7 @@ def _idle(run: Run) -> list[str]:
         reasons["add_special_tokens"] = "`new_special_tokens_config` decides"
     if run.train.max_steps is not None:
         reasons["num_train_epochs"] = "`max_steps` decides"
-    reasons |= _idle_of_optimizer(run)
+    reasons |= _idle_of_optimizer(run) | _idle_of_quantization(run)
     if run.generate.do_sample is False:
         why = "`do_sample` is false"
         reasons |= dict.fromkeys(("temperature", "top_p", "top_k"), why)
@@ -272,6 +299,16 @@ def _idle_of_optimizer(run: Run) -> dict[str, str]:
         why = f"`{run.train.lr_scheduler_type}` has no warm-up; `constant_with_warmup` has"
         reasons |= dict.fromkeys(("warmup_ratio", "warmup_steps"), why)
     return reasons
+
+
+def _idle_of_quantization(run: Run) -> dict[str, str]:
+    """The same for how the base is held."""
+    if run.model.quantization_bit is None:
+        keys = ("quantization_type", "double_quantization")
+        return dict.fromkeys(keys, "there is no `quantization_bit`")
+    if run.model.quantization_bit == 8:
+        return dict.fromkeys(("quantization_type", "double_quantization"), "8 bits have no types")
+    return {}
 
 
 def _idle_of_data(run: Run) -> dict[str, str]:

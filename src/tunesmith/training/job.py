@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -288,10 +289,11 @@ class Job:
             dtype=precision.dtype,
             device=precision.device,
             trust_remote_code=self.run.model.trust_remote_code,
+            quantization=self.run.model.quantization,
         )
         self.probe, note = numerics.check(
             model,
-            self.material.model_fingerprint,
+            f"{self.material.model_fingerprint} {self.run.model.quantization or ''}".rstrip(),
             precision,
             versions=versions(),
             before=self.state.probe if self.state else None,
@@ -340,7 +342,8 @@ class Job:
             return {}
         new = getattr(self.run.method, "create_new_adapter", False)
         below = self.material.adapters if new else self.material.adapters[:-1]
-        return lineage.lineage(self.material.directory, below)
+        held = str(self.run.model.quantization or "")
+        return lineage.lineage(self.material.directory, below, quantization=held)
 
 
 def fingerprint(plan: Plan) -> str:
@@ -353,7 +356,9 @@ def versions() -> dict[str, str]:
     """What computed: two runs are promised to be equal only where these are."""
     import transformers
 
+    bnb = sys.modules.get("bitsandbytes")
     return {
+        **({"bitsandbytes": bnb.__version__} if bnb else {}),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "python": platform.python_version(),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from tunesmith.compute.bnb import library
 from tunesmith.config.optimizers import OPTIMIZERS, SHORT, problem
 from tunesmith.errors import ConfigError
 
@@ -220,13 +221,7 @@ _MAKERS: dict[str, Callable[[str, Rows, _Settings], torch.optim.Optimizer]] = {
 def _of_bnb(kind: str, rows: Rows, settings: _Settings) -> torch.optim.Optimizer:
     """bitsandbytes: states in 8 bits by blocks of 256 (arXiv:2110.02861), or paged."""
     rate, _, betas, epsilon, args = settings
-    try:
-        from bitsandbytes import optim
-    except ImportError:
-        raise ConfigError(
-            "optim", got=kind, need="bitsandbytes, which is not installed",
-            hint='pip install "tunesmith[bnb]", or optim: adamw',
-        ) from None  # fmt: skip
+    optim = library("optim", instead="optim: adamw").optim
     how: dict[str, Any] = {"optim_bits": 8 if "8bit" in kind else 32, **args}
     if "rmsprop" in kind:
         return optim.RMSprop(rows, lr=rate, **how)

@@ -11,6 +11,7 @@ from tunesmith.config.run import Run, flat
 from tunesmith.config.train import WITHOUT_WARMUP
 from tunesmith.data.split import fingerprint
 from tunesmith.errors import ConfigError
+from tunesmith.models import quantize
 from tunesmith.models.facts import Facts
 from tunesmith.templates import mismatch, probes_for, stop_ids
 from tunesmith.training import memory, optim
@@ -39,6 +40,7 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
     Raises:
         ConfigError: settings that contradict what was found.
     """
+    _require_extras(run)
     examples, global_batch = material.data.train, run.global_batch()
     lengths = examples.lengths
     tokens, trained_tokens = int(lengths.sum()), int(examples.num_trained.sum())
@@ -117,7 +119,7 @@ def layout_for(run: Run, material: Material, *, global_batch: int, packing: bool
     return memory.choose_layout(
         shape,
         device=material.precision.device.type,
-        weight_bytes=0 if whole else known.parameters * dtype.itemsize,
+        weight_bytes=0 if whole else _weight_bytes(run, known, dtype.itemsize),
         trained_bytes=material.trainable * 4 * 4,
         element_bytes=dtype.itemsize,
         head_chunk=max(16, _LOGITS_AT_ONCE // known.vocab),
@@ -126,6 +128,23 @@ def layout_for(run: Run, material: Material, *, global_batch: int, packing: bool
         may_recompute=not run.model.disable_gradient_checkpointing,
         free=memory.free_bytes(material.precision.device.type),
     )
+
+
+def _weight_bytes(run: Run, known: Facts, element_bytes: int) -> int:
+    """Of the weights as the run holds them."""
+    if run.model.quantization is None:
+        return known.parameters * element_bytes
+    return quantize.weight_bytes(known, run.model.quantization, element_bytes=element_bytes)
+
+
+def _require_extras(run: Run) -> None:
+    """Before anything is loaded, whatever the plan rests on must be installed."""
+    if run.model.quantization:
+        try:
+            quantize.require()
+        except ConfigError as error:
+            error.where = run.where(error.where)
+            raise
 
 
 def _described(run: Run, material: Material) -> dict[str, Any]:
@@ -268,7 +287,10 @@ def _method(run: Run) -> str:
     method = run.method
     if method.finetuning_type == "lora":
         dropout = f", dropout {method.lora_dropout:g}" if method.lora_dropout else ""
-        return f"{method.stage}, lora rank {method.lora_rank}, alpha {method.alpha:g}{dropout}"
+        held = f", over a {run.model.quantization} base" if run.model.quantization else ""
+        return (
+            f"{method.stage}, lora rank {method.lora_rank}, alpha {method.alpha:g}{dropout}{held}"
+        )
     return f"{method.stage}, {method.finetuning_type}"
 
 

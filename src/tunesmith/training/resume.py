@@ -303,6 +303,9 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "gradient_accumulation_steps": ("global_batch",),
     "global_batch_size": ("global_batch",),
     "use_muon": ("optim",),
+    "quantization_bit": ("quantization",),
+    "quantization_type": ("quantization",),
+    "double_quantization": ("quantization",),
     "bf16": ("precision",),
     "fp16": ("precision",),
 }  # fmt: skip
