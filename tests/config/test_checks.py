@@ -55,6 +55,18 @@ def test_contradictions_are_refused(asked, key):
         assert caught.value.where.endswith(f": {key}") or caught.value.where == key
 
 
+@pytest.mark.parametrize("shares", ["0.5,0.3,0.2", "0.5"])
+def test_a_wrong_number_of_shares_is_answered_with_one_that_will_do(shares):
+    with pytest.raises(ConfigError) as caught:
+        load(None, {**MIX, "interleave_probs": shares})
+    line, _, said = caught.value.hint.partition(", which ")
+    assert said == "are equal shares"
+    assert load(None, {**MIX, "interleave_probs": line.partition(": ")[2]})
+    with pytest.raises(ConfigError) as caught:
+        load(None, {**MIX, "dataset": "a", "interleave_probs": "0.5,0.5"})
+    assert caught.value.hint == "remove `interleave_probs`"
+
+
 @pytest.mark.parametrize(
     "asked",
     [

@@ -181,6 +181,9 @@ def _mix(run: Run) -> None:
             got=f"{len(shares)} where `dataset` names {len(data.dataset)}: "
             f"{', '.join(names_of(data.dataset))}",
             need="one share for each data set, in that order",
+            hint=f"interleave_probs: {', '.join('1' * len(data.dataset))}, which are equal shares"
+            if len(data.dataset) > 1
+            else "remove `interleave_probs`",
         )
     if 0 in shares and data.mix_strategy != "interleave_under":
         name = names_of(data.dataset)[shares.index(0)] if data.dataset else "one of them"
