@@ -195,6 +195,7 @@ def load(run: Run, found: Found, *, base_only: bool = False) -> Any:
         device=precision.device,
         trust_remote_code=run.model.trust_remote_code,
         quantization=run.model.quantization,
+        kernel=run.model.flash_attn,
     )
     for path in found.adapters:  # the base alone must bear the tokens of its adapter, too
         grow(model, 1 + last_id(path))
