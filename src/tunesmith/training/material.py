@@ -27,6 +27,7 @@ from tunesmith.models.adapter_spec import LoraSpec
 from tunesmith.models.adapters import falls_on
 from tunesmith.models.facts import Facts
 from tunesmith.models.lineage import differences
+from tunesmith.models.quantize import check as check_quantized
 from tunesmith.templates import Renderer
 from tunesmith.training import new_tokens, reach
 from tunesmith.training.new_tokens import Words
@@ -107,7 +108,6 @@ def gather(
     first = data.train[:_COMPARED_ROWS]
     texts = ["".join(text for text, _ in pieces(example, tokenizer)) for example in first]
     tokenizers.check_rows(tokenizer, texts, from_file=not words.extended.new)
-    name = str(run.model.model_name_or_path)
     return Material(
         directory=directory,
         adapters=adapter_directories,
@@ -121,7 +121,7 @@ def gather(
         targets=targets,
         model_fingerprint=fingerprint(directory),
         adapter_fingerprint=" ".join(fingerprint(path) for path in adapter_directories),
-        adapter_notes=tuple(differences(directory, name, adapter_directories)) if weights else (),
+        adapter_notes=_other_bases(run, directory, adapter_directories) if weights else (),
         tokenizer_notes=tuple(tokenizer_notes),
         words=words,
         day=today,
@@ -343,6 +343,11 @@ def fingerprint(directory: Path) -> str:
     return whole.hexdigest()[:16]
 
 
+def _other_bases(run: Run, directory: Path, below: tuple[Path, ...]) -> tuple[str, ...]:
+    name, held = str(run.model.model_name_or_path), str(run.model.quantization or "")
+    return tuple(differences(directory, name, below, quantization=held))
+
+
 def _refuse_other_adapter(run: Run, model: Any, there: LoraSpec) -> None:
     """A key that the adapter to go on with contradicts would be ignored without a word.
 
@@ -379,6 +384,8 @@ def _count(
     model = facts.empty_model(directory, config, trust_remote_code=trust)
     chance.refuse_other(model, str(directory / "config.json"))
     method: Any = run.method
+    if run.model.quantization:
+        check_quantized(model, in_full=getattr(method, "additional_target", ()))
     if method.finetuning_type != "lora":
         make_trainable(run, model, (), words)
     elif adapter_directories and not method.create_new_adapter:
