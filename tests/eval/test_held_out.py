@@ -131,7 +131,7 @@ def test_memory_stays_flat_because_batches_are_laid_out_in_windows(tmp_path, mon
 
     monkeypatch.setattr(held_out, "_WINDOW_BATCHES", 1)
     model, examples = load_model(tiny_model(tmp_path), dtype=torch.float32), _examples(7)
-    windows = list(held_out._batches(examples, 40))
+    windows = list(held_out._batches(examples, 40, False))
     assert sorted(row for batch in windows for row in batch.rows) == list(range(7))
     loss = evaluate(model, examples, max_tokens=40)["eval_loss"]
     monkeypatch.setattr(held_out, "_WINDOW_BATCHES", 16)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from tunesmith.compute import flash_cpu, varlen
+from tunesmith.compute import flash_cpu, tree_attention, tree_flex, varlen
 from tunesmith.compute.attention_kernels import FLASH
 from tunesmith.errors import ModelError
 
@@ -119,8 +119,11 @@ def attend(  # noqa: PLR0917 (transformers calls it so)
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
-    offsets = tuple(attention_mask.flatten().tolist())
     _windows_seen.add(sliding_window)
+    tree = tree_attention.read(attention_mask)
+    if tree is not None:
+        return _by_tree(query, key, value, tree=tree, rule=rule), None
+    offsets = tuple(attention_mask.flatten().tolist())
     on_cpu = query.device.type == "cpu" and kernel not in FLASH
     if exact or on_cpu or kernel in ("sdpa", "disabled"):
         return _by_document(query, key, value, offsets=offsets, rule=rule, kernel=kernel), None
@@ -152,6 +155,42 @@ def runs(offsets: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
         else:
             found.append([1, end - start])
     return tuple((count, length) for count, length in found)
+
+
+def _by_tree(
+    query: Tensor, key: Tensor, value: Tensor, *, tree: tree_attention.Tree, rule: Rule
+) -> Tensor:
+    """Rows that share their beginnings; see `tree_attention`."""
+    plain = rule.softcap is None and rule.sinks_H is None
+    wide = rule.window is None or tree_attention.longest(tree) <= rule.window
+    alike = query.dtype == key.dtype == value.dtype and query.shape[-1] == value.shape[-1]
+    if plain and wide and alike and query.device.type == "cpu" and flash_cpu.available():
+        shape = runs(tree.offsets)
+        return tree_attention.by_merging(
+            query, key, value, tree=tree, runs=shape, scaling=rule.scaling
+        )
+
+    if rule.sinks_H is None and query.device.type == "cuda" and tree_flex.available():
+        return tree_flex.attend(
+            query,
+            key,
+            value,
+            tree=tree,
+            scaling=rule.scaling,
+            window=rule.window,
+            softcap=rule.softcap,
+        )
+
+    def masked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        if not plain:
+            return _eager(q, k, v, mask, rule=rule)
+        gqa = q.shape[1] != k.shape[1]
+        out = scaled_dot_product_attention(q, k, v, mask, scale=rule.scaling, enable_gqa=gqa)
+        return out.transpose(1, 2)
+
+    return tree_attention.by_segment(
+        query, key, value, tree=tree, window=rule.window, masked=masked
+    )
 
 
 def _by_document(

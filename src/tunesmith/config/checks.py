@@ -65,6 +65,14 @@ def _arithmetic(run: Run) -> None:
         raise _contradiction(run, "fp16", "bf16", "one of the two", hint="remove `fp16`")
     if train.warmup_ratio and train.warmup_steps:
         raise _contradiction(run, "warmup_ratio", "warmup_steps", "one of the two")
+    if train.prefix_sharing is True and isinstance(run.method, Lora) and run.method.lora_dropout:
+        raise _contradiction(
+            run,
+            "prefix_sharing",
+            "lora_dropout",
+            "no dropout: of a token that rows share, each row drops something else",
+            hint="remove `prefix_sharing`, or set `lora_dropout: 0`",
+        )
     product = 1
     for key in ("per_device_train_batch_size", "gradient_accumulation_steps"):
         product *= getattr(train, key) if run.asked.get(key) is not None else 1

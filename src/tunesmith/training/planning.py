@@ -14,12 +14,13 @@ from tunesmith.errors import ConfigError
 from tunesmith.models import quantize
 from tunesmith.models.facts import Facts
 from tunesmith.templates import mismatch, probes_for, stop_ids
-from tunesmith.training import asking, memory
+from tunesmith.training import asking, memory, sharing
 from tunesmith.training.material import Material
 from tunesmith.training.memory import Layout, Shape
 from tunesmith.training.metrics import real_flops
 from tunesmith.training.plan import Plan, cadence, identity, steps_of
 from tunesmith.training.schedule import WATCHES_EVALUATION, schedule, warmup_steps_of
+from tunesmith.training.sharing import Sharing
 from tunesmith.training.sizing import few_steps
 from tunesmith.training.units import Units, unit_of
 
@@ -52,14 +53,12 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
         max_steps=run.train.max_steps,
     )
     _refuse_endless(run, steps)
-    layout = layout or layout_for(run, material, global_batch=global_batch, packing=packing)
+    layout, shared = _laid_out(run, material, units, steps=steps, before=layout)
     _check_evaluation(run, held_out=bool(material.data.eval))
     cadences = _cadences(run, per_epoch=per_epoch, steps=steps, held_out=bool(material.data.eval))
     return Plan(
         **_described(run, material),
         **cadences,
-        trainable=material.trainable,
-        parameters=material.parameters,
         train_examples=len(examples),
         eval_examples=len(material.data.eval),
         tokens_per_epoch=tokens,
@@ -78,11 +77,12 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
         micro_batch_tokens=layout.tokens,
         memory_needed=layout.needed,
         memory_free=layout.free,
+        **shared.of_plan(tokens),
         seconds=_seconds(
             run,
             material,
             layout,
-            tokens=tokens * steps / per_epoch,
+            tokens=shared.computed(tokens) * steps / per_epoch,
             trained_tokens=trained_tokens * steps / per_epoch,
         ),
         notes=(
@@ -99,6 +99,24 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
             precision=material.precision.name,
         ),
     )
+
+
+def _laid_out(
+    run: Run, material: Material, units: Units, *, steps: int, before: Layout | None
+) -> tuple[Layout, Sharing]:
+    """The layout of micro-batches, that of the first start if there was one, and what is shared."""
+    packing, global_batch = units.unit != "examples", run.global_batch()
+    layout = before or layout_for(run, material, global_batch=global_batch, packing=packing)
+    shared = sharing.decide(
+        run,
+        material,
+        units,
+        steps=steps,
+        max_tokens=layout.tokens,
+        body=body_of(material.facts),
+        before=before.share if before else None,
+    )
+    return layout, shared
 
 
 def layout_for(run: Run, material: Material, *, global_batch: int, packing: bool) -> Layout:
@@ -137,9 +155,11 @@ def _weight_bytes(run: Run, known: Facts, element_bytes: int) -> int:
 
 
 def _described(run: Run, material: Material) -> dict[str, Any]:
-    """What the plan says in words."""
+    """What the plan says of the material: names, reasons, counts."""
     chosen = stop_ids(material.renderer, material.tokenizer)
     return {
+        "trainable": material.trainable,
+        "parameters": material.parameters,
         "model": _model(run, material),
         "template": material.renderer.name + _why(run),
         "method": _method(run),
