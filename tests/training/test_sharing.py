@@ -78,6 +78,7 @@ def test_time_is_estimated_from_what_is_computed(tmp_path, monkeypatch):
     [
         ({"prefix_sharing": False}, "off: prefix_sharing: false"),
         ({"lora_dropout": 0.1}, "off: with lora_dropout, each row drops something else"),
+        ({"flash_attn": "sdpa"}, "off: flash_attn: sdpa has no kernel for rows that branch"),
         (
             {"rows": [row | {"system": ""} for row in tiny_rows()]},
             "off: the rows of a step do not begin alike",

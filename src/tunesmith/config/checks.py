@@ -20,7 +20,6 @@ UNREAD = {
     "streaming": "rows are prepared in flat memory, kept for the next run, and counted, so that "
     "max_steps need not be known",
     "buffer_size": "all rows of an epoch are shuffled, not those of a buffer",
-    "flash_attn": "the kernel follows the device; every one keeps documents apart",
 }
 """Keys that users' files carry and nothing looks at, with the reason. A test holds that these
 are all; whoever begins to read one takes it out."""
@@ -270,7 +269,7 @@ def _best_is_saved(run: Run) -> None:
 
 def _idle(run: Run) -> list[str]:
     """Keys given with a value that nothing will look at."""
-    reasons = {key: why for key, why in UNREAD.items() if run.asked.get(key) != "auto"}
+    reasons = dict(UNREAD)
     if not run.holds_out:
         why = "there is no evaluation data (val_size, eval_dataset)"
         keys = ("eval_steps", "compute_accuracy", "eval_on_each_dataset")

@@ -292,6 +292,7 @@ class Job:
             device=precision.device,
             trust_remote_code=self.run.model.trust_remote_code,
             quantization=self.run.model.quantization,
+            kernel=self.run.model.flash_attn,
         )
         self.probe, note = numerics.check(
             model,

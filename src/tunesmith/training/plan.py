@@ -235,6 +235,8 @@ def identity(
     # what was not there in former versions counts only where it is used: their runs go on
     if run.train.optim_args:
         parts["optim_args"] = run.train.optim_args
+    if run.model.flash_attn != "auto":
+        parts["flash_attn"] = run.model.flash_attn
     if run.model.quantization:
         parts["quantization"] = str(run.model.quantization)
     watches = any(keys.get(key) for key in _WATCH_EVALUATION)

@@ -14,7 +14,7 @@ from tunesmith.errors import ConfigError
 from tunesmith.models import quantize
 from tunesmith.models.facts import Facts
 from tunesmith.templates import mismatch, probes_for, stop_ids
-from tunesmith.training import memory, optim, sharing
+from tunesmith.training import asking, memory, sharing
 from tunesmith.training.material import Material
 from tunesmith.training.memory import Layout, Shape
 from tunesmith.training.metrics import real_flops
@@ -41,7 +41,6 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
     Raises:
         ConfigError: settings that contradict what was found.
     """
-    _require_extras(run)
     examples, global_batch = material.data.train, run.global_batch()
     lengths = examples.lengths
     tokens, trained_tokens = int(lengths.sum()), int(examples.num_trained.sum())
@@ -155,16 +154,6 @@ def _weight_bytes(run: Run, known: Facts, element_bytes: int) -> int:
     return quantize.weight_bytes(known, run.model.quantization, element_bytes=element_bytes)
 
 
-def _require_extras(run: Run) -> None:
-    """Before anything is loaded, whatever the plan rests on must be installed."""
-    if run.model.quantization:
-        try:
-            quantize.require()
-        except ConfigError as error:
-            error.where = run.where(error.where)
-            raise
-
-
 def _described(run: Run, material: Material) -> dict[str, Any]:
     """What the plan says of the material: names, reasons, counts."""
     chosen = stop_ids(material.renderer, material.tokenizer)
@@ -177,7 +166,7 @@ def _described(run: Run, material: Material) -> dict[str, Any]:
         "linear_modules": material.targets,
         "device": material.precision.device.type,
         "precision": f"{material.precision.name} ({material.precision.reason})",
-        "attention": _attention(material),
+        "attention": _attention(material) + asking.kernel(run),
         "stop_tokens": tuple(str(material.tokenizer.backend.id_to_token(i)) for i in chosen),
         "output_dir": str(run.output.output_dir),
         "day": str(material.day),
@@ -323,7 +312,7 @@ def _attention(material: Material) -> str:
 def _notes(
     run: Run, material: Material, layout: Layout, *, steps: int, warmup_steps: int
 ) -> tuple[str, ...]:
-    notes = [*run.notes, *material.adapter_notes]
+    notes = [*run.notes, *asking.notes(run, material), *material.adapter_notes]
     notes += [*material.renderer.notes, *_against_the_models_own(run, material)]
     notes += material.tokenizer_notes
     if material.precision.note:
@@ -336,26 +325,9 @@ def _notes(
         notes.append("the estimate exceeds the free memory: the run may be killed")
     if steps <= warmup_steps:
         notes.append(f"all {steps} steps are warm-up: the learning rate never reaches its peak")
-    notes += _of_optimizer(run, material)
     if run.output.save_only_model:
         notes.append("save_only_model: checkpoints cannot be resumed from")
     return tuple(notes)
-
-
-def _of_optimizer(run: Run, material: Material) -> list[str]:
-    """What is to be known about the optimizer; refuses one that cannot be made."""
-    name, paged = run.train.optimizer, material.precision.device.type == "cuda"
-    try:
-        notes = optim.check(name, run.train.optim_args, paged=paged)
-    except ConfigError as error:
-        error.where = run.where(error.where)
-        raise
-    if name == "muon" and run.method.finetuning_type == "lora":
-        notes += (
-            "optim: muon orthogonalises the updates of A and of B, each alone; the method is made "
-            "for whole weight matrices (finetuning_type: full)",
-        )
-    return list(notes)
 
 
 def _against_the_models_own(run: Run, material: Material) -> list[str]:

@@ -122,6 +122,8 @@ def _impossible(run: Run, known: Facts) -> str:
         return "with lora_dropout, each row drops something else of what they share"
     if known.carries_state:
         return "some layers carry state from token to token"
+    if run.model.flash_attn != "auto":
+        return f"flash_attn: {run.model.flash_attn} has no kernel for rows that branch"
     return ""
 
 
