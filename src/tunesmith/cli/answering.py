@@ -179,6 +179,7 @@ def load(run: Run, found: Found, *, base_only: bool = False) -> Any:
 
     from tunesmith.compute import precision as precisions
     from tunesmith.models import adapters
+    from tunesmith.models.adapter_layers import own
     from tunesmith.models.load import load_model
     from tunesmith.models.vocabulary import grow
 
@@ -196,7 +197,7 @@ def load(run: Run, found: Found, *, base_only: bool = False) -> Any:
         adapters.merge(model)
         adapters.load_adapter(model, path, trainable=False)
     for name, parameter in model.named_parameters():
-        if not name.endswith((".lora_A", ".lora_B")):  # modules trained in full are kept in fp32
+        if not own(name):  # modules trained in full are kept in fp32
             parameter.data = parameter.data.to(precision.dtype)
     return model
 

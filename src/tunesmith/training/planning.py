@@ -268,7 +268,8 @@ def _method(run: Run) -> str:
     method = run.method
     if method.finetuning_type == "lora":
         dropout = f", dropout {method.lora_dropout:g}" if method.lora_dropout else ""
-        return f"{method.stage}, lora rank {method.lora_rank}, alpha {method.alpha:g}{dropout}"
+        kind = "dora" if method.use_dora else "pissa" if method.pissa_init else "lora"
+        return f"{method.stage}, {kind} rank {method.lora_rank}, alpha {method.alpha:g}{dropout}"
     return f"{method.stage}, {method.finetuning_type}"
 
 
