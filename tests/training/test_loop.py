@@ -1,13 +1,21 @@
 """Facts about one optimizer step, on a model of one weight and on a small linear one."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
 
+from tiny_batch import batch_of as small_batch
+from tiny_batch import random_examples
+from tiny_model import tiny_model
+from tunesmith.compute.attention import isolation
+from tunesmith.compute.score import check_head
 from tunesmith.errors import TrainError
-from tunesmith.training.loop import LossScale, steps
+from tunesmith.models.load import load_model
+from tunesmith.stages import sft
+from tunesmith.training.loop import LossScale, _gradient, _read, steps
 from tunesmith.types import Batch, Loss
 
 ROWS = 12
@@ -105,3 +113,97 @@ def test_loss_scaling_repeats_an_overflowing_step_and_changes_nothing_else():
     assert scale.value == 2.0**15
     assert scaled.loss == plain.loss
     torch.testing.assert_close(weights, expected)
+
+
+def fused(model, late, **options):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    work = [(n, [batch_of([n]), batch_of([n + 1, n + 2])]) for n in range(1, 8)]
+    rates = dict(learning_rate=lambda n: 0.1 / n)
+    yield from steps(model, optimizer, work, squared, late=late, **rates | options)
+
+
+def test_numbers_that_are_read_late_are_the_same_and_so_are_the_weights_between_two_steps():
+    seen = {}
+    for late in (False, True):
+        model = linear()
+        seen[late] = [(step, model.weight.tolist()) for step in fused(model, late)]
+    assert seen[True] == seen[False]
+    assert len(seen[True]) == 7
+
+
+def test_the_rate_of_a_step_knows_what_came_of_the_step_before_it():
+    for late in (False, True):
+        told, seen = [], []
+
+        def rate(number, told=told, seen=seen):
+            told.append((number, len(seen)))
+            return 0.1
+
+        for step in fused(linear(), late, learning_rate=rate):
+            seen.append(step)
+        assert told == [(n, n - 1) for n in range(1, 8)]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_after_a_gradient_that_is_not_finite_nothing_is_applied_any_more(late):
+    def poisoned(model, batch):
+        """The loss is finite, its gradient is not."""
+        loss = squared(model, batch)
+        if 5 in batch.rows:
+            loss = loss._replace(total=loss.total + (0 * model.weight.sum()).sqrt())
+        return loss
+
+    model = linear()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    work = [(n, [batch_of([n])]) for n in range(3, 8)]
+    run = steps(model, optimizer, work, poisoned, learning_rate=lambda n: 0.1, late=late)
+    assert [next(run).number, next(run).number] == [3, 4]
+    after_four = [p.detach().clone() for p in model.parameters()]
+    with pytest.raises(TrainError, match="step 5"):
+        next(run)
+    torch.testing.assert_close([p.detach() for p in model.parameters()], after_four, rtol=0, atol=0)
+    assert {int(state["step"]) for state in optimizer.state.values()} == {2}
+
+
+def small_llama(tmp_path):
+    return load_model(tiny_model(tmp_path), dtype=torch.float32).train()
+
+
+def moved(batch, device):
+    """The batch on a device that holds no numbers, or on a GPU."""
+    names = ("ids_T", "positions_T", "predict_P", "labels_P")
+    return batch._replace(**{name: getattr(batch, name).to(device) for name in names})
+
+
+def test_nothing_is_read_from_the_device_before_a_step_is_yielded(tmp_path, monkeypatch):
+    """On the meta device there is nothing to read: whoever asks for a number raises."""
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # it does not know meta
+    monkeypatch.setattr(torch, "autocast", lambda device, enabled: nullcontext())
+    model, loss_of = small_llama(tmp_path), sft.loss_of(want_correct=True)
+    isolation(model)
+    check_head(model)
+    batches = [small_batch(random_examples(sizes)) for sizes in ((5, 9), (30,))]
+    model.to("meta")
+    batches = [moved(batch, "meta") for batch in batches]
+    done = _gradient(model, 1, batches, loss_of, clip=1.0, loss_scale=None)
+    assert done.not_finite().is_meta
+    assert done.norm.is_meta
+    assert done.metrics["correct"].is_meta
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        _read(done)
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_never_waited_for_between_two_steps(tmp_path):
+    model, loss_of = small_llama(tmp_path).cuda(), sft.loss_of()
+    batches = [moved(small_batch(random_examples(sizes)), "cuda") for sizes in ((5, 9), (30,))]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    for number in (1, 2, 3):
+        torch.cuda.set_sync_debug_mode("error" if number > 1 else "default")
+        try:
+            done = _gradient(model, number, batches, loss_of, clip=1.0, loss_scale=None)
+            optimizer.found_inf = done.not_finite()
+            optimizer.step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert math.isfinite(_read(done).loss)

@@ -15,7 +15,7 @@ from tunesmith.types import Step
 
 
 def step(number, loss, weight, tokens=10):
-    return Step(number, loss, 1.0, 1e-4, weight, tokens, {})
+    return Step(number, loss, 1.0, 1e-4, weight, tokens, {}, examples=2)
 
 
 def test_the_logged_loss_is_the_mean_over_tokens_not_over_steps():
@@ -34,13 +34,13 @@ def test_the_sums_do_not_depend_on_where_the_run_was_interrupted():
     steps = [step(n, 1.0 / n, n, tokens=7 * n) for n in range(1, 6)]
     straight = Progress()
     for s in steps:
-        straight = straight.after(s, examples=2, seconds=0.5)
+        straight = straight.after(s, seconds=0.5)
     resumed = Progress(*list(Progress()))
     for s in steps[:2]:
-        resumed = resumed.after(s, examples=2, seconds=0.5)
+        resumed = resumed.after(s, seconds=0.5)
     resumed = Progress(**resumed._asdict())  # what a checkpoint holds
     for s in steps[2:]:
-        resumed = resumed.after(s, examples=2, seconds=0.5)
+        resumed = resumed.after(s, seconds=0.5)
     assert resumed == straight
     results = train_results(straight, steps_per_epoch=5, parameters=10, flops=1.0)
     assert results["train_samples_per_second"] == pytest.approx(4)

@@ -32,7 +32,7 @@ def watch(tmp_path, values=None, **options):
 
 def run(watched, numbers):
     for number in numbers:
-        watched.step(step(number), examples=4, seconds=1.0)
+        watched.step(step(number), seconds=1.0)
 
 
 def test_logs_come_every_so_many_steps_and_after_the_last(tmp_path):

@@ -25,6 +25,7 @@ from tunesmith.models.card import card
 from tunesmith.stages import sft
 from tunesmith.templates import jinja_to_serve, stop_ids
 from tunesmith.training import checkpoint, loop, numerics, outputs
+from tunesmith.training.feed import ahead
 from tunesmith.training.journal import FILE, Journal
 from tunesmith.training.material import Material, make_trainable
 from tunesmith.training.optim import optimizer_for
@@ -118,18 +119,17 @@ class Job:
         return loop.steps(
             self.model,
             self.optimizer,
-            self._work(),
+            ahead(self._work()),
             loss_of,
             learning_rate=lambda number: rate(number, watch.metrics_so_far),
             clip=self.run.train.max_grad_norm,
             before_step=lambda number: chance.seek(seed=self.run.train.seed, step=number),
             origin_of=lambda row: str(self.material.data.train[row].origin),
             loss_scale=self.loss_scale,
+            late=self.material.precision.device.type == "cuda"
+            and self.loss_scale is None
+            and loop.reads_late(self.optimizer),
         )
-
-    def examples_in(self, number: int) -> int:
-        """Examples of one optimizer step."""
-        return len(self.units.examples(number))
 
     def evaluate(self, evaluate: Callable[..., Mapping[str, float]]) -> Mapping[str, float]:
         """Metrics on the held-out examples."""

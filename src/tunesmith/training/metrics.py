@@ -28,13 +28,13 @@ class Progress(NamedTuple):
     elapsed_seconds: float = 0.0
     """Time in training steps, of all processes that worked on the run."""
 
-    def after(self, step: Step, *, examples: int, seconds: float) -> Progress:
+    def after(self, step: Step, *, seconds: float) -> Progress:
         """The sums with one more step."""
         return Progress(
             step.number,
             self.tokens + step.tokens,
             self.trained_tokens + step.weight,
-            self.examples + examples,
+            self.examples + step.examples,
             self.loss_sum + step.loss,
             self.elapsed_seconds + seconds,
         )

@@ -208,9 +208,10 @@ def read_weights(model: Any, directory: Path) -> None:
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch where the model is."""
+    """The batch where the model is; a GPU fetches it by itself, from memory that stays in place."""
     if device.type == "cpu":
         return batch
     moved = (batch.ids_T, batch.positions_T, batch.predict_P, batch.labels_P)
-    ids, positions, predict, labels = (t.to(device, non_blocking=True) for t in moved)
+    held = (t.pin_memory() if device.type == "cuda" else t for t in moved)
+    ids, positions, predict, labels = (t.to(device, non_blocking=True) for t in held)
     return batch._replace(ids_T=ids, positions_T=positions, predict_P=predict, labels_P=labels)

@@ -228,7 +228,7 @@ def _steps(job: Job, watch: Watch, stopper: Stopper) -> str | None:
     began = time.monotonic()
     for step in job.steps(watch):
         now = time.monotonic()
-        watch.step(step, examples=job.examples_in(step.number), seconds=now - began)
+        watch.step(step, seconds=now - began)
         last = step.number == plan.steps or watch.should_stop
         due = plan.save_every is not None and step.number % plan.save_every == 0
         best = job.run.eval.load_best_model_at_end and watch.is_best(step.number)

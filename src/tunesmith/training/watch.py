@@ -104,9 +104,9 @@ class Watch:
         """Whether no evaluation is better than the one after this step."""
         return self.seen.best is not None and self.seen.best[0] == step
 
-    def step(self, step: Step, *, examples: int, seconds: float) -> None:
+    def step(self, step: Step, *, seconds: float) -> None:
         """Take in one optimizer step; log and evaluate where they are due."""
-        self.seen.progress = self.seen.progress.after(step, examples=examples, seconds=seconds)
+        self.seen.progress = self.seen.progress.after(step, seconds=seconds)
         self.seen.window.add(step, seconds)
         done, total = step.number, self.plan.steps
         left = self.seen.progress.elapsed_seconds / done * (total - done)
