@@ -17,6 +17,7 @@ import torch
 
 from tunesmith import store
 from tunesmith.compute import chance
+from tunesmith.compute.fused import blocks
 from tunesmith.config.run import Run
 from tunesmith.data.batches import lay_out
 from tunesmith.errors import OutputError, StoreError
@@ -304,6 +305,7 @@ class Job:
             self.notes.append(note)
         make_trainable(self.run, model, self.material.adapters, self.material.words)
         model.config.use_cache = False
+        self.fused = blocks.fuse(model)  # before a checkpoint is read: the same in every process
         self.model = model
         if path is not None:
             self._read_weights(path)
