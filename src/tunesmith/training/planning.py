@@ -11,9 +11,10 @@ from tunesmith.config.run import Run, flat
 from tunesmith.config.train import WITHOUT_WARMUP
 from tunesmith.data.split import fingerprint
 from tunesmith.errors import ConfigError
+from tunesmith.models import quantize
 from tunesmith.models.facts import Facts
 from tunesmith.templates import mismatch, probes_for, stop_ids
-from tunesmith.training import memory
+from tunesmith.training import memory, optim
 from tunesmith.training.material import Material
 from tunesmith.training.memory import Layout, Shape
 from tunesmith.training.metrics import real_flops
@@ -39,6 +40,7 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
     Raises:
         ConfigError: settings that contradict what was found.
     """
+    _require_extras(run)
     examples, global_batch = material.data.train, run.global_batch()
     lengths = examples.lengths
     tokens, trained_tokens = int(lengths.sum()), int(examples.num_trained.sum())
@@ -117,7 +119,7 @@ def layout_for(run: Run, material: Material, *, global_batch: int, packing: bool
     return memory.choose_layout(
         shape,
         device=material.precision.device.type,
-        weight_bytes=0 if whole else known.parameters * dtype.itemsize,
+        weight_bytes=0 if whole else _weight_bytes(run, known, dtype.itemsize),
         trained_bytes=material.trainable * 4 * 4,
         element_bytes=dtype.itemsize,
         head_chunk=max(16, _LOGITS_AT_ONCE // known.vocab),
@@ -126,6 +128,23 @@ def layout_for(run: Run, material: Material, *, global_batch: int, packing: bool
         may_recompute=not run.model.disable_gradient_checkpointing,
         free=memory.free_bytes(material.precision.device.type),
     )
+
+
+def _weight_bytes(run: Run, known: Facts, element_bytes: int) -> int:
+    """Of the weights as the run holds them."""
+    if run.model.quantization is None:
+        return known.parameters * element_bytes
+    return quantize.weight_bytes(known, run.model.quantization, element_bytes=element_bytes)
+
+
+def _require_extras(run: Run) -> None:
+    """Before anything is loaded, whatever the plan rests on must be installed."""
+    if run.model.quantization:
+        try:
+            quantize.require()
+        except ConfigError as error:
+            error.where = run.where(error.where)
+            raise
 
 
 def _described(run: Run, material: Material) -> dict[str, Any]:
@@ -269,7 +288,10 @@ def _method(run: Run) -> str:
     if method.finetuning_type == "lora":
         dropout = f", dropout {method.lora_dropout:g}" if method.lora_dropout else ""
         kind = "dora" if method.use_dora else "pissa" if method.pissa_init else "lora"
-        return f"{method.stage}, {kind} rank {method.lora_rank}, alpha {method.alpha:g}{dropout}"
+        held = f", over a {run.model.quantization} base" if run.model.quantization else ""
+        return (
+            f"{method.stage}, {kind} rank {method.lora_rank}, alpha {method.alpha:g}{dropout}{held}"
+        )
     return f"{method.stage}, {method.finetuning_type}"
 
 
@@ -295,9 +317,26 @@ def _notes(
         notes.append("the estimate exceeds the free memory: the run may be killed")
     if steps <= warmup_steps:
         notes.append(f"all {steps} steps are warm-up: the learning rate never reaches its peak")
+    notes += _of_optimizer(run, material)
     if run.output.save_only_model:
         notes.append("save_only_model: checkpoints cannot be resumed from")
     return tuple(notes)
+
+
+def _of_optimizer(run: Run, material: Material) -> list[str]:
+    """What is to be known about the optimizer; refuses one that cannot be made."""
+    name, paged = run.train.optimizer, material.precision.device.type == "cuda"
+    try:
+        notes = optim.check(name, run.train.optim_args, paged=paged)
+    except ConfigError as error:
+        error.where = run.where(error.where)
+        raise
+    if name == "muon" and run.method.finetuning_type == "lora":
+        notes += (
+            "optim: muon orthogonalises the updates of A and of B, each alone; the method is made "
+            "for whole weight matrices (finetuning_type: full)",
+        )
+    return list(notes)
 
 
 def _against_the_models_own(run: Run, material: Material) -> list[str]:

@@ -1,0 +1,143 @@
+"""GPUs by name, for a plan that is made elsewhere: memory, speed of products, bandwidth.
+
+Speeds are the vendor's peaks for dense products summed in fp32, in TFLOP/s; data sheets that
+print figures "with sparsity" are halved. Memory is what the driver lists, in MiB.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import NamedTuple
+
+import torch
+
+from tunesmith.compute.precision import Precision
+from tunesmith.errors import ConfigError
+
+_OF_THE_DRIVER = 600 << 20
+"""Bytes that a CUDA context with its libraries takes before the first tensor."""
+
+
+class Device(NamedTuple):
+    """What a plan needs to know about a GPU."""
+
+    name: str
+    title: str
+    memory: int
+    """Bytes, as the driver lists them."""
+    bf16: float | None
+    """TFLOP/s; `None`: not in hardware."""
+    fp16: float
+    fp8: float | None
+    fp32: float
+    """Of plain products (no TF32: it is not what fp32 asks for)."""
+    bandwidth: float
+    """GB/s."""
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def free(self) -> int:
+        """Bytes for tensors on an otherwise idle card."""
+        return self.memory - _OF_THE_DRIVER
+
+    def peak(self, dtype: torch.dtype) -> float:
+        """FLOP/s of products in a type; emulated bf16 runs at the speed of fp32."""
+        by_type = {torch.bfloat16: self.bf16, torch.float16: self.fp16}
+        return 1e12 * (by_type.get(dtype) or self.fp32)
+
+    def precision(self, *, bf16: bool | None, fp16: bool | None) -> Precision:
+        """What `compute.precision.choose` would choose there."""
+        if bf16 and fp16:
+            raise ConfigError("bf16, fp16", got="both", need="at most one of them")
+        place = torch.device("cuda")
+        if fp16:
+            return Precision(torch.float16, place, self.name, "fp16 asked for; the loss is scaled")
+        if bf16 is None and self.bf16:
+            return Precision(torch.bfloat16, place, self.name, f"native: {self.name}")
+        if not bf16:
+            fast = max(self.bf16 or 0, self.fp16) / self.fp32
+            key = "bf16" if self.bf16 else "fp16"
+            note = f"{key}: true multiplies up to {fast:.0f} times as fast there"
+            return Precision(
+                torch.float32, place, self.name, "neither bf16 nor fp16 asked for", note
+            )
+        if self.bf16:
+            return Precision(
+                torch.bfloat16, place, self.name, f"bf16 asked for, native: {self.name}"
+            )
+        note = f"bf16 is emulated on {self.title}; fp16: true multiplies many times as fast"
+        return Precision(torch.bfloat16, place, self.name, "bf16 asked for, emulated", note)
+
+
+def _mib(count: int) -> int:
+    return count << 20
+
+
+# Source of each row: the data sheet or architecture white paper of the product by its vendor.
+DEVICES = (
+    # NVIDIA H200 Tensor Core GPU data sheet (SXM): 1,979 TFLOPS bf16 and 3,958 fp8 with sparsity
+    Device("h200", "H200 SXM 141 GB", _mib(143_771), 989.5, 989.5, 1979, 67, 4800, ("h200-141",)),
+    # NVIDIA H100 Tensor Core GPU data sheet: SXM5, PCIe and NVL columns
+    Device("h100", "H100 SXM 80 GB", _mib(81_559), 989.5, 989.5, 1979, 67, 3350,
+           ("h100-80", "h100-sxm")),
+    Device("h100-pcie", "H100 PCIe 80 GB", _mib(81_559), 756, 756, 1513, 51, 2000),
+    # NVIDIA HGX B200 data sheet: 36 PFLOPS bf16 with sparsity for eight
+    Device("b200", "B200 SXM 180 GB", _mib(183_359), 2250, 2250, 4500, 75, 7700, ("b200-180",)),
+    # NVIDIA A100 Tensor Core GPU data sheet (SXM)
+    Device("a100-80", "A100 SXM 80 GB", _mib(81_920), 312, 312, None, 19.5, 2039,
+           ("a100", "a100-80gb")),
+    Device("a100-40", "A100 SXM 40 GB", _mib(40_960), 312, 312, None, 19.5, 1555, ("a100-40gb",)),
+    # NVIDIA L40S, L4 and A10 data sheets; the A10G of AWS: their page of the g5 instances
+    Device("l40s", "L40S 48 GB", _mib(46_068), 362, 362, 733, 91.6, 864),
+    Device("l4", "L4 24 GB", _mib(23_034), 121, 121, 242, 30.3, 300),
+    Device("a10g", "A10G 24 GB", _mib(23_028), 70, 70, None, 35, 600, ("a10",)),
+    # NVIDIA RTX 6000 Ada Generation data sheet: 1,457 TFLOPS fp8 with sparsity
+    Device("rtx6000-ada", "RTX 6000 Ada 48 GB", _mib(49_140), 364, 364, 728, 91.1, 960,
+           ("6000-ada", "rtx-6000-ada")),
+    # NVIDIA RTX Blackwell, Ada and Ampere GA102 white papers, rows "with FP32 accumulate"
+    Device("5090", "RTX 5090 32 GB", _mib(32_607), 209.5, 209.5, 419, 104.8, 1792,
+           ("rtx5090", "rtx-5090")),
+    Device("4090", "RTX 4090 24 GB", _mib(24_564), 165.2, 165.2, 330.3, 82.6, 1008,
+           ("rtx4090", "rtx-4090")),
+    Device("3090", "RTX 3090 24 GB", _mib(24_576), 71, 71, None, 35.6, 936,
+           ("rtx3090", "rtx-3090")),
+    # NVIDIA V100 data sheet (SXM2): no bf16
+    Device("v100-32", "V100 SXM2 32 GB", _mib(32_768), None, 125, None, 15.7, 900, ("v100",)),
+    Device("v100-16", "V100 SXM2 16 GB", _mib(16_384), None, 125, None, 15.7, 900),
+    # NVIDIA T4 data sheet: no bf16
+    Device("t4", "T4 16 GB", _mib(15_360), None, 65, None, 8.1, 320),
+)  # fmt: skip
+
+CPU = "cpu"
+HERE = "this machine"
+
+
+def names() -> list[str]:
+    """What `--device` takes, aliases left out."""
+    return [CPU, *(device.name for device in DEVICES)]
+
+
+def find(name: str) -> Device | None:
+    """The device of a name or an alias, in any case and spelling of dashes; `None`: the CPU here.
+
+    Raises:
+        ConfigError: it is not in the table; the error lists all of them.
+    """
+    wanted = _plain(name)
+    if wanted == CPU:
+        return None
+    by_name = {_plain(one): device for device in DEVICES for one in (device.name, *device.aliases)}
+    if wanted in by_name:
+        return by_name[wanted]
+    near = difflib.get_close_matches(wanted, by_name, n=1, cutoff=0.5)
+    listed = ", ".join(f"{device.name} ({round(device.memory / 2**30)} GiB)" for device in DEVICES)
+    raise ConfigError(
+        "command line: --device",
+        got=name,
+        need=f"{CPU} (this machine's), or one of {listed}",
+        hint=f"--device {by_name[near[0]].name}" if near else "",
+    )
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace("-", "").replace("_", "").replace(" ", "")
