@@ -213,7 +213,9 @@ def _llamafactory(job: Job, setting: Setting, folder: Path, python: str | None) 
     return [str(Path(python).with_name("llamafactory-cli")), "train", "run.yaml"]
 
 
-def _script(job: Job, setting: Setting, folder: Path, python: str | None, name: str) -> list[str]:
+def _script(
+    name: str, job: Job, setting: Setting, folder: Path, *, python: str | None
+) -> list[str]:
     arguments = {
         "output_dir": str(folder / "out"), "bf16": job.dtype == "bf16", "report_to": [],
         "num_train_epochs": job.epochs, "train_sampling_strategy": "sequential",
@@ -236,8 +238,12 @@ def _script(job: Job, setting: Setting, folder: Path, python: str | None, name: 
 _COMMANDS = {
     "tunesmith": _tunesmith,
     "llamafactory": _llamafactory,
-    "trl": lambda *job: _script(*job, "trl_job.py"),
-    "trainer": lambda *job: _script(*job, "trainer_job.py"),
+    "trl": lambda job, setting, folder, python: _script(
+        "trl_job.py", job, setting, folder, python=python
+    ),
+    "trainer": lambda job, setting, folder, python: _script(
+        "trainer_job.py", job, setting, folder, python=python
+    ),
 }
 
 

@@ -6,11 +6,11 @@
 
 SmolLM2-135M-Instruct, LoRA r8 on all linear layers (or `--method full`), the same rows in the same
 order, the same rows a step; each side is the command that its users type (`sides.py`), at its
-defaults. `--sweep` first runs every peer once at each setting that it offers, and then takes its best
-one as a further side. Tokens are those of the rows, without padding, for everybody; seconds are
-those from the beginning of the first step to the end of the last. Tokens per processor-second are the
-figure to compare: they hardly depend on what else the machine does. Medians, and the ratio of every
-round.
+defaults. `--sweep` first runs every peer once at each setting that it offers, and then takes its
+best one as a further side. Tokens are those of the rows, without padding, for everybody; seconds
+are those from the beginning of the first step to the end of the last. Tokens per processor-second
+are the figure to compare: they hardly depend on what else the machine does. Medians, and the ratio
+of every round.
 """
 
 from __future__ import annotations
@@ -100,9 +100,8 @@ def table(found):
     """Medians, and ratios to the first side round by round."""
     tokens = next(iter(found.values()))[0]["real"]
     ours = next(iter(found.values()))
-    print(
-        "| | tokens/CPU-s | tokens/s | held / real | peak MiB | mean loss | ours / theirs, each round | memory |"
-    )
+    heads = ("", "tokens/CPU-s", "tokens/s", "held / real", "peak MiB", "mean loss")
+    print(f"| {' | '.join((*heads, 'ours / theirs, each round', 'memory'))} |")
     print("|---|--:|--:|--:|--:|--:|---|--:|")
     for (side, text), runs in found.items():
         ratios = [b["cpu"] / a["cpu"] for a, b in zip(ours, runs, strict=True)]

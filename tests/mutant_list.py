@@ -95,9 +95,12 @@ MUTANTS = (
         ("eval/test_held_out.py::test_tokens_are_weighed_not_rows",),
     ),
     Mutant(
-        "A6b", "examples without a trained token count in the held-out loss", "eval/held_out.py",
+        "A6b", "tokens that are not trained count in the held-out loss", "eval/held_out.py",
         "tokens += len(batch.labels_P)", "tokens += len(batch.ids_T)",
-        ("eval/test_held_out.py::test_tokens_are_weighed_not_rows",),
+        (
+            "eval/test_held_out.py"
+            "::test_the_loss_is_the_oracles_and_does_not_depend_on_the_batches",
+        ),
     ),
     Mutant(
         "A7a", "the fused head gives all positions the first one's upstream gradient",
@@ -152,7 +155,10 @@ MUTANTS = (
     Mutant(
         "A9c", "a cast of the weights outlives their update", "compute/precision.py",
         "cache_enabled=False", "cache_enabled=True",
-        ("training/test_run.py::test_in_bf16_every_step_sees_the_update_before_it",),
+        (
+            "compute/test_precision.py"
+            "::test_an_update_within_the_context_is_seen_by_the_next_forward_pass",
+        ),
     ),
     Mutant(
         "A9d", "modules trained in full beside an adapter stay in bf16", "models/adapters.py",
@@ -240,9 +246,10 @@ MUTANTS = (
         ("compute/test_attention.py",),
     ),
     Mutant(
-        "C1b", "no borders are told to the model", "compute/score.py",
-        'None if isolation(model) != "varlen" else documents(batch.offsets)', "None",
-        ("compute/test_score.py", ORACLE_LORA),
+        "C1b", "the borders between documents are off by one", "compute/attention.py",
+        "torch.tensor(offsets, dtype=torch.int32)",
+        "torch.tensor((0, *(o - 1 for o in offsets[1:-1]), offsets[-1]), dtype=torch.int32)",
+        ("compute/test_attention.py::test_another_first_document_leaves_the_second_bit_equal",),
     ),
     Mutant(
         "C2", "positions run on from one document to the next", "data/batches.py",
@@ -252,8 +259,9 @@ MUTANTS = (
     ),
     Mutant(
         "C3", "an attention is trusted that nobody has tried", "compute/attention.py",
-        '_probe(model) if name == NAME else "per_document_forward"', '"varlen"',
-        ("compute/test_attention.py::test_state_that_runs_across_tokens_is_noticed",),
+        '_probe(model) if _ours(name) else "per_document_forward"', '"varlen"',
+        ("compute/test_attention.py"
+         "::test_attention_that_is_not_ours_gets_one_pass_for_each_document",),
     ),
     Mutant(
         "C4a", "rows longer than a micro-batch are dropped", "data/batches.py",
@@ -275,12 +283,11 @@ MUTANTS = (
         ("data/test_batches.py",),
     ),
     Mutant(
-        "C6", "layers with a state are taken for attention", "compute/attention.py",
-        'equal = (packed - alone).norm() <= near * alone.norm() and (',
-        'equal = True or (packed - alone).norm() <= near * alone.norm() and (',
-        ("compute/test_attention.py::test_state_that_runs_across_tokens_is_noticed",
-         "compute/test_attention.py"
-         "::test_a_layer_that_attends_in_chunks_gets_one_pass_for_each_document",),
+        "C6", "layers that carry a state are taken for attention", "compute/attention.py",
+        "equal = (packed - alone).norm() <= near * alone.norm() and (",
+        "equal = True or (packed - alone).norm() <= near * alone.norm() and (",
+        ("compute/test_attention.py"
+         "::test_a_layer_that_mixes_neighbours_is_noticed_whatever_it_says_of_itself",),
     ),
     # D: adapters, embeddings, merging, export
     Mutant(

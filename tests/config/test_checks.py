@@ -99,7 +99,6 @@ def test_what_agrees_passes_without_a_note(asked):
         ({"eval_steps": 100}, "eval_steps"),
         ({"per_device_eval_batch_size": 1}, "per_device_eval_batch_size"),
         ({"preprocessing_num_workers": 16}, "preprocessing_num_workers"),
-        ({"flash_attn": "fa2"}, "flash_attn"),
         ({"compute_accuracy": True}, "compute_accuracy"),
         ({"eval_strategy": "steps"}, "eval_strategy"),
         ({"do_eval": True}, "do_eval"),

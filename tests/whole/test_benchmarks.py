@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tiny_model import tiny_model
 from tiny_run import tiny_rows
 

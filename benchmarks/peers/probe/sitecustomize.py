@@ -1,10 +1,11 @@
-"""Measures a training process from within: put this folder on PYTHONPATH, name a file in TRAINING_PROBE.
+"""Measures a training process from within: put this folder on PYTHONPATH, name a file in
+TRAINING_PROBE.
 
 Whatever is built on transformers' Trainer is measured at the same two places: where a step begins
-and where training ends; Tunesmith where its loop asks for the next step. The file holds JSON: seconds
-of clock and of processor at each of them, tokens that each micro-batch held (with padding, without,
-trained), losses as logged, and the fullest moment of the process. The clock of a step is read
-before its batch is looked at; looking costs some microseconds.
+and where training ends; Tunesmith where its loop asks for the next step. The file holds JSON:
+seconds of clock and of processor at each of them, tokens that each micro-batch held (with padding,
+without, trained), losses as logged, and the fullest moment of the process. The clock of a step is
+read before its batch is looked at; looking costs some microseconds.
 """
 
 import importlib.abc

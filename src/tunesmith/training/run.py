@@ -176,7 +176,11 @@ def _in_use(run: Run, material: Material) -> dict[str, Path]:
 def _begin(run: Run, planned: Plan, output_dir: Path) -> resume.Record:
     """The first file of the run: what it is, before anything else is written."""
     layout = Layout(
-        planned.micro_batch_tokens, planned.recompute, planned.memory_needed, planned.memory_free
+        planned.micro_batch_tokens,
+        planned.recompute,
+        planned.memory_needed,
+        planned.memory_free,
+        planned.share,
     )
     store.make_directory(output_dir)
     record = resume.Record(
@@ -261,7 +265,7 @@ def _finish(job: Job, watch: Watch) -> dict[str, Any]:
         flops=planning.flops_of(
             run,
             known,
-            tokens=progress.tokens,
+            tokens=progress.computed,
             trained_tokens=progress.trained_tokens,
             recompute=job.plan.recompute,
         ),
