@@ -364,9 +364,9 @@ MUTANTS = (
         ("models/test_adapter_rows.py",),
     ),
     Mutant(
-        "D7", "an adapter is merged into a few bits", "export/merge.py",
-        "    _refuse_quantised(model_dir)\n", "",
-        ("export/test_merge.py::test_quantised_weights_are_not_merged_into",),
+        "D7", "what is merged into a few bits is lost without a word", "compute/quantized.py",
+        "told.alias_info is not None and told.alias_info.is_write", "False",
+        ("compute/test_quantized.py::test_writing_to_it_is_refused",),
     ),
     Mutant(
         "D8a", "a merge is computed in the dtype of the base", "models/adapters.py",
