@@ -184,6 +184,7 @@ def load(run: Run, found: Found, *, base_only: bool = False) -> Any:
 
     from tunesmith.compute import precision as precisions
     from tunesmith.models import adapters
+    from tunesmith.models.adapter_layers import own
     from tunesmith.models.load import load_model
     from tunesmith.models.vocabulary import grow
 
@@ -203,7 +204,7 @@ def load(run: Run, found: Found, *, base_only: bool = False) -> Any:
         adapters.merge(model)
         adapters.load_adapter(model, path, trainable=False)
     for name, parameter in model.named_parameters():
-        if name.endswith((".lora_A", ".lora_B")) or parameter.dtype == precision.dtype:
+        if own(name) or parameter.dtype == precision.dtype:
             continue
         parameter.data = parameter.data.to(precision.dtype)  # modules trained in full are fp32
     return model

@@ -51,7 +51,8 @@ class Precision(NamedTuple):
             id(p)
             for module in model.modules()
             if isinstance(module, LoraLinear)
-            for p in (module.lora_A, module.lora_B)
+            for name, p in module.named_parameters(recurse=False)
+            if name not in ("weight", "bias")
         }
         mixed = any(
             p.dtype != self.dtype and p.is_floating_point() and id(p) not in adapters

@@ -20,6 +20,7 @@ UNREAD = {
     "streaming": "rows are prepared in flat memory, kept for the next run, and counted, so that "
     "max_steps need not be known",
     "buffer_size": "all rows of an epoch are shuffled, not those of a buffer",
+    "pissa_convert": "an adapter of `pissa_init` is always saved for the unchanged base",
 }
 """Keys that users' files carry and nothing looks at, with the reason. A test holds that these
 are all; whoever begins to read one takes it out."""
@@ -84,6 +85,8 @@ def _arithmetic(run: Run) -> None:
             "gradient_accumulation_steps give",
             hint="leave out those two keys, or `global_batch_size`",
         )
+    if isinstance(run.method, Lora) and run.method.use_dora and run.method.pissa_init:
+        raise _contradiction(run, "pissa_init", "use_dora", "one of the two")
     if run.model.adapter_name_or_path and not isinstance(run.method, Lora):
         raise _contradiction(
             run,
@@ -283,6 +286,8 @@ def _idle(run: Run) -> list[str]:
     if run.output.save_strategy != "steps":
         reasons["save_steps"] = f"`save_strategy` is `{run.output.save_strategy}`"
     reasons |= _idle_of_data(run)
+    if isinstance(run.method, Lora) and not run.method.pissa_init:
+        reasons |= dict.fromkeys(("pissa_iter", "pissa_convert"), "`pissa_init` is not set")
     if run.method.finetuning_type == "lora" and not run.model.adapter_name_or_path:
         reasons["create_new_adapter"] = "there is no `adapter_name_or_path`"
     if run.model.new_special_tokens_config:

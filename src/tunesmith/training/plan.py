@@ -192,6 +192,7 @@ def cadence(every: float, *, steps: int) -> int:
 LEARNED = (
     "stage", "finetuning_type", "lora_rank", "lora_alpha", "lora_dropout", "lora_target",
     "additional_target", "create_new_adapter", "use_rslora", "loraplus_lr_ratio",
+    "use_dora", "pissa_init", "pissa_iter",
     "freeze_trainable_layers", "freeze_trainable_modules", "freeze_extra_modules",
     "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_ratio", "warmup_steps",
     "weight_decay", "max_grad_norm", "optim", "adam_beta1", "adam_beta2", "adam_epsilon", "seed",

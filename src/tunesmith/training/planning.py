@@ -296,9 +296,10 @@ def _method(run: Run) -> str:
     method = run.method
     if method.finetuning_type == "lora":
         dropout = f", dropout {method.lora_dropout:g}" if method.lora_dropout else ""
+        kind = "dora" if method.use_dora else "pissa" if method.pissa_init else "lora"
         held = f", over a {run.model.quantization} base" if run.model.quantization else ""
         return (
-            f"{method.stage}, lora rank {method.lora_rank}, alpha {method.alpha:g}{dropout}{held}"
+            f"{method.stage}, {kind} rank {method.lora_rank}, alpha {method.alpha:g}{dropout}{held}"
         )
     return f"{method.stage}, {method.finetuning_type}"
 
