@@ -33,11 +33,11 @@ from tunesmith.training import (
     trackers,
 )
 from tunesmith.training.job import Job
-from tunesmith.training.material import Material, gather, pieces
+from tunesmith.training.material import Material, gather
 from tunesmith.training.memory import Layout
 from tunesmith.training.numerics import FreshProcess
 from tunesmith.training.plan import Plan, row_text
-from tunesmith.training.report import Report
+from tunesmith.training.report import Report, pieces
 from tunesmith.training.signals import Stopper
 from tunesmith.training.watch import Watch
 
@@ -176,7 +176,11 @@ def _in_use(run: Run, material: Material) -> dict[str, Path]:
 def _begin(run: Run, planned: Plan, output_dir: Path) -> resume.Record:
     """The first file of the run: what it is, before anything else is written."""
     layout = Layout(
-        planned.micro_batch_tokens, planned.recompute, planned.memory_needed, planned.memory_free
+        planned.micro_batch_tokens,
+        planned.recompute,
+        planned.memory_needed,
+        planned.memory_free,
+        planned.share,
     )
     store.make_directory(output_dir)
     record = resume.Record(
@@ -261,7 +265,7 @@ def _finish(job: Job, watch: Watch) -> dict[str, Any]:
         flops=planning.flops_of(
             run,
             known,
-            tokens=progress.tokens,
+            tokens=progress.computed,
             trained_tokens=progress.trained_tokens,
             recompute=job.plan.recompute,
         ),
