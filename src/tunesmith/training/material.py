@@ -31,7 +31,7 @@ from tunesmith.models.quantize import check as check_quantized
 from tunesmith.templates import Renderer
 from tunesmith.training import new_tokens, reach
 from tunesmith.training.new_tokens import Words
-from tunesmith.training.report import Report
+from tunesmith.training.report import Report, pieces
 from tunesmith.training.wanted import wanted
 from tunesmith.types import Tokenizer
 
