@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from tiny_batch import batch_of, random_examples
-from tunesmith.compute import chance
+from tunesmith.compute import chance, lora
 from tunesmith.compute.lora import LoraLinear
 
 
@@ -124,3 +124,11 @@ def test_delta_is_what_the_adapter_adds_to_the_weight():
 
 def test_print_shows_its_sizes():
     assert "24, 40, rank=4" in repr(layer())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(9, 24, 3), (0, 24, 3), (9, 24, 0)])
+def test_a_thin_product_is_the_product(dtype, shape):
+    tokens, inputs, rank = shape
+    wide, narrow = torch.randn(tokens, inputs).to(dtype), torch.randn(inputs, rank).to(dtype)
+    torch.testing.assert_close(lora.thin(wide, narrow), wide @ narrow)
