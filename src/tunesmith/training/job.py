@@ -17,6 +17,7 @@ import torch
 
 from tunesmith import store
 from tunesmith.compute import chance, sharing
+from tunesmith.compute.fused import blocks
 from tunesmith.config.run import Run
 from tunesmith.data.batches import lay_out
 from tunesmith.errors import OutputError, StoreError
@@ -307,6 +308,7 @@ class Job:
             self.notes.append(note)
         make_trainable(self.run, model, self.material.adapters, self.material.words)
         model.config.use_cache = False
+        self.fused = blocks.fuse(model)  # before a checkpoint is read: the same in every process
         self._share = self.plan.share and self._shares(model)
         self.model = model
         if path is not None:

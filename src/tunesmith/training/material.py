@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,9 +30,9 @@ from tunesmith.templates import Renderer
 from tunesmith.training import new_tokens, reach
 from tunesmith.training.asked_adapter import lora_spec, refuse_other
 from tunesmith.training.new_tokens import Words
-from tunesmith.training.report import Report
+from tunesmith.training.report import Report, pieces
 from tunesmith.training.wanted import wanted
-from tunesmith.types import Example, Tokenizer
+from tunesmith.types import Tokenizer
 
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 _COMPARED_ROWS = 32
@@ -248,18 +247,6 @@ def _refuse_ids_without_row(data: Prepared, tokenizer: Tokenizer, rows: int) -> 
                 need=f"tokens that the model has a row for; its embedding has {rows:,}",
                 hint="take that text out, or tokenizer and model from one source",
             )
-
-
-def pieces(example: Example, tokenizer: Tokenizer) -> list[tuple[str, bool]]:
-    """An example as text, cut where trained begins or ends."""
-    starts = [0, *(np.flatnonzero(np.diff(example.trained)) + 1).tolist(), len(example.ids)]
-    return [
-        (
-            tokenizer.backend.decode(example.ids[start:end].tolist(), skip_special_tokens=False),
-            bool(example.trained[start]),
-        )
-        for start, end in pairwise(starts)
-    ]
 
 
 def make_trainable(

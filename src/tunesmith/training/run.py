@@ -33,11 +33,11 @@ from tunesmith.training import (
     trackers,
 )
 from tunesmith.training.job import Job
-from tunesmith.training.material import Material, gather, pieces
+from tunesmith.training.material import Material, gather
 from tunesmith.training.memory import Layout
 from tunesmith.training.numerics import FreshProcess
 from tunesmith.training.plan import Plan, row_text
-from tunesmith.training.report import Report
+from tunesmith.training.report import Report, pieces
 from tunesmith.training.signals import Stopper
 from tunesmith.training.watch import Watch
 
