@@ -28,7 +28,8 @@ from tunesmith.models.adapters import falls_on
 from tunesmith.models.facts import Facts
 from tunesmith.models.lineage import differences
 from tunesmith.templates import Renderer
-from tunesmith.training import new_tokens, reach
+from tunesmith.training import devices, new_tokens, reach
+from tunesmith.training.devices import Device
 from tunesmith.training.new_tokens import Words
 from tunesmith.training.report import Report
 from tunesmith.training.wanted import wanted
@@ -74,10 +75,17 @@ class Material(NamedTuple):
     """Tokens that the run adds."""
     day: datetime.date | None = None
     """What a template prints that prints the date."""
+    elsewhere: Device | None = None
+    """The device that the plan is for, if it is not here."""
 
 
 def gather(
-    run: Run, report: Report, *, weights: bool = True, today: datetime.date | None = None
+    run: Run,
+    report: Report,
+    *,
+    weights: bool = True,
+    today: datetime.date | None = None,
+    device: str | None = None,
 ) -> Material:
     """Find, read and check everything that a run needs.
 
@@ -86,10 +94,12 @@ def gather(
         report: what the user sees.
         weights: whether they must be there too (they are not read); a plan does without.
         today: the date that some templates print; `None`: the clock's.
+        device: what the plan is for, by its name (see `devices`); `None`: what is here.
 
     Raises:
         Error: whatever is missing or wrong, the first in the order of the run file.
     """
+    elsewhere = devices.find(device) if device else None
     directory = fetch(run, str(run.model.model_name_or_path), report, weights=weights)
     adapter_directories = tuple(fetch(run, name, report) for name in run.model.adapter_name_or_path)
     known = facts.facts(directory, trust_remote_code=run.model.trust_remote_code)
@@ -98,8 +108,9 @@ def gather(
     tokenizer, renderer = words.tokenizer, words.renderer
     tokenizer_notes = new_tokens.notes(run, words, known.vocab)
     known = known._replace(vocab=words.extended.rows)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = precisions.choose(device, bf16=run.train.bf16, fp16=run.train.fp16)
+    asked: dict[str, Any] = {"bf16": run.train.bf16, "fp16": run.train.fp16}
+    here = "cuda" if torch.cuda.is_available() and device is None else devices.CPU
+    precision = elsewhere.precision(**asked) if elsewhere else precisions.choose(here, **asked)
     tokenizer_notes += check_tokenizer(run, renderer, tokenizer, known.vocab)
     trainable, parameters, targets = _count(run, directory, adapter_directories, words)
     data = examples(run, renderer, tokenizer, report)
@@ -125,6 +136,7 @@ def gather(
         tokenizer_notes=tuple(tokenizer_notes),
         words=words,
         day=today,
+        elsewhere=elsewhere,
     )
 
 
