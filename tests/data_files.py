@@ -1,4 +1,4 @@
-"""Writes rows to a data file as others write them: the end of its name says how."""
+"""Writes rows to a data file as others write them, as the end of its name says, and registries."""
 
 import csv
 import gzip
@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
+import pytest
 import zstandard
+
+from tunesmith.data import registry
+from tunesmith.errors import DataError
 
 ALPACA = [
     {"instruction": "Say, with commas", "input": "", "output": 'He said "hi",\nthen left.'},
@@ -37,6 +41,21 @@ def write(path: Path, rows, **options) -> Path:
     }[kind]()
     path.write_bytes(pack(raw, packing))
     return path
+
+
+def enter(directory: Path, entry, name="mine") -> None:
+    """A registry of one entry, a key on each line, and the file that it may name."""
+    (directory / "a.json").write_text("[]")
+    text = json.dumps({"other": {"file_name": "b.json"}, name: entry}, indent=1)
+    (directory / "dataset_info.json").write_text(text)
+
+
+def refusal(directory: Path, entry, name="mine") -> DataError:
+    """Why a registry with this entry under `mine` is refused by who asks for `name`."""
+    enter(directory, entry)
+    with pytest.raises(DataError) as error:
+        registry.load(directory, [name])
+    return error.value
 
 
 def pack(raw: bytes, packing: str) -> bytes:

@@ -8,7 +8,7 @@ from bad_files.rows import row
 GOOD = row()
 ASK = '{"instruction": "问é", "output": "答"}'
 FILES = {
-    "empty.json": ("", "", "an empty file"),
+    "empty.json": ("", "", "leave it out"),
     "empty.jsonl": ("", "", "an empty file"),
     "blank.json": (" \n\t\n", "", "an empty file"),
     "blank.jsonl": ("\n \n\n", "", "an empty file"),

@@ -90,9 +90,21 @@ def test_json_is_one_document_that_counts_everything(out, tmp_path):
 
 def test_where_no_row_is_left_nothing_is_offered_that_would_go_on(out, tmp_path):
     tiny_run(tmp_path, rows=[{"instruction": "a", "output": ""}])
-    assert "on_bad_row=skip" not in out(code=2)
+    told = out(code=2)
+    assert "on_bad_row=skip" not in told
+    assert told.splitlines()[-1] == "a run stops: there is no other row"
+    assert told.count("tiny.json:") == 1
     assert "no usable rows" in out("on_bad_row=skip", code=2)
     assert json.loads(out("--json", code=2))["next"] == []
+
+
+def test_keys_about_data_with_nothing_to_act_on_are_told(out, tmp_path):
+    tiny_run(tmp_path, rows=tiny_rows(3), eval_on_each_dataset=True, ddp_timeout=99)
+    words = "streaming=true", "buffer_size=5", "mix_strategy=concat"
+    notes = json.loads(out("--json", *words))["notes"]
+    keys = [note.partition(" has nothing")[0].rpartition(": ")[2] for note in notes]
+    assert sorted(keys) == ["buffer_size", "eval_on_each_dataset", "streaming"]
+    assert f"  - {notes[0]}" in out(*words)
 
 
 def test_leakage_is_told_and_stops_nothing(out, tmp_path):

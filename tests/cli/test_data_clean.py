@@ -66,8 +66,11 @@ def test_json_names_the_files_and_the_command(out, tmp_path):
 
 def test_what_is_missing_or_in_the_way_is_told(out, tmp_path):
     tiny_run(tmp_path, rows=faulty())
-    assert "--output DIR" in out(code=2).err
+    error = out("on_bad_row=skip", "seed=2", code=2).err
+    assert error.endswith("data clean run.yaml seed=2 --output cleaned\n")
     assert "something in it" in out("--output", "data", code=2).err
+    (tmp_path / "data-2").touch()
+    assert "try   --output data-3" in out("--output", "data", code=2).err
 
 
 def test_an_option_of_another_sub_verb_is_refused(tmp_path, capsys, monkeypatch):

@@ -10,7 +10,7 @@ from matplotlib.image import imread
 
 from real_lengths import rows_like
 from stored import stored
-from tunesmith.cli.data_picture import draw
+from tunesmith.cli.data_picture import draw, figure
 from tunesmith.data.statistics import Batching, statistics
 from tunesmith.types import Example, Origin
 
@@ -61,6 +61,34 @@ def test_any_data_make_a_whole_picture(lengths, sets):
     height, width, _ = pixels(data).shape
     assert 1000 <= width <= 2000
     assert 600 <= height <= 1500
+
+
+RANDOM = np.random.default_rng(0)
+MARKED = {
+    "one length": ([42] * 9, 2048),
+    "close": (RANDOM.integers(36, 45, 60).tolist(), 42),
+    "at the cutoff": ([1, 1, *RANDOM.integers(480, 513, 100).tolist()], 512),
+    "a tail": (rows_like("all", 400).tolist(), 512),
+    "another cutoff": (rows_like("all", 400).tolist(), 1280),
+    "far apart": ([100] * 60 + [400] * 38 + [900, 1500], 1200),
+}
+
+
+@pytest.mark.parametrize(("lengths", "cutoff_len"), MARKED.values(), ids=MARKED)
+def test_no_label_of_a_length_is_covered(lengths, cutoff_len):
+    made = figure(said(lengths, cutoff_len=cutoff_len), "run.yaml")
+    made.canvas.draw()
+    axes = made.subfigs[0].axes[0]
+    marks = [one for one in axes.texts if one.get_text().strip().endswith(tuple("0123456789"))]
+    boxes = [one.get_window_extent() for one in marks]
+    assert 1 <= len(marks) == len(axes.lines) <= 4
+    whole = axes.get_window_extent()
+    for i, box in enumerate(boxes):
+        assert whole.x0 <= box.x0 < box.x1 <= whole.x1
+        assert not any(box.overlaps(other) for other in boxes[:i])
+        for j, line in enumerate(axes.lines):
+            (x, top) = line.get_transform().transform(line.get_xydata())[1]
+            assert i == j or not (box.x0 < x < box.x1 and top > box.y0 + 1)
 
 
 def test_a_larger_share_of_answers_has_more_of_their_colour():

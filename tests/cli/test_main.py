@@ -89,7 +89,11 @@ MISTAKES = {
     "nothing to watch": ({"early_stopping_steps": 3}, "val_size"),
     "all rows held out": ({"val_size": 400}, "val_size"),
     "a stage of later": ({"stage": "dpo"}, "dpo"),
-    "a key of later": ({"quantization_bit": 4}, "quantization_bit"),
+    "a key of later": ({"fp8": True}, "fp8"),
+    "4 bits of weights that learn": (
+        {"quantization_bit": 4, "finetuning_type": "full", "lora_rank": None},
+        "quantization_bit",
+    ),
     "a tracker that is not installed": ({"report_to": "swanlab"}, "pip install"),
 }
 

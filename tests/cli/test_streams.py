@@ -35,6 +35,14 @@ def test_a_stdout_without_the_brackets_shows_the_example_all_the_same(tmp_path, 
     assert "what is trained in \\u27e6\\u27e7" in out
 
 
+def test_signs_of_ours_are_written_as_what_ascii_has_for_them(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    with streams(as_json=False, outlasts=False):
+        print("0–4  ██▌ 33 %  ← this run …  世⟦é")
+    assert raw.getvalue().decode() == "0-4  ### 33 %  <- this run ...  \\u4e16\\u27e6\\xe9\n"
+
+
 def test_json_is_utf8_whatever_the_locale(tmp_path):
     path = tiny_run(tmp_path, output_dir=str(tmp_path / "äöü⟦"))
     code, out, _ = said("plan", path, "--json", **C_LOCALE)
@@ -71,6 +79,16 @@ def test_a_question_that_is_no_text_is_refused_and_the_next_one_is_answered(tmp_
     assert "UTF-8" in refused["error"]["need"]
     assert answered["question"] == "b"
     assert answered["answer"]
+
+
+@pytest.mark.parametrize("verb", ["--help", "version --json", "template list"])
+def test_without_a_reader_a_verb_ends_quietly_as_the_shell_knows_it(verb):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "tunesmith", *verb.split()]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 class _Gone(io.StringIO):

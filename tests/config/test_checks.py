@@ -30,6 +30,9 @@ MIX = {"dataset": "a,b", "mix_strategy": "interleave_over"}
         ({"neat_packing": True, "packing": False}, "neat_packing"),
         ({"finetuning_type": "full", "adapter_name_or_path": "a"}, "adapter_name_or_path"),
         ({"adapter_name_or_path": "a,b,a"}, "adapter_name_or_path"),
+        ({"use_muon": True, "optim": "sgd"}, "use_muon"),
+        ({"optim": "sgd", "optim_args": "beta3=0.9"}, "optim_args"),
+        ({"optim_args": "momentum=0.9"}, "optim_args"),
         ({"output_dir": "/"}, "output_dir"),
         ({"export_dir": "/tmp/.."}, "export_dir"),
         ({"global_batch_size": 10, "gradient_accumulation_steps": 4}, "global_batch_size"),
@@ -52,6 +55,18 @@ def test_contradictions_are_refused(asked, key):
         assert caught.value.where.endswith(f": {key}") or caught.value.where == key
 
 
+@pytest.mark.parametrize("shares", ["0.5,0.3,0.2", "0.5"])
+def test_a_wrong_number_of_shares_is_answered_with_one_that_will_do(shares):
+    with pytest.raises(ConfigError) as caught:
+        load(None, {**MIX, "interleave_probs": shares})
+    line, _, said = caught.value.hint.partition(", which ")
+    assert said == "are equal shares"
+    assert load(None, {**MIX, "interleave_probs": line.partition(": ")[2]})
+    with pytest.raises(ConfigError) as caught:
+        load(None, {**MIX, "dataset": "a", "interleave_probs": "0.5,0.5"})
+    assert caught.value.hint == "remove `interleave_probs`"
+
+
 @pytest.mark.parametrize(
     "asked",
     [
@@ -63,6 +78,8 @@ def test_contradictions_are_refused(asked, key):
         {"dataset": "a,b", "mix_strategy": "interleave_under", "interleave_probs": "0,1"},
         {"dataset": "a", "mix_strategy": "concat", "streaming": False},
         {"global_batch_size": 16, "gradient_accumulation_steps": 4},
+        {"use_muon": True, "optim": "adamw_torch", "adam_beta1": 0.8},
+        {"optim": "lion_8bit", "adam_beta1": 0.8, "optim_args": {"min_8bit_size": 1}},
         {**HELD_OUT, "load_best_model_at_end": True},
         {**HELD_OUT, "load_best_model_at_end": True, "eval_steps": 100},
         {**HELD_OUT, "load_best_model_at_end": True, "eval_steps": 0.1, "save_steps": 0.2},
@@ -91,6 +108,8 @@ def test_what_agrees_passes_without_a_note(asked):
         ({"buffer_size": 128}, "buffer_size"),
         ({"dataset": "a", "mix_strategy": "interleave_over"}, "mix_strategy"),
         ({"eval_on_each_dataset": True}, "eval_on_each_dataset"),
+        ({"optim": "sgd", "adam_beta1": 0.8}, "adam_beta1"),
+        ({"optim": "lion", "adam_epsilon": 1e-6}, "adam_epsilon"),
         ({"create_new_adapter": True}, "create_new_adapter"),
         ({"ddp_timeout": 180000000}, "ddp_timeout"),
         ({"max_steps": 5, "num_train_epochs": 2}, "num_train_epochs"),
@@ -111,7 +130,7 @@ def test_false_and_null_are_no_notes():
 def test_no_key_is_ignored_without_a_note():
     """Every key is read as an attribute somewhere, or stands in `UNREAD` with its reason."""
     root = Path(tunesmith.__file__).parent
-    resolved = {root / "config" / "run.py", root / "config" / "method.py"}
+    resolved = {root / "config" / f"{name}.py" for name in ("run", "method", "train", "model")}
     files = resolved | {p for p in root.rglob("*.py") if root / "config" not in p.parents}
     text = "\n".join(path.read_text(encoding="utf8") for path in sorted(files))
     read = {

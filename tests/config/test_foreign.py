@@ -12,6 +12,8 @@ import pytest
 from tunesmith.config.deviations import DEVIATIONS
 from tunesmith.config.foreign import judge_value, nearest, table
 from tunesmith.config.load import load
+from tunesmith.config.optimizers import SHORT
+from tunesmith.config.rule import choices_of
 from tunesmith.config.run import Run, fields
 from tunesmith.errors import ConfigError
 
@@ -90,10 +92,11 @@ def test_every_row_says_what_to_do():
             assert key.partition("=")[0] in fields()
 
 
-def test_every_key_that_a_text_names_is_one_of_ours():
+def test_every_key_and_word_that_a_text_names_is_one_of_ours():
+    words = {word for _, field in fields().values() for word in choices_of(field.annotation)}
     for key, row in table().items():
         named = re.findall(r"[a-z]+(?:_[a-z0-9]+)+", row.text.replace("dataset_info.json", ""))
-        assert set(named) <= set(fields()), key
+        assert set(named) <= {*fields(), *words, *SHORT}, key
 
 
 def test_null_and_the_default_of_the_origin_are_never_an_error():

@@ -147,6 +147,16 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
         assert need in caught.value.need
 
 
+def test_a_run_file_that_is_not_there_gets_one_that_is(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "rum.yaml")
+    assert caught.value.hint == "tunesmith init writes one"
+    there = write(tmp_path, "stage: sft", "run.yaml")
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "rum.yaml")
+    assert caught.value.hint == str(there)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_a_file_without_permission_is_named(tmp_path):
     path = write(tmp_path, "stage: sft\n")

@@ -40,6 +40,8 @@ def test_minus_one_step_is_no_limit():
 
 def test_short_names_of_optimizer_and_metric_are_understood():
     assert train(optim="adamw").optim == "adamw_torch_fused"
+    assert train(optim="adamw_8bit").optim == "adamw_bnb_8bit"
+    assert train(use_muon=True).optimizer == train(optim="muon").optimizer == "muon"
     best = {"metric_for_best_model": "loss", "dataset": "a", "val_size": 0.1}
     assert load(None, best).eval.metric_for_best_model == "eval_loss"
 

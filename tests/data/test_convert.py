@@ -156,6 +156,44 @@ def test_columns_and_keys_beside_messages_are_named_too(tmp_path, formatting):
     assert '{"messages": "messages", "tools": "tools"}' in notes[1]
 
 
+def test_the_line_to_add_names_no_column_that_no_row_has(tmp_path):
+    _, (note,) = converted(tmp_path, {}, {"instruction": "I", "output": "O", "system": "S"})
+    line = '"columns": {"prompt": "instruction", "response": "output", "system": "system"} in '
+    assert line in note
+    turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+    row = {"conversations": turns, "images": ["1.jpg"]}
+    _, (note,) = converted(tmp_path, {"formatting": "openai"}, row)
+    assert '{"messages": "conversations", "images": "images"}' in note
+
+
+def test_where_no_row_is_read_nothing_is_said_to_read_more_of_it(tmp_path):
+    convert = Converter(entry_of(tmp_path, {"formatting": "sharegpt"}), CHATML)
+    (row,) = rows({"messages": THINKS["messages"], "system": "S"})
+    with pytest.raises(RowError):
+        convert(row)
+    (note,) = convert.notes(1)
+    assert note.endswith("columns that are not read: 'system' in 1 of 1 rows")
+
+
+def test_what_is_to_be_added_to_a_path_alone_is_told_as_the_whole_entry(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("")
+    row = {"messages": [*THINKS["messages"][:1], {"role": "assistant", "content": "{{name}}"}]}
+    row |= {"images": ["1.jpg"], "system": "S"}
+    (entry,) = registry.load(tmp_path, [str(path)])
+    entry, found, _ = laid_out(entry, iter(rows(row)))
+    convert = Converter(entry, CHATML)
+    before = convert(*found)
+    (by_fill, by_columns) = convert.notes(1)
+    for note in (by_fill, by_columns):
+        assert note.endswith(f" in place of {path}")
+    told = json.loads(by_fill.partition("to fill them: ")[2].partition(" in place of ")[0])
+    (entry,) = registry.load(tmp_path, [{**told, "fill": {"name": "Ada"}}])
+    filled_in = Converter(entry, CHATML)(*rows(row))
+    assert (filled_in.system, filled_in.messages[0]) == ("S", before.messages[0])
+    assert filled_in.messages[1].content == "Ada"
+
+
 def test_placeholders_are_filled_and_the_others_counted(tmp_path):
     values = [
         {"instruction": "Who?", "output": "I am {{name}} of {{author}}, {{name}}."},
@@ -219,8 +257,10 @@ def test_a_thought_is_written_with_the_marks_of_the_template(tmp_path):
 
 def test_an_openai_entry_without_tags_reads_both_spellings(tmp_path):
     turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
-    made, _ = converted(tmp_path, {"formatting": "openai"}, THINKS, {"conversations": turns})
-    assert [[m.role for m in one.messages] for one in made] == [["user", "assistant"]] * 2
+    values = THINKS, {"conversations": turns}, {"messages": json.dumps(turns)}  # of a table
+    made, notes = converted(tmp_path, {"formatting": "openai"}, *values)
+    assert [[m.role for m in one.messages] for one in made] == [["user", "assistant"]] * 3
+    assert not [note for note in notes if "no row has" in note]
 
 
 def test_what_a_row_tells_is_counted_once_with_its_first_place(tmp_path):

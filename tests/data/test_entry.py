@@ -5,27 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from data_files import enter, refusal
 from tunesmith.data import registry
-from tunesmith.data.entry import OPENAI_COLUMNS, OPENAI_TAGS, Columns, Tags, kind
-from tunesmith.errors import DataError
-
-
-def write(directory, entry, name="mine"):
-    """A registry of one entry, a key on each line, and the file that it may name."""
-    (directory / "a.json").write_text("[]")
-    text = json.dumps({"other": {"file_name": "b.json"}, name: entry}, indent=1)
-    (directory / "dataset_info.json").write_text(text)
-
-
-def refusal(directory, entry, name="mine"):
-    write(directory, entry)
-    with pytest.raises(DataError) as error:
-        registry.load(directory, [name])
-    return error.value
+from tunesmith.data.entry import OPENAI_COLUMNS, OPENAI_TAGS, Columns, Tags, kind, spelled_out
 
 
 def test_an_entry_with_a_file_alone_is_alpaca_with_the_usual_names(tmp_path):
-    write(tmp_path, {"file_name": "a.json"})
+    enter(tmp_path, {"file_name": "a.json"})
     (entry,) = registry.load(tmp_path, ["mine"])
     assert (entry.paths, entry.formatting) == ((tmp_path / "a.json",), "alpaca")
     assert (entry.columns, entry.tags, entry.explicit_columns) == (Columns(), Tags(), False)
@@ -34,7 +20,7 @@ def test_an_entry_with_a_file_alone_is_alpaca_with_the_usual_names(tmp_path):
 
 def test_with_columns_what_they_do_not_name_is_not_read(tmp_path):
     columns = {"prompt": "q", "response": "a"}
-    write(tmp_path, {"file_name": "a.json", "columns": columns, "tags": None})
+    enter(tmp_path, {"file_name": "a.json", "columns": columns, "tags": None})
     (entry,) = registry.load(tmp_path, ["mine"])
     nothing = dict.fromkeys(Columns._fields)
     assert entry.columns._asdict() == nothing | columns
@@ -43,7 +29,7 @@ def test_with_columns_what_they_do_not_name_is_not_read(tmp_path):
 
 def test_with_tags_what_they_do_not_name_is_no_role(tmp_path):
     tags = {"role_tag": "r", "content_tag": "c", "user_tag": "u", "assistant_tag": "a"}
-    write(tmp_path, {"file_name": "a.json", "formatting": "sharegpt", "tags": tags})
+    enter(tmp_path, {"file_name": "a.json", "formatting": "sharegpt", "tags": tags})
     (entry,) = registry.load(tmp_path, ["mine"])
     assert entry.tags._asdict() == dict.fromkeys(Tags._fields) | tags
     assert entry.columns.messages == "conversations"
@@ -59,9 +45,9 @@ def test_a_file_may_stand_outside_the_directory(tmp_path):
     inside = tmp_path / "data"
     inside.mkdir()
     (tmp_path / "out.jsonl").write_text("{}")
-    write(inside, {"file_name": "../out.jsonl"})
+    enter(inside, {"file_name": "../out.jsonl"})
     assert registry.load(inside, ["mine"])[0].paths == (inside / "../out.jsonl",)
-    write(inside, {"file_name": str(tmp_path / "out.jsonl")})
+    enter(inside, {"file_name": str(tmp_path / "out.jsonl")})
     assert registry.load(inside, ["mine"])[0].paths == (tmp_path / "out.jsonl",)
 
 
@@ -153,14 +139,14 @@ def test_a_bad_entry_is_refused_with_its_line(tmp_path, entry, place, told):
 
 def test_a_folder_is_a_place_for_rows_too(tmp_path):
     (tmp_path / "rows").mkdir()
-    write(tmp_path, {"file_name": "rows"})
+    enter(tmp_path, {"file_name": "rows"})
     assert registry.load(tmp_path, ["mine"])[0].paths == (tmp_path / "rows",)
 
 
 def test_a_hub_wins_over_a_script_over_a_cloud_over_a_file(tmp_path):
     keys = ["hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name", "file_name"]
     for i, key in enumerate(keys):
-        write(tmp_path, dict.fromkeys(reversed(keys[i:]), "a.json"))
+        enter(tmp_path, dict.fromkeys(reversed(keys[i:]), "a.json"))
         (entry,) = registry.load(tmp_path, ["mine"])
         assert (entry.source, entry.value) == (key, "a.json")
         assert entry.paths == ((tmp_path / "a.json",) if key == "file_name" else ())
@@ -168,7 +154,7 @@ def test_a_hub_wins_over_a_script_over_a_cloud_over_a_file(tmp_path):
 
 def test_every_key_of_an_entry_is_kept(tmp_path):
     entry = {"hf_hub_url": "a/b", "subset": "s", "split": "test", "folder": "f", "num_samples": 3}
-    write(tmp_path, {**entry, "fill": {"name": "Ada"}})
+    enter(tmp_path, {**entry, "fill": {"name": "Ada"}})
     (found,) = registry.load(tmp_path, ["mine"])
     assert (found.subset, found.split, found.folder, found.num_samples) == ("s", "test", "f", 3)
     assert found.fill == {"name": "Ada"}
@@ -176,7 +162,7 @@ def test_every_key_of_an_entry_is_kept(tmp_path):
 
 
 def test_an_openai_entry_without_names_has_those_of_openai(tmp_path):
-    write(tmp_path, {**F, "formatting": "openai"})
+    enter(tmp_path, {**F, "formatting": "openai"})
     (entry,) = registry.load(tmp_path, ["mine"])
     assert (entry.columns, entry.tags) == (OPENAI_COLUMNS, OPENAI_TAGS)
     assert not entry.explicit_tags
@@ -190,7 +176,7 @@ def test_kinds_are_named_in_words():
 
 @pytest.mark.parametrize("formatting", ["alpaca", "sharegpt", "openai"])
 def test_pairs_without_columns_have_the_usual_names(tmp_path, formatting):
-    write(tmp_path, {**F, "formatting": formatting, "ranking": True})
+    enter(tmp_path, {**F, "formatting": formatting, "ranking": True})
     (entry,) = registry.load(tmp_path, ["mine"])
     assert entry.ranking
     assert (entry.columns.chosen, entry.columns.rejected) == ("chosen", "rejected")
@@ -199,7 +185,7 @@ def test_pairs_without_columns_have_the_usual_names(tmp_path, formatting):
 
 def test_columns_of_media_and_labels_are_read(tmp_path):
     columns = {"messages": "m", "images": "i", "videos": "v", "audios": "a", "kto_tag": "k"}
-    write(tmp_path, {**S, "columns": columns})
+    enter(tmp_path, {**S, "columns": columns})
     (entry,) = registry.load(tmp_path, ["mine"])
     assert {k: v for k, v in entry.columns._asdict().items() if v} == columns
     assert not entry.ranking
@@ -207,9 +193,28 @@ def test_columns_of_media_and_labels_are_read(tmp_path):
 
 def test_media_of_a_file_that_the_run_names_stand_beside_it(tmp_path):
     (tmp_path / "a.json").write_text("[]")
-    write(tmp_path, {**F})
+    enter(tmp_path, {**F})
     items = ["mine", {"file_name": str(tmp_path / "a.json")}, str(tmp_path), "./a.json"]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         found = registry.load(tmp_path, items)
     assert [entry.base for entry in found] == [tmp_path, tmp_path, tmp_path, Path()]
+
+
+def test_columns_of_running_text_are_told_what_says_so(tmp_path):
+    error = refusal(tmp_path, {"file_name": "a.json", "columns": {"prompt": "text"}})
+    assert error.hint == '"response": "output"; "formatting": "text" if \'text\' is running text'
+    error = refusal(tmp_path, {"file_name": "a.json", "columns": {"response": "text"}})
+    assert error.hint == '"prompt": "instruction"'
+
+
+def test_an_entry_that_is_spelled_out_is_read_as_the_same(tmp_path):
+    found = {
+        "file_name": str(tmp_path / "a.json"), "formatting": "sharegpt", "ranking": True,
+        "columns": {"messages": "m", "chosen": "c", "rejected": "r", "system": "s"},
+        "tags": {"role_tag": "a", "content_tag": "b", "user_tag": "c", "assistant_tag": "d"},
+        "num_samples": 3, "fill": {"name": "Ada"},
+    }  # fmt: skip
+    enter(tmp_path, {})
+    (entry,) = registry.load(tmp_path, [found])
+    assert registry.load(tmp_path, [json.loads(spelled_out(entry))]) == [entry]

@@ -172,3 +172,13 @@ def test_a_cutoff_is_enough_where_that_share_of_the_rows_stays(share):
     kept = sum(count for length, count in lengths.items() if length <= found)
     less = sum(count for length, count in lengths.items() if length < found)
     assert less < share * 100 <= kept
+
+
+@pytest.mark.parametrize(("truncation", "left"), [("drop", ""), ("keep_end", ", 5 after all")])
+def test_a_row_over_the_cutoff_is_told_with_its_own_length(truncation, left):
+    words = "a " * 30
+    row = said(words, "answer", "q", words[:9])
+    length = len(encode([row.conversation])[0].ids)
+    ledger = make([row], cutoff_len=3, truncation=truncation)[2]
+    (skip,) = ledger.skips()[OVER_CUTOFF].first
+    assert str(skip.got).startswith(f"{length} tokens{left}")

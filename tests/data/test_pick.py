@@ -120,8 +120,12 @@ def test_a_file_that_is_not_there_is_answered_with_the_nearest(files):
 
 @pytest.mark.parametrize("text", ["rows.jsonl", "rows.jsonl:", ":4", "rows.jsonl:0", "a:x", "a:-1"])
 def test_what_is_no_place_is_refused(files, text):
-    with pytest.raises(DataError, match="FILE:LINE"):
+    with pytest.raises(DataError, match="FILE:LINE") as error:
         found_in(files[1], text)
+    line = 4 if text == ":4" else 1
+    assert error.value.hint.startswith("--row ")
+    assert error.value.hint.endswith(f":{line}")
+    assert found_in(files[1], error.value.hint.removeprefix("--row ")).line == line
 
 
 @pytest.mark.parametrize(("line", "near", "hint"), [(4, "3 and 5", 3), (40, "17", 17)])

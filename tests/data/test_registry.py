@@ -5,25 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from data_files import enter, refusal
 from tunesmith.data import registry
 from tunesmith.data.entry import Columns
 from tunesmith.errors import DataError
 
 DEMO = Path(__file__).parents[3] / "shared" / "data"
-
-
-def write(directory, entry, name="mine"):
-    """A registry of one entry, a key on each line, and the file that it may name."""
-    (directory / "a.json").write_text("[]")
-    text = json.dumps({"other": {"file_name": "b.json"}, name: entry}, indent=1)
-    (directory / "dataset_info.json").write_text(text)
-
-
-def refusal(directory, entry, name="mine"):
-    write(directory, entry)
-    with pytest.raises(DataError) as error:
-        registry.load(directory, [name])
-    return error.value
 
 
 F = {"file_name": "a.json"}
@@ -36,14 +23,14 @@ def test_an_unknown_name_gets_the_nearest(tmp_path):
 
 
 def test_an_entry_that_is_not_asked_for_is_left_alone(tmp_path):
-    write(tmp_path, {"file_name": "a.json"})
+    enter(tmp_path, {"file_name": "a.json"})
     assert registry.load(tmp_path, ["mine"])
     with pytest.raises(DataError, match="no such file"):
         registry.load(tmp_path, ["other"])
 
 
 def test_a_dataset_asked_for_twice_is_refused(tmp_path):
-    write(tmp_path, F)
+    enter(tmp_path, F)
     with pytest.raises(DataError, match="each dataset once"):
         registry.load(tmp_path, ["mine", "mine"])
 
@@ -133,7 +120,7 @@ def test_names_paths_and_entries_may_be_mixed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     inside = tmp_path / "data"
     inside.mkdir()
-    write(inside, F)
+    enter(inside, F)
     (tmp_path / "b.jsonl").write_text("")
     items = ["mine", "b.jsonl", {"file_name": "b.jsonl", "formatting": "sharegpt"}]
     found = registry.load(inside, items)
@@ -147,7 +134,7 @@ def test_names_paths_and_entries_may_be_mixed(tmp_path, monkeypatch):
 
 def test_a_name_of_the_registry_wins_over_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write(tmp_path, F, name="a.json")
+    enter(tmp_path, F, name="a.json")
     (entry,) = registry.load(tmp_path, ["a.json"])
     assert entry.formatting == "alpaca"
     assert "dataset_info.json" in entry.place
@@ -158,7 +145,7 @@ def test_a_bare_word_is_a_name_and_the_error_says_how_to_spell_a_path(tmp_path, 
     (tmp_path / "zzz").write_text("")
     with pytest.raises(DataError, match=r"\./zzz is read as a path"):
         registry.load(tmp_path / "none", ["zzz"])
-    write(tmp_path, F)
+    enter(tmp_path, F)
     with pytest.raises(DataError, match=r"\./zzz is read as a path"):
         registry.load(tmp_path, ["zzz"])
 

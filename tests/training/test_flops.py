@@ -15,7 +15,7 @@ COMMON = {"tokens": 100, "trained_tokens": 100, "squares": 0, "body": 7, "head":
 
 def test_an_adapter_costs_4n_and_full_training_6n():
     assert flops(**COMMON, own_weights=False).total == 100 * 4 * 10
-    assert flops(**COMMON, own_weights=True).total == 100 * 6 * 10
+    assert flops(**COMMON, own_weights=True, own_head=True).total == 100 * 6 * 10
 
 
 def test_recomputing_costs_the_forward_pass_of_the_layers_again():
@@ -28,6 +28,11 @@ def test_recomputing_costs_the_forward_pass_of_the_layers_again():
 
 def test_tokens_without_loss_cost_no_head():
     assert flops(**{**COMMON, "trained_tokens": 25}, own_weights=False).head == 25 * 4 * 3
+
+
+def test_below_what_learns_there_is_the_forward_pass_alone():
+    half = flops(**{**COMMON, "head": 0}, own_weights=True, reached=0.5)
+    assert half.total == 100 * 7 * (0.5 * 6 + 0.5 * 2)
 
 
 @pytest.mark.parametrize("own", [True, False])
@@ -49,7 +54,7 @@ def test_it_is_what_torch_counts(tmp_path, own):
     expected = flops(
         tokens=length, squares=length**2, trained_tokens=length, body=body_of(known),
         attention_width=known.layers * known.heads * known.head_dim, head=known.head_parameters,
-        own_weights=own, recompute=0.0,
+        own_weights=own, own_head=own, recompute=0.0,
     )  # fmt: skip
     counted = counter.get_total_flops() - expected.attention  # ours counts the half that is seen
     norms = 2 * known.layers * known.hidden

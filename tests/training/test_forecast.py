@@ -115,12 +115,11 @@ def test_a_model_with_state_says_why_it_takes_one_document_at_a_time(tmp_path):
     assert "carry state" in forecasts.attention_of(stateful, None)
 
 
-def test_freezing_lower_layers_is_predicted_to_be_faster(tmp_path):
-    run = load(tiny_run(tmp_path, finetuning_type="freeze", lora_rank=None,
-                        freeze_trainable_layers=1))  # fmt: skip
-    _, material, _ = planned(tmp_path)
-    pace = forecasts.Pace(0, 0, 1, 0, 0, 0.25, "")
-    assert forecasts.reached_share(run, material.facts, pace) == pytest.approx(0.5 + 0.5 * 0.25)
+@pytest.mark.parametrize(("layers", "share"), [(1, 0.5), (2, 1.0), (-1, 1.0)])
+def test_no_gradient_goes_below_the_lowest_layer_that_learns(tmp_path, layers, share):
+    keys = {"finetuning_type": "freeze", "lora_rank": None, "freeze_trainable_layers": layers}
+    _, material, run = planned(tmp_path, **keys)
+    assert forecasts.reached(run, material.facts) == share
 
 
 def test_a_run_tells_what_was_predicted_and_keeps_it(tmp_path):

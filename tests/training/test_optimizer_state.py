@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
+from tunesmith.config.optimizers import OPTIMIZERS
 from tunesmith.errors import TrainError
 from tunesmith.training.optim import ALIASES, optimizer_for
 from tunesmith.training.optimizer_state import optimizer_tensors, restore_optimizer
@@ -67,11 +68,39 @@ def test_resumed_at_any_step_the_parameters_are_bit_identical(kind):
 
 @pytest.mark.parametrize("name", sorted(ALIASES))
 def test_every_optimizer_of_a_run_file_resumes_bit_identically(name):
+    """Also where its state is in 8 bits, and where another one has the rows of tokens."""
+    eight = "min_8bit_size" in OPTIMIZERS[ALIASES[name]].args
     _same_after_resuming(
         lambda model: optimizer_for(
-            name, dict(model.named_parameters()), learning_rate=0.01, weight_decay=0.1
+            name,
+            dict(model.named_parameters()),
+            learning_rate=0.01,
+            weight_decay=0.1,
+            args={"min_8bit_size": 1} if eight else {},
+            by_token={"2.weight"},
         )
     )
+
+
+def test_the_blocks_of_an_8_bit_state_have_the_size_of_the_real_parameter():
+    """300 elements are two blocks of 256, where a tiny parameter would have one."""
+
+    def make(model):
+        named = dict(model.named_parameters())
+        return optimizer_for("adamw_8bit", named, learning_rate=0.01, args={"min_8bit_size": 1})
+
+    model, again = nn.Linear(60, 5, bias=False), nn.Linear(60, 5, bias=False)
+    model.weight.grad = torch.ones(5, 60)
+    optimizer, fresh = make(model), make(again)
+    optimizer.step()
+    saved = load(save(optimizer_tensors(optimizer, dict(model.named_parameters()))))
+    assert saved["weight.absmax1"].shape == (2,)
+    assert "weight.qmap1" not in saved, "a table that is always the same"
+    restore_optimizer(fresh, dict(again.named_parameters()), saved)
+    assert torch.equal(fresh.state[again.weight]["qmap2"], optimizer.state[model.weight]["qmap2"])
+    wrong = {**saved, "weight.absmax1": torch.zeros(3)}
+    with pytest.raises(TrainError, match="absmax1"):
+        restore_optimizer(make(again), dict(again.named_parameters()), wrong)
 
 
 def test_without_the_state_the_parameters_differ():

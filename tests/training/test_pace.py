@@ -27,6 +27,11 @@ def test_recomputing_adds_the_forward_pass_of_the_body_alone():
     assert more == pytest.approx(0.25 * (4 * 0.25 + 1 + 1))
 
 
+def test_layers_without_a_gradient_take_the_forward_share():
+    half = PACE.seconds(WORK) - PACE.seconds(WORK, reached=0.5)
+    assert half == pytest.approx(0.5 * 0.75 * (4 * 0.25 + 1 + 1))
+
+
 def of(name, known, *, dtype=torch.bfloat16):
     device = find(name)
     assert device is not None

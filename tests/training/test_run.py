@@ -127,6 +127,9 @@ def test_batch_size_and_accumulation_only_matter_as_a_product(tmp_path, split):
         {"finetuning_type": "freeze", "lora_rank": None, "freeze_trainable_layers": 1},
         {"lr_scheduler_type": "reduce_lr_on_plateau", "val_size": 2, "eval_strategy": "steps",
          "eval_steps": 1, "lr_scheduler_kwargs": {"patience": 0}},
+        {"finetuning_type": "full", "lora_rank": None, "optim": "adamw_8bit", "max_steps": 3},
+        {"use_muon": True, "max_steps": 3},
+        {"quantization_bit": 4, "max_steps": 3}, {"quantization_bit": 8, "max_steps": 3},
     ],
     ids=lambda keys: "-".join(map(str, keys.values())) or "plain",
 )  # fmt: skip

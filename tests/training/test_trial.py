@@ -17,12 +17,13 @@ def found(tmp_path_factory):
     return run, gather(run, Silent())
 
 
-def measured(found, *, free=1 << 33, full=False, lengths=(40, 90, 10)):
+def measured(found, *, free=1 << 33, kind="lora", lengths=(40, 90, 10)):
     run, material = found
     return trial.measure(
         run, material.directory, material.facts, material.precision,
         lengths=np.array(lengths), batch_tokens=200, head_tokens=20,
-        trainable=material.trainable, spec=None if full else lora_spec(run), free=free,
+        trainable=material.trainable, kind=kind, free=free,
+        spec=lora_spec(run) if kind == "lora" else None,
     )  # fmt: skip
 
 
@@ -53,8 +54,11 @@ def test_a_model_that_memory_cannot_hold_a_layer_of_is_not_tried(found):
     assert measured(found, free=1000) is None
 
 
-def test_the_weights_of_a_full_run_are_trained_in_the_trial(found):
-    assert measured(found, full=True) is not None
+@pytest.mark.parametrize("kind", ["full", "freeze"])
+def test_the_models_own_weights_are_trained_in_the_trial(found, kind):
+    pace = measured(found, kind=kind)
+    assert pace is not None
+    assert pace.forward < 0.6
 
 
 @pytest.mark.parametrize("tokens", [1, 10, 500])

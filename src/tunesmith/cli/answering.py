@@ -97,7 +97,8 @@ def find(run: Run, report: Any, *, on_the_day_of_training: bool = False) -> Foun
     today = before.day if before and on_the_day_of_training else None
     renderer, saved = _renderer(wording, tokenizer, before, (paths or [directory])[-1], today=today)
     notes += saved
-    notes += differences(directory, meant.model, paths)
+    held = str(run.model.quantization or "")
+    notes += differences(directory, meant.model, paths, quantization=held)
     split = wording.split_special_tokens
     return Found(meant, directory, tuple(paths), tokenizer, renderer, split, tuple(notes))
 
@@ -189,6 +190,7 @@ def load(run: Run, found: Found, *, base_only: bool = False) -> Any:
         dtype=precision.dtype,
         device=precision.device,
         trust_remote_code=run.model.trust_remote_code,
+        quantization=run.model.quantization,
     )
     for path in found.adapters:  # the base alone must bear the tokens of its adapter, too
         grow(model, 1 + last_id(path))
@@ -196,8 +198,9 @@ def load(run: Run, found: Found, *, base_only: bool = False) -> Any:
         adapters.merge(model)
         adapters.load_adapter(model, path, trainable=False)
     for name, parameter in model.named_parameters():
-        if not name.endswith((".lora_A", ".lora_B")):  # modules trained in full are kept in fp32
-            parameter.data = parameter.data.to(precision.dtype)
+        if name.endswith((".lora_A", ".lora_B")) or parameter.dtype == precision.dtype:
+            continue
+        parameter.data = parameter.data.to(precision.dtype)  # modules trained in full are fp32
     return model
 
 

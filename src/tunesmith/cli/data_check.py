@@ -13,6 +13,7 @@ from tunesmith.cli.command import clean, command, without_bad_rows
 from tunesmith.errors import Error, printable
 
 if TYPE_CHECKING:
+    from tunesmith.config.run import Run
     from tunesmith.data.report import Outcome
 
 
@@ -32,6 +33,7 @@ def show(arguments: argparse.Namespace) -> int:
     except UnfitError as error:  # its rows are told all the same
         data = Outcome(reading.survey(asked).ledger, error)
     report.close()
+    data.ledger.notes[:0] = _idle(asked)
     following = _next(arguments, data.refusal)
     if arguments.json:
         print(json.dumps({**account.as_dict(data), "next": following}, ensure_ascii=False))
@@ -39,6 +41,15 @@ def show(arguments: argparse.Namespace) -> int:
         print(printable(account.text(data, width=width_of(sys.stdout))))
         print(printable("\n".join(_closing(data, following))))
     return 2 if data.refusal else 0
+
+
+def _idle(asked: Run) -> list[str]:
+    """What is said of keys about data that have nothing to act on."""
+    from tunesmith.config.dataset import Dataset
+
+    keys = (*Dataset.model_fields, "eval_on_each_dataset")
+    places = tuple(f"{asked.places[key]} " for key in keys if key in asked.places)
+    return [note for note in asked.notes if note.startswith(places)]
 
 
 def _next(arguments: argparse.Namespace, refusal: Error | None) -> list[str]:
@@ -51,9 +62,13 @@ def _next(arguments: argparse.Namespace, refusal: Error | None) -> list[str]:
 
 
 def _closing(data: Outcome, following: list[str]) -> Iterator[str]:
+    from tunesmith.data.ledger import BadRows
+
     if data.refusal is None:
         bad = data.ledger.bad
         yield f"a run goes on; left out as bad: {bad:,}" if bad else "nothing stops a run"
+    elif isinstance(data.refusal, BadRows) and not following:
+        yield "a run stops: there is no other row"  # than the bad ones that have been told above
     elif not following:
         yield f"a run stops: {data.refusal}"
     heads = ("next", "or") if len(following) > 1 else ("next",)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunesmith.cli import target
+from tunesmith.cli.command import clean as clean_of
 from tunesmith.cli.command import command
 from tunesmith.errors import ConfigError, printable
 
@@ -29,7 +30,7 @@ def show(arguments: argparse.Namespace) -> int:
     """Write the files; what to type next is the last line."""
     if arguments.output is None:
         need = "--output DIR: where the rows go that can be used, and the others"
-        raise ConfigError("command line: data clean", need=need)
+        raise ConfigError("command line: data clean", need=need, hint=clean_of(arguments))
     asked = target.read(arguments.name, arguments.overrides, to_train=True)
     from tunesmith.data import clean
     from tunesmith.training import reading

@@ -17,6 +17,8 @@ _BLUE, _ORANGE, _GREY, _INK = "#0072B2", "#E69F00", "#c9c9c9", "#333333"
 _MOST_SETS = 6
 """Data sets that have bars of their own; the others share theirs."""
 _LONGEST_NAME = 24
+_CHARACTER = 0.017
+"""Width of a character of a label, as a share of its axes; somewhat more than it has."""
 
 
 def draw(said: Statistics, name: str) -> bytes:
@@ -27,26 +29,32 @@ def draw(said: Statistics, name: str) -> bytes:
         name: of the run, for the title.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure(said, name)).print_png(buffer)
+    return buffer.getvalue()
+
+
+def figure(said: Statistics, name: str) -> Any:
+    """The same, before it is drawn."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 7.5), dpi=130)
-    figure.set_layout_engine("constrained", hspace=0.08, wspace=0.06)
-    upper, lower = figure.subfigures(2, 1)  # each with margins of its own
-    (whole, split), (sets, layouts) = upper.subplots(1, 2), lower.subplots(1, 2)
-    figure.suptitle(
+    whole = Figure(figsize=(11, 7.5), dpi=130)
+    whole.set_layout_engine("constrained", hspace=0.08, wspace=0.06)
+    upper, lower = whole.subfigures(2, 1)  # each with margins of its own
+    (lengths, split), (sets, layouts) = upper.subplots(1, 2), lower.subplots(1, 2)
+    whole.suptitle(
         printable(
             f"{name}: {_counted(said.examples, 'example')}, {said.total.total:,} tokens, "
             f"{100 * said.trained:.0f} % of them trained"
         ),
         fontsize=13,
     )
-    _lengths(whole, said)
+    _lengths(lengths, said)
     _split(split, said)
     _sets(sets, said)
     _layouts(layouts, said)
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    return buffer.getvalue()
+    return whole
 
 
 def _lengths(axes: Any, said: Statistics) -> None:
@@ -57,16 +65,37 @@ def _lengths(axes: Any, said: Statistics) -> None:
     axes.bar(starts, shares, width=0.92 * width, color=_BLUE)
     _titled(axes, "How long an example is", found)
     axes.set_ylim(0, 1.35 * max(shares))
-    for value, label, row in (
-        (said.total.median, "median", 0.99), (said.total.p95, "95 %", 0.93),
-        (said.total.p99, "99 %", 0.87), (said.cutoff.cutoff_len, "cutoff_len", 0.81),
+    _marks(axes, said, last=found.starts[-1] + width)
+
+
+def _marks(axes: Any, said: Statistics, *, last: int) -> None:
+    """Lines at the figures, each up to its own label, so that none goes through another's.
+
+    A label stands to the right of its line where there is room up to the end and to the lines
+    whose labels are on the left. Labels on the left are higher, the outermost highest.
+    """
+    named: dict[int, list[str]] = {}
+    for value, label in (
+        (said.total.median, "median"), (said.total.p95, "95 %"), (said.total.p99, "99 %"),
+        (said.cutoff.cutoff_len, "cutoff_len"),
     ):  # fmt: skip
-        if value <= found.starts[-1] + width:
-            axes.axvline(value, color=_INK, linewidth=1, linestyle=":")
-            axes.annotate(
-                f" {label} {value:,}", (value, row), xycoords=("data", "axes fraction"),
-                fontsize=9, color=_INK, va="top",
-            )  # fmt: skip
+        if value <= last:
+            named.setdefault(value, []).append(label)
+    labels = {value: f" {', '.join(names)} {value:,} " for value, names in named.items()}
+    end, on_the_left = last, []
+    for value in sorted(labels, reverse=True):
+        room = _CHARACTER * len(labels[value]) * last
+        if value + room > end and value > room:
+            on_the_left.append(value)
+            end = value
+    on_the_right = sorted(set(labels) - set(on_the_left))
+    for row, value in enumerate([*on_the_left, *on_the_right]):
+        height = 0.99 - 0.065 * row
+        axes.axvline(value, ymax=height, color=_INK, linewidth=1, linestyle=":")
+        axes.annotate(
+            labels[value], (value, height), xycoords=("data", "axes fraction"), fontsize=9,
+            color=_INK, va="top", ha="right" if value in on_the_left else "left",
+        )  # fmt: skip
 
 
 def _split(axes: Any, said: Statistics) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tunesmith.cli import rows_text, target
-from tunesmith.errors import ConfigError, printable
+from tunesmith.cli.written import new_file
+from tunesmith.errors import printable
 
 if TYPE_CHECKING:
     from tunesmith.config.run import Run
@@ -29,12 +30,14 @@ def options(parser: Any) -> None:
         "--row", action="append", metavar="FILE:LINE",
         help="the row that begins there, as errors name it; may be repeated",
     )  # fmt: skip
-    parser.add_argument("--html", metavar="FILE", help="write one page that needs nothing else")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write one page that needs nothing else"
+    )
 
 
 def show(arguments: argparse.Namespace) -> int:
     """Print the rows, or write the page."""
-    page = None if arguments.html is None else _page(Path(arguments.html))
+    page = None if arguments.html is None else _page(arguments.html)
     asked = target.read(arguments.name, arguments.overrides, to_train=True)
     from tunesmith.training.report import Silent, report_for
 
@@ -101,20 +104,10 @@ def _write(
 
 
 def _page(path: Path) -> Path:
-    """Where the page goes; a file that is none of ours is not written over.
-
-    Raises:
-        ConfigError: there is something else.
-    """
+    """Where the page goes."""
     from tunesmith.data.page import html
 
-    where = f"command line: --html {path}"
-    if path.is_dir():
-        raise ConfigError(where, got="a directory", need="the name of a file")
-    if path.exists() and not html.is_ours(path):
-        need = "a new name, or a page that `tunesmith data show` has written"
-        raise ConfigError(where, got="a file that is there already", need=need)
-    return path
+    return new_file("--html", path, what="a `data show` page", is_one=html.is_ours)
 
 
 def _count(text: str) -> int:

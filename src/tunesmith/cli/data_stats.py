@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tunesmith.cli import target
+from tunesmith.cli.written import is_png, new_file
 from tunesmith.errors import printable
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def options(parser: argparse._ActionsContainer) -> None:
 
 def show(arguments: argparse.Namespace) -> int:
     """Print the statistics of what a run learns from."""
+    if arguments.png:
+        new_file("--png", arguments.png, what="a picture", is_one=is_png)
     asked = target.read(arguments.name, arguments.overrides, to_train=True)
     from tunesmith import store
     from tunesmith.cli import data_picture

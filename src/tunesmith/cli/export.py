@@ -93,6 +93,7 @@ def export(asked: Run, out: Path, report: Any) -> Any:
             *(Probe(ids=example.ids.tolist()) for example in chosen),
         ],
         trust_remote_code=asked.model.trust_remote_code,
+        trained_over=asked.model.quantization,
         about=CardFacts(
             name=title(base, names_of(asked.dataset.dataset), tuned=tuned),
             base=base,

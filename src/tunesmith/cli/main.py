@@ -2,7 +2,8 @@
 
 Each verb lives in `cli/VERB.py` with a `run(arguments) -> int` and, where it wants options
 of its own, `options(parser)`. Exit codes: 0 done, 1 training cannot go on, 2 something
-given cannot be used, 75 stopped on request (the same command goes on).
+given cannot be used, 75 stopped on request (the same command goes on), 141 whoever read the
+output has gone.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ VERBS = {
     "env": "versions and hardware, for a bug report",
     "version": "print the version",
 }
+_READER_GONE = 128 + 13  # SIGPIPE, as the shell tells of programs that do not ignore it
 _TARGET = "a run file, a run directory or a model directory"
 _NO_TARGET = (
     "quickstart",
@@ -79,8 +81,8 @@ def _told(argv: list[str], as_json: bool) -> int:
         # A signal before there was anything to save; see training/signals.py for later ones.
         print(_stopped(str(error) or "SIGINT", argv), file=sys.stderr)
         return 75
-    except BrokenPipeError:  # the reader has gone (`| head`)
-        return 1
+    except BrokenPipeError:
+        return _READER_GONE
 
 
 def _run(argv: list[str], as_json: bool) -> int:

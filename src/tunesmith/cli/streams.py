@@ -6,6 +6,7 @@ ends a training run. Every other verb exists for what it prints, so there it is 
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from tunesmith.errors import OutputError
+
+_IN_ASCII = {
+    "…": "...", "–": "-", "—": "-", "←": "<-", "→": "->", "×": "x", "·": ".",
+    **dict.fromkeys("█▉▊▋▌", "#"), **dict.fromkeys("▍▎▏", "|"),
+}  # fmt: skip
+"""Signs that we print ourselves; in a table each stands for one column, as there."""
 
 
 class Lasting:
@@ -62,8 +69,9 @@ class Lasting:
 def streams(*, as_json: bool, outlasts: bool) -> Iterator[None]:
     r"""The standard streams, made so that no character and no missing reader raises.
 
-    What the encoding of a stream has no sign for is written as `\u27e6`; JSON is UTF-8 whatever
-    the locale says. Bytes of stdin that are no text come as lone surrogates.
+    What the encoding of a stream has no sign for is written as `\u27e6`, and signs of ours by what
+    ASCII has for them; JSON is UTF-8 whatever the locale says. Bytes of stdin that are no text
+    come as lone surrogates.
 
     Args:
         as_json: stdout is for programs.
@@ -76,8 +84,8 @@ def streams(*, as_json: bool, outlasts: bool) -> Iterator[None]:
     before = sys.stdin, sys.stdout, sys.stderr
     _reconfigure(sys.stdin, errors="surrogateescape")
     encoding = {"encoding": "utf-8"} if as_json else {}
-    _reconfigure(sys.stdout, errors="backslashreplace", **encoding)
-    _reconfigure(sys.stderr, errors="backslashreplace")
+    _reconfigure(sys.stdout, errors=_SPELLED, **encoding)
+    _reconfigure(sys.stderr, errors=_SPELLED)
     sys.stdout = Lasting(sys.stdout, None if outlasts else "standard output")  # type: ignore[assignment]
     sys.stderr = Lasting(sys.stderr)  # type: ignore[assignment]
     try:
@@ -87,6 +95,20 @@ def streams(*, as_json: bool, outlasts: bool) -> Iterator[None]:
         written = sys.stdout
         sys.stdin, sys.stdout, sys.stderr = before
         _let_go(written)
+
+
+def _spelled(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What is written instead of the first character that the encoding does not have."""
+    assert isinstance(error, UnicodeEncodeError), "streams that are written to encode"
+    sign = _IN_ASCII.get(error.object[error.start])
+    if sign is not None:
+        return sign, error.start + 1
+    error.end = error.start + 1
+    return codecs.backslashreplace_errors(error)
+
+
+_SPELLED = "tunesmith.spelled"
+codecs.register_error(_SPELLED, _spelled)
 
 
 def _fill_closed() -> None:

@@ -7,6 +7,7 @@ import os
 
 from tunesmith.config.dataset import names_of
 from tunesmith.config.method import Lora
+from tunesmith.config.optimizers import OPTIMIZERS, problem
 from tunesmith.config.rule import shown
 from tunesmith.config.run import Run
 from tunesmith.config.train import WITHOUT_WARMUP
@@ -26,6 +27,10 @@ UNREAD = {
 are all; whoever begins to read one takes it out."""
 
 
+_BESIDE_MUON = ("muon", "adamw_torch", "adamw_torch_fused")
+"""Optimizers that `use_muon` does not contradict: AdamW takes what is no matrix."""
+
+
 def check(run: Run) -> list[str]:
     """The notes of a run whose every value is good by itself.
 
@@ -33,6 +38,8 @@ def check(run: Run) -> list[str]:
         ConfigError: two keys cannot both hold.
     """
     _arithmetic(run)
+    _optimizer(run)
+    _quantization(run)
     _places(run)
     _tokens(run)
     _data(run)
@@ -72,6 +79,42 @@ def _arithmetic(run: Run) -> None:
             "finetuning_type",
             "`finetuning_type: lora`, or no adapter: other methods have none",
             hint="merge the adapter first: tunesmith export",
+        )
+
+
+def _optimizer(run: Run) -> None:
+    train = run.train
+    if train.use_muon and run.asked.get("optim") and train.optim not in _BESIDE_MUON:
+        raise _contradiction(
+            run, "use_muon", "optim", "one optimizer", hint="remove `optim`, or `use_muon`"
+        )
+    if wrong := problem(train.optimizer, train.optim_args):
+        raise ConfigError(run.where("optim_args"), got=wrong[0], need=wrong[1])
+
+
+def _quantization(run: Run) -> None:
+    if run.model.quantization is None:
+        return
+    if not isinstance(run.method, Lora):
+        raise _contradiction(
+            run,
+            "quantization_bit",
+            "finetuning_type",
+            "adapters over the quantised weights, which cannot learn themselves",
+            hint="set `finetuning_type: lora`, or remove `quantization_bit`",
+        )
+    if getattr(run.method, "pissa_init", False):
+        raise _contradiction(
+            run, "quantization_bit", "pissa_init", "one of the two: PiSSA changes the base"
+        )
+    adapters = run.model.adapter_name_or_path
+    merged = adapters if run.method.create_new_adapter else adapters[:-1]
+    if merged and run.dataset.dataset:
+        raise ConfigError(
+            run.where("quantization_bit"),
+            got=f"{run.model.quantization_bit}, and {len(merged)} adapter(s) to merge",
+            need="one adapter at most, which is trained on: codes cannot be added to",
+            hint="merge them first: tunesmith export",
         )
 
 
@@ -134,6 +177,9 @@ def _mix(run: Run) -> None:
             got=f"{len(shares)} where `dataset` names {len(data.dataset)}: "
             f"{', '.join(names_of(data.dataset))}",
             need="one share for each data set, in that order",
+            hint=f"interleave_probs: {', '.join('1' * len(data.dataset))}, which are equal shares"
+            if len(data.dataset) > 1
+            else "remove `interleave_probs`",
         )
     if 0 in shares and data.mix_strategy != "interleave_under":
         name = names_of(data.dataset)[shares.index(0)] if data.dataset else "one of them"
@@ -231,9 +277,7 @@ def _idle(run: Run) -> list[str]:
         reasons["add_special_tokens"] = "`new_special_tokens_config` decides"
     if run.train.max_steps is not None:
         reasons["num_train_epochs"] = "`max_steps` decides"
-    if run.train.lr_scheduler_type in WITHOUT_WARMUP:
-        why = f"`{run.train.lr_scheduler_type}` has no warm-up; `constant_with_warmup` has"
-        reasons |= dict.fromkeys(("warmup_ratio", "warmup_steps"), why)
+    reasons |= _idle_of_optimizer(run) | _idle_of_quantization(run)
     if run.generate.do_sample is False:
         why = "`do_sample` is false"
         reasons |= dict.fromkeys(("temperature", "top_p", "top_k"), why)
@@ -242,6 +286,27 @@ def _idle(run: Run) -> list[str]:
         for key, why in reasons.items()
         if run.asked.get(key) not in (None, False, [], "")
     ]
+
+
+def _idle_of_optimizer(run: Run) -> dict[str, str]:
+    """The same for keys of the optimizer and its schedule."""
+    name = run.train.optimizer
+    unused = {"adam_beta1", "adam_beta2", "adam_epsilon"} - set(OPTIMIZERS[name].uses)
+    reasons = dict.fromkeys(sorted(unused), f"`{name}` has no such setting")
+    if run.train.lr_scheduler_type in WITHOUT_WARMUP:
+        why = f"`{run.train.lr_scheduler_type}` has no warm-up; `constant_with_warmup` has"
+        reasons |= dict.fromkeys(("warmup_ratio", "warmup_steps"), why)
+    return reasons
+
+
+def _idle_of_quantization(run: Run) -> dict[str, str]:
+    """The same for how the base is held."""
+    if run.model.quantization_bit is None:
+        keys = ("quantization_type", "double_quantization")
+        return dict.fromkeys(keys, "there is no `quantization_bit`")
+    if run.model.quantization_bit == 8:
+        return dict.fromkeys(("quantization_type", "double_quantization"), "8 bits have no types")
+    return {}
 
 
 def _idle_of_data(run: Run) -> dict[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -64,12 +66,21 @@ def dump(run: Run) -> str:
     return text.getvalue()
 
 
+def _beside(path: Path) -> list[str]:
+    """The run files there may be in the same directory."""
+    with suppress(OSError):
+        return [name for name in os.listdir(path.parent) if name.endswith((".yaml", ".yml"))]
+    return []
+
+
 def _read(path: Path) -> dict[str, Given]:
     name = str(path)
     try:
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError:
-        raise ConfigError(name, need="a run file; there is no such file") from None
+        near = get_close_matches(path.name, _beside(path), n=1)
+        hint = str(path.with_name(near[0])) if near else "tunesmith init writes one"
+        raise ConfigError(name, need="a run file; there is no such file", hint=hint) from None
     except IsADirectoryError:
         raise ConfigError(name, got="a directory", need="a run file") from None
     except OSError as error:

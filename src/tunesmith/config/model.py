@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from annotated_types import Le
 
@@ -17,6 +17,20 @@ from tunesmith.config.kinds import (
     Section,
     Text,
 )
+
+
+class Quantization(NamedTuple):
+    """How the frozen weights of linear layers are held."""
+
+    bits: Literal[4, 8]
+    kind: Literal["nf4", "fp4", "int8"]
+    double: bool = False
+    """Whether the scales are quantised too."""
+    method: Literal["bnb"] = "bnb"
+
+    def __str__(self) -> str:
+        double = ", double quantisation" if self.double else ""
+        return f"{self.bits}-bit {self.kind} ({self.method}{double})"
 
 
 class Model(Section):
@@ -53,6 +67,16 @@ class Model(Section):
     flash_attn: Literal["auto", "disabled", "sdpa", "fa2"] = "auto"
     """Attention kernel. Accepted, not needed: the best one for the device is taken and printed
     in the plan."""
+    quantization_bit: Literal[4, 8] | None = None
+    """Hold the frozen weights in so many bits and train an adapter over them (QLoRA,
+    arXiv:2305.14314). Needs `tunesmith[bnb]`. Not set: the weights stay as they are."""
+    quantization_method: Literal["bnb"] = "bnb"
+    """Who quantises: bitsandbytes, while the model is loaded."""
+    quantization_type: Literal["nf4", "fp4"] = "nf4"
+    """What 4 bits stand for: quantiles of a normal distribution, or small floating-point
+    numbers."""
+    double_quantization: Flag = True
+    """Hold the scales of 4 bits in 8 bits: 0.37 bits less for each weight."""
     disable_gradient_checkpointing: Flag = False
     """Never recompute activations in the backward pass: faster, more memory. Otherwise the
     plan recomputes only where memory demands it."""
@@ -61,6 +85,16 @@ class Model(Section):
     in the environment."""
     ms_hub_token: Secret | None = None
     """Access token of the ModelScope hub. Never printed or stored."""
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """How the frozen weights are held; `None`: dense."""
+        bits, method = self.quantization_bit, self.quantization_method
+        if bits is None:
+            return None
+        if bits == 8:
+            return Quantization(8, "int8", method=method)
+        return Quantization(4, self.quantization_type, self.double_quantization, method)
 
 
 class Generate(Section):

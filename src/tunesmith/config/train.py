@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le, Lt
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from tunesmith.config import optimizers
 from tunesmith.config.kinds import (
     Count,
     Flag,
@@ -41,11 +42,6 @@ def _trackers(value: object) -> object:
     if unknown:
         raise ValueError(f"{unknown[0]} is not one of them")
     return names
-
-
-def _optimizer(value: object) -> object:
-    """`adamw` is short for the fused one."""
-    return "adamw_torch_fused" if value == "adamw" else value
 
 
 def _metric(value: object) -> object:
@@ -127,18 +123,27 @@ class Train(Section):
     warmup_steps: Warmup = 0
     """Steps over which the learning rate rises from 0; below 1: this share of all steps."""
     weight_decay: Annotated[Number, Ge(0)] = 0.0
-    """Decoupled weight decay; norms and biases are spared."""
+    """Decoupled weight decay (of sgd, adagrad and rmsprop: added to the gradient); norms and
+    biases are spared."""
     max_grad_norm: Annotated[Number, Ge(0)] = 1.0
     """Gradients are scaled down to at most this norm; 0: never."""
-    optim: Annotated[
-        Literal["adamw_torch", "adamw_torch_fused", "sgd", "adafactor", "adagrad", "rmsprop"],
-        BeforeValidator(_optimizer),
-    ] = "adamw_torch_fused"
-    """Optimizer, its states in fp32; `adamw` is short for `adamw_torch_fused`."""
+    optim: Annotated[optimizers.Name, BeforeValidator(optimizers.long_name)] = "adamw_torch_fused"
+    """Optimizer. `adamw` is short for `adamw_torch_fused`, `adamw_8bit` for `adamw_bnb_8bit`;
+    names with `bnb`, `8bit`, `paged`, `lion` and `ademamix` need `tunesmith[bnb]`."""
+    use_muon: Flag = False
+    """The same as `optim: muon`: Muon (arXiv:2502.16982) for matrices, AdamW for the rest."""
+    optim_args: Annotated[
+        dict[str, Any],
+        BeforeValidator(optimizers.args_of),
+        WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "string"}]}),
+        Says("settings such as momentum=0.9,nesterov=true, or a mapping"),
+    ] = Field(default={})
+    """Further settings of the optimizer, such as `momentum=0.9` of sgd. What it does not take
+    is refused."""
     adam_beta1: Annotated[Number, Ge(0), Lt(1)] = 0.9
-    """Decay of AdamW's mean of gradients."""
+    """Decay of the mean of gradients, of AdamW and its kin."""
     adam_beta2: Annotated[Number, Ge(0), Lt(1)] = 0.999
-    """Decay of AdamW's mean of squared gradients."""
+    """Decay of the mean of squared gradients, of AdamW and its kin."""
     adam_epsilon: Positive = 1e-8
     """Keeps AdamW's division away from zero."""
     bf16: Flag | None = None
@@ -154,6 +159,11 @@ class Train(Section):
     """Processes that lay out batches ahead. Accepted, not needed: batches come from memory."""
     ddp_timeout: Count = 1800
     """Seconds that one process waits for the others."""
+
+    @property
+    def optimizer(self) -> str:
+        """Name of the optimizer: `optim`, or what `use_muon` says."""
+        return "muon" if self.use_muon else self.optim
 
 
 class Eval(Section):

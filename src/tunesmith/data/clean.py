@@ -7,6 +7,7 @@ become JSON, their values being text; parquet and arrow files stay what they are
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -108,7 +109,17 @@ def refuse_full(output: Path) -> None:
     folder = os.path.isdir(output)
     if os.path.lexists(output) and not (folder and not os.listdir(output)):
         found = "a directory with something in it" if folder else "a file"
-        raise OutputError(str(output), got=found, need="a new directory, or an empty one")
+        hint = f"--output {_free(output)}"
+        raise OutputError(
+            str(output), got=found, need="a new directory, or an empty one", hint=hint
+        )
+
+
+def _free(output: Path) -> Path:
+    """A name like this one that nothing has."""
+    named = output if output.name else output.resolve()
+    names = (named.with_name(f"{named.name}-{number}") for number in itertools.count(2))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def _refuse_within(output: Path, entries: Sequence[Entry]) -> None:

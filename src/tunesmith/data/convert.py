@@ -5,6 +5,7 @@ Which layout a plain path has, what fills placeholders, what stands in the rows 
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,9 +13,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from tunesmith.data.entry import Columns, Entry, Tags
+from tunesmith.data.entry import Columns, Entry, Tags, spelled_out
 from tunesmith.data.formats.answers import changed, conversations, read
-from tunesmith.data.formats.detect import detect
+from tunesmith.data.formats.detect import detect, listed, only_text
 from tunesmith.data.formats.media import KINDS, Place, with_media
 from tunesmith.data.formats.messages import unread_keys
 from tunesmith.data.ledger import Skip, counted
@@ -47,7 +48,7 @@ def laid_out(
     values = [row.values for row in first if isinstance(row, Row)]
     if not values:
         return entry._replace(formatting="alpaca"), chain(first, rows), []
-    if all(list(row) == ["text"] for row in values):
+    if only_text(values):
         found, said = {"formatting": "text", "columns": {"prompt": "text"}}, "text"
     else:
         found, said = detect(entry.place, values)
@@ -82,12 +83,15 @@ class Converter:
         self.chats = entry.formatting in ("sharegpt", "openai")
         self.either = entry.formatting == "openai" and not entry.explicit_tags
         self.unread = _unread_columns(entry)
-        self.unseen = set(entry.columns) - {None, *_USUAL}  # in no row yet; usual names may be
+        self.unseen = set(entry.columns) - {None}
+        """Columns that no row has had yet."""
+        self.columns = entry.columns
+        """As the last good row has them; see `_either`."""
         self.in_columns, self.in_messages = Counter[str](), Counter[str]()
         self.told, self.unfilled, self.filled = Counter[str](), Counter[str](), Counter[str]()
         self.labels, self.media = Counter[bool](), Counter[str]()
         self.first: dict[str, Origin] = {}
-        self.num_unfilled = self.num_unread = self.num_thoughts = 0
+        self.num_unfilled = self.num_unread = self.num_thoughts = self.num_read = 0
 
     def __call__(self, row: Row) -> Meaning:
         """What the row says.
@@ -108,6 +112,7 @@ class Converter:
             formatting=self.formatting, ranking=self.entry.ranking,
         )  # fmt: skip
         said = with_media(said, row.values, columns, self.place)
+        self.num_read, self.columns = self.num_read + 1, columns
         self._count(said)
         if self.renderer is None:
             return changed(said, lambda one: self._fill(one, row.origin))
@@ -133,11 +138,10 @@ class Converter:
         if self.in_messages:
             found = ", ".join(f"{key!r} in {n:,}" for key, n in self.in_messages.most_common())
             yield f"{name}: keys of messages that are not read: {found} of {rows:,} rows"
-        if self.unseen:
+        unseen = self.unseen - {*_USUAL}  # which may be in no row
+        if unseen and self.entry.explicit_columns:
             columns = self.entry.columns._asdict().items()
-            found = ", ".join(
-                f"{column!r} ({key})" for key, column in columns if column in self.unseen
-            )
+            found = ", ".join(f"{column!r} ({key})" for key, column in columns if column in unseen)
             yield f"{name}: columns that no row has: {found}, named in {self.entry.place}"
         if self.in_columns:
             yield self._note_on_columns(name, rows)
@@ -186,18 +190,28 @@ class Converter:
 
     def _note_on_columns(self, name: str, rows: int) -> str:
         entry = self.entry
-        named = {key: column for key, column in entry.columns._asdict().items() if column}
+        named = {key: column for key, column in self.columns._asdict().items() if column}
         if not entry.explicit_columns:
             named = {k: v for k, v in named.items() if self.chats or k != "messages"}
         counts = {key: self.in_columns[column] for key, column in self.unread.items()}
         counts = {key: count for key, count in counts.items() if count}
         found = ", ".join(f"{self.unread[key]!r} in {count:,}" for key, count in counts.items())
         named |= {key: self.unread[key] for key in counts}
-        line = ", ".join(f'"{key}": "{column}"' for key, column in named.items())
         return (
-            f"{name}: columns that are not read: {found} of {rows:,} rows;"
-            f' to read them: "columns": {{{line}}} in {entry.place}'
+            f"{name}: columns that are not read: {found} of {rows:,} rows"
+            f"{self._to_read(named) if self.num_read else ''}"
         )
+
+    def _to_read(self, named: dict[str, str]) -> str:
+        entry = self.entry._replace(columns=Columns(**dict.fromkeys(Columns._fields) | named))
+        there = {key: name for key, name in named.items() if name not in self.unseen}
+        return f"; to read them: {self._added(entry, 'columns', there)}"
+
+    def _added(self, entry: Entry, section: str, names: dict[str, str]) -> str:
+        """What to write, and where: a path alone has no entry, so it becomes one."""
+        if entry.plain:
+            return f"{spelled_out(entry)} in place of {entry.value}"
+        return f'"{section}": {json.dumps(names, ensure_ascii=False)} in {entry.place}'
 
     def _fill(self, conversation: Conversation, origin: Origin) -> Conversation:
         texts = [conversation.system or "", *_texts(conversation.messages)]
@@ -224,10 +238,10 @@ class Converter:
             )
             found += ", …" if len(self.unfilled) > 5 else ""
             keys = {**self.entry.fill, **dict.fromkeys(shown, "…")}
-            line = ", ".join(f'"{key}": "{value}"' for key, value in keys.items())
+            line = self._added(self.entry._replace(fill=keys), "fill", keys)
             yield (
                 f"{name}: {counted(self.num_unfilled)} with placeholders that nothing fills: "
-                f'{found}; to fill them: "fill": {{{line}}} in {self.entry.place}'
+                f"{found}; to fill them: {line}"
             )
         idle = [key for key in self.entry.fill if not self.filled[key]]
         if idle:
@@ -269,8 +283,8 @@ def _either(row: dict[str, Any], entry: Entry) -> tuple[Columns, Tags]:
     columns, tags = entry.columns, entry.tags
     if not entry.explicit_columns and "messages" not in row and "conversations" in row:
         columns = columns._replace(messages="conversations")
-    turns = row.get(columns.messages or "")
-    first = turns[0] if isinstance(turns, list) and turns else None
+    turns = listed(row.get(columns.messages or ""))
+    first = turns[0] if turns else None
     if isinstance(first, dict) and tags.role_tag not in first and "from" in first:
         tags = Tags()
     return columns, tags

@@ -7,6 +7,7 @@ not named there is not read. The same for `tags`.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -89,6 +90,9 @@ class Entry(NamedTuple):
     num_samples: int | None = None
     fill: Mapping[str, str] = {}
     """What `{{name}}` in a text stands for."""
+    plain: bool = False
+    """Whether the run names a path alone, so that there is no entry in which something could be
+    added."""
 
 
 _KINDS: dict[str, type] = {
@@ -249,13 +253,14 @@ class Reader:
         needed: dict[str, str | None],
         usual: dict[str, str | None],
     ) -> None:
+        text = f'; "formatting": "text" if {needed.get("prompt")!r} is running text'
         for key, value in needed.items():
             if value is None:
                 raise DataError(
                     self.place(section),
                     got=f"no {key}: once {section} is there, what it does not name is not read",
                     need=f"{section}.{key} for formatting {formatting}",
-                    hint=f'"{key}": "{usual[key]}"',
+                    hint=f'"{key}": "{usual[key]}"' + text * (key == "response"),
                 )
 
     def _apart(self, tags: Tags) -> None:
@@ -291,6 +296,24 @@ class Reader:
                 need="ranking: true, for pairs of a chosen and a rejected answer",
                 hint=f'"ranking": true beside "columns"; or leave {named[0]} out',
             )
+
+
+def spelled_out(entry: Entry) -> str:
+    """The entry as it may stand in a registry or inline in a run file, with all its columns."""
+    columns = entry.columns._asdict()
+    first = ("prompt", "query") if entry.formatting == "alpaca" else ("messages",)
+    order = (*first, "response", *(key for key in columns if key not in ("messages", *first)))
+    said: dict[str, Any] = {entry.source: entry.value}
+    said |= {"subset": entry.subset, "split": entry.split, "folder": entry.folder}
+    said |= {"formatting": entry.formatting, "ranking": entry.ranking}
+    said["columns"] = {key: columns[key] for key in order if columns[key] is not None}
+    if entry.explicit_tags:
+        said["tags"] = {key: name for key, name in entry.tags._asdict().items() if name}
+    said |= {"num_samples": entry.num_samples, "fill": dict(entry.fill)}
+    usual = {"split": "train", "formatting": "alpaca", "tags": Tags()._asdict()}
+    usual |= {"ranking": False, "fill": {}}
+    kept = {k: v for k, v in said.items() if v is not None and v != usual.get(k)}
+    return json.dumps(kept, ensure_ascii=False)
 
 
 def at_home(path: Path, place: str) -> Path:

@@ -155,7 +155,7 @@ class Maker:
         if fitted.encoded is None:
             reason = "longer than cutoff_len" if self.how.truncation == "error" else OVER_CUTOFF
             need = f"at most cutoff_len: {self.how.cutoff_len} (truncation: {self.how.truncation})"
-            raise RowError.of(reason, "length", got=f"{fitted.needed} tokens", need=need)
+            raise RowError.of(reason, "length", got=_length(encoded, fitted), need=need)
         self.num_shortened += fitted.num_dropped > 0
         self.num_questions_cut += fitted.question_cut
         self._control_words |= "special_text" in fitted.encoded.notes
@@ -230,6 +230,13 @@ def enough_for(share: float, lengths: Mapping[int, int]) -> int:
     ascending = sorted(lengths)
     upto = list(accumulate(lengths[length] for length in ascending))
     return ascending[bisect_left(upto, math.ceil(share * upto[-1]))]
+
+
+def _length(encoded: Encoded, fitted: Fitted) -> str:
+    """Of a row that does not fit, and of what is left of it once all has been cut that may be."""
+    length = len(encoded.ids)
+    left = f", {fitted.needed} after all that may be cut" if fitted.needed < length else ""
+    return f"{length} tokens{left}"
 
 
 def _row_error(skipped: str | None, error: Error) -> RowError:

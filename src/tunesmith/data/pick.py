@@ -107,15 +107,18 @@ def found_in(entries: Entries, text: str) -> Place:
         DataError: not of this form; no file of the run, or several.
     """
     where = f"command line: --row {text}"
-    name, _, number = text.rpartition(":")
-    if not name or not number.isascii() or not number.isdigit() or int(number) < 1:
-        raise DataError(where, need="FILE:LINE, as in data/chats.jsonl:3021; lines count from 1")
     there = [
         (number, file)
         for number, (entry, _) in enumerate(entries)
         for path in entry.paths
         for file in files(path)
     ]
+    name, _, number = text.rpartition(":")
+    if not name or not number.isascii() or not number.isdigit() or int(number) < 1:
+        line = number if number.isascii() and number.isdigit() and int(number) else 1
+        hint = f"--row {there[0][1]}:{line}" if there else ""
+        need = "FILE:LINE, as in data/chats.jsonl:3021; lines count from 1"
+        raise DataError(where, need=need, hint=hint)
     exact = [one for one in there if _same(one[1], Path(name))]
     fitting = exact or [one for one in there if _ends(one[1], Path(name))]
     several = list(dict.fromkeys(str(file) for _, file in fitting))

@@ -7,11 +7,9 @@ learn something else from them than they say.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
-from tunesmith.data.entry import Entry, Tags
+from tunesmith.data.entry import Entry, spelled_out
 from tunesmith.data.formats.media import columns_of
 from tunesmith.errors import DataError
 
@@ -80,16 +78,6 @@ def _named(columns: dict[str, str]) -> str:
 def _line(entry: Entry, *, response: str | None = None) -> str:
     """An entry that reads the same rows as plain answers."""
     plain = dict.fromkeys(("chosen", "rejected", "kto_tag", *columns_of(entry.columns)))
-    columns = {**entry.columns._asdict(), **plain}
-    columns["response"] = response or columns["response"]
-    first = ("prompt", "query") if entry.formatting == "alpaca" else ("messages",)
-    order = (*first, "response", *(key for key in columns if key not in ("messages", *first)))
-    said: dict[str, Any] = {entry.source: entry.value}
-    said |= {"subset": entry.subset, "split": entry.split, "folder": entry.folder}
-    said |= {"formatting": entry.formatting}
-    said["columns"] = {key: columns[key] for key in order if columns[key] is not None}
-    if entry.explicit_tags:
-        said["tags"] = {key: name for key, name in entry.tags._asdict().items() if name}
-    usual = {"split": "train", "formatting": "alpaca", "tags": Tags()._asdict()}
-    kept = {k: v for k, v in said.items() if v is not None and v != usual.get(k)}
-    return json.dumps(kept, ensure_ascii=False)
+    columns = entry.columns._replace(**plain)
+    columns = columns._replace(response=response or columns.response)
+    return spelled_out(entry._replace(columns=columns, ranking=False))

@@ -140,7 +140,7 @@ def _plain(name: str, at: str) -> Entry:
             hint=f"dataset: {path.with_name(near)}" if near else "",
         )
     base = _folder(path)
-    return Entry(name, (path,), None, Columns(), Tags(), place, value=name, base=base)
+    return Entry(name, (path,), None, Columns(), Tags(), place, value=name, base=base, plain=True)
 
 
 def _folder(path: Path) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tunesmith.data.ledger import Skip
 from tunesmith.data.sources import columnar, delimited, folder, json_rows, plain
 from tunesmith.data.sources.raw import chunks, file_digest
-from tunesmith.data.sources.source import READABLE, Row, Source, by_name
+from tunesmith.data.sources.source import READABLE, Row, Source, by_name, empty
 from tunesmith.errors import DataError
 
 __all__ = ["Row", "Source", "file_digest", "files", "open_sources", "rows"]
@@ -95,5 +95,5 @@ def _opened(path: Path, source: Source | None) -> Source:
     if source.layout in ("array", "lines"):
         return json_rows.looked_at(source)
     if next(chunks(path, source.packing), None) is None:
-        raise DataError(str(path), got="an empty file", need="at least one row")
+        raise empty(str(path))
     return source

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import torch
 
 from tunesmith import store
+from tunesmith.config.model import Quantization
 from tunesmith.errors import ModelError, OutputError, StoreError
 from tunesmith.export import proof as proofs
+from tunesmith.export import quantised
 from tunesmith.export.proof import Probe, Proof
 from tunesmith.models import adapters, files
 from tunesmith.models import tokenizer as tokenizers
@@ -73,6 +75,7 @@ def export(
     probes: Sequence[Probe] = (),
     about: CardFacts | None = None,
     trust_remote_code: bool = False,
+    trained_over: Quantization | None = None,
     progress: Callable[[str], None] = lambda phase: None,
 ) -> Exported:
     """Merge the adapters into the base, write a plain transformers directory, and prove it.
@@ -92,6 +95,7 @@ def export(
         probes: rows to compare on, preferably of the run; texts in many scripts are added.
         about: what the model card says; `None`: as much as is known here.
         trust_remote_code: allow the base's own Python code.
+        trained_over: how the base was held in training; what is merged into is dense.
         progress: told the name of each phase as it begins.
 
     Raises:
@@ -125,6 +129,11 @@ def export(
         notes = proofs.check_tokenizer(place, serving.tokenizer, asked.probes)
         found = proofs.prove(place, asked, loading, dtype=stored, where=str(out_dir))
         notes += proofs.worn_note(found, stored)
+        if trained_over and adapter_dirs:
+            progress("measuring what the quantisation of training changes")
+            notes.append(
+                quantised.note(model_dir, adapter_dirs, asked, loading, quantization=trained_over)
+            )
         about = about or CardFacts(
             out_dir.name, str(model_dir), is_adapter=False, directory=str(out_dir)
         )

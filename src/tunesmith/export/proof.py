@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from tunesmith.config.model import Quantization
 from tunesmith.errors import ModelError
 from tunesmith.models import adapters, files
 from tunesmith.models import tokenizer as tokenizers
@@ -242,13 +243,20 @@ def prove_merge(
     return prove(merged_dir, asked, loading, dtype=dtype, where=str(merged_dir))
 
 
-def tuned_model(model_dir: Path, adapter_dirs: Sequence[Path], loading: Loading) -> Any:
+def tuned_model(
+    model_dir: Path,
+    adapter_dirs: Sequence[Path],
+    loading: Loading,
+    *,
+    quantization: Quantization | None = None,
+) -> Any:
     """The base with its adapters: all but the last merged, the last one on."""
     model = load_model(
         model_dir,
         dtype=loading.dtype,
         device=loading.device,
         trust_remote_code=loading.trust_remote_code,
+        quantization=quantization,
     )
     for directory in adapter_dirs[:-1]:
         adapters.load_adapter(model, directory, trainable=False)

@@ -16,7 +16,8 @@ from tunesmith.models import files, kinds
 from tunesmith.models.kinds import Kind
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-_ASIDE = ("vision", "visual", "audio", "multi_modal_projector", "mm_projector")
+ASIDE = ("vision", "visual", "audio", "multi_modal_projector", "mm_projector")
+"""How parts of a model begin that are not its text model."""
 
 
 class LoraSpec(NamedTuple):
@@ -40,7 +41,8 @@ class LoraSpec(NamedTuple):
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
 
-def _head_name(model: Any) -> str | None:
+def head_name(model: Any) -> str | None:
+    """Name of the output head; `None`: there is none."""
     return _name_of(model, model.get_output_embeddings())
 
 
@@ -65,13 +67,13 @@ def targets(model: Any, target: tuple[str, ...] | str) -> list[str]:
     Raises:
         ModelError: a name matches nothing, or something that is no linear layer.
     """
-    head = _head_name(model)
+    head = head_name(model)
     linear = [n for n, m in model.named_modules() if isinstance(m, nn.Linear)]
     if target == "all":
         found = [
             n
             for n in linear
-            if n != head and not any(part.startswith(_ASIDE) for part in n.split("."))
+            if n != head and not any(part.startswith(ASIDE) for part in n.split("."))
         ]
         deep = [n for n, p in model.named_parameters() if p.ndim == 3]
         if deep:

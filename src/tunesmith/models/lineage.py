@@ -18,28 +18,33 @@ import torch
 from tunesmith.models import files
 from tunesmith.models.adapter_spec import CONFIG, WEIGHTS
 
-_BASE, _BELOW = "tunesmith_base", "tunesmith_below"
+_BASE, _BELOW, _BITS = "tunesmith_base", "tunesmith_below", "tunesmith_quantization"
 _SAMPLED = 64
 """Values of each matrix that are looked at: tuning changes all of them."""
 
 
-def lineage(base: Path, below: Sequence[Path]) -> dict[str, str]:
+def lineage(base: Path, below: Sequence[Path], *, quantization: str = "") -> dict[str, str]:
     """What an adapter's file remembers, as safetensors metadata.
 
     Args:
         base: directory of the base model, with its weights.
         below: adapters that were merged into it first.
+        quantization: how the base was held; empty: dense.
     """
-    return {_BASE: weights_hash(base), _BELOW: " ".join(map(_adapter_hash, below))}
+    told = {_BASE: weights_hash(base), _BELOW: " ".join(map(_adapter_hash, below))}
+    return {**told, _BITS: quantization} if quantization else told
 
 
-def differences(base: Path, base_name: str, adapters: Sequence[Path]) -> list[str]:
+def differences(
+    base: Path, base_name: str, adapters: Sequence[Path], *, quantization: str = ""
+) -> list[str]:
     """What tells the models that adapters were trained over from the one they are put on.
 
     Args:
         base: directory of the base model, with its weights.
         base_name: as the run names it.
         adapters: in the order in which they are put on, each over those before it.
+        quantization: how the base is held here; empty: dense.
 
     Returns:
         One line for each adapter that was trained over something else; empty as a rule.
@@ -47,6 +52,11 @@ def differences(base: Path, base_name: str, adapters: Sequence[Path]) -> list[st
     found = []
     for i, adapter in enumerate(adapters):
         told = _told(adapter / WEIGHTS)
+        if _BASE in told and told.get(_BITS, "") != quantization:
+            found.append(
+                f"adapter {adapter} was trained over {_held(told.get(_BITS, ''))}, "
+                f"here it is put on {_held(quantization)}"
+            )
         if _BASE not in told:
             named = str(files.read_json(adapter / CONFIG).get("base_model_name_or_path") or "")
             if named and _last(named) != _last(base_name) and _last(named) != base.name:
@@ -112,6 +122,10 @@ def _told(path: Path) -> dict[str, str]:
 
     with safe_open(path, framework="pt") as file:
         return file.metadata() or {}
+
+
+def _held(quantization: str) -> str:
+    return f"the base in {quantization}" if quantization else "the base as it is stored"
 
 
 def _last(name: str) -> str:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tunesmith.config.model import Quantization
 from tunesmith.errors import ModelError
-from tunesmith.models import files
+from tunesmith.models import files, quantize
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -29,6 +30,7 @@ def load_model(
     device: torch.device | str = "cpu",
     trust_remote_code: bool = False,
     attention: str | None = None,
+    quantization: Quantization | None = None,
 ) -> PreTrainedModel:
     """Load a causal language model, in evaluation mode, without gradients recorded so far.
 
@@ -39,8 +41,10 @@ def load_model(
         trust_remote_code: allow the directory's own Python code (`auto_map`).
         attention: name of an attention implementation; `None`: our own, which keeps documents
             apart, where the model takes it, else transformers' choice.
+        quantization: hold the linear layers in fewer bits; see `quantize`.
 
     Raises:
+        ConfigError: the library that quantises is not installed.
         ModelError: weights or architecture that cannot be used; names what is wrong.
     """
     from transformers import AutoModelForCausalLM
@@ -48,6 +52,7 @@ def load_model(
     directory = Path(directory)
     config = read_config(directory, trust_remote_code=trust_remote_code)
     files.weight_files(directory)
+    fewer = quantize.loading(quantization, device) if quantization else {}
     with quiet(), explained(directory, config):
         model, report = AutoModelForCausalLM.from_pretrained(
             str(directory),
@@ -59,6 +64,7 @@ def load_model(
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are refused below, by name and shapes
+            **fewer,
         )
     _check_report(directory, report)
     check_tied(directory, model)
@@ -75,6 +81,7 @@ def read_config(directory: Path, *, trust_remote_code: bool = False) -> Pretrain
 
     raw = files.read_json(directory / "config.json")
     refuse_remote_code(directory, raw, trust_remote_code=trust_remote_code)
+    quantize.refuse_quantised(directory, raw)
     known = transformers.models.auto.configuration_auto.CONFIG_MAPPING_NAMES
     model_type = raw.get("model_type")
     remote = bool(raw.get("auto_map")) and trust_remote_code

@@ -8,6 +8,7 @@ documents of L tokens and s the share of trained tokens:
     toward weights     2 N_b  where the model's own weights are trained
     head               4 s N_h, or 6 s N_h where it is trained itself
     recomputed layers  their forward once more
+    layers below the lowest that learns: the forward alone
 
 LoRA's own thin products are left out: 1 to 2 % at rank 16.
 """
@@ -41,6 +42,8 @@ def flops(
     head: int,
     own_weights: bool,
     recompute: float,
+    own_head: bool = False,
+    reached: float = 1.0,
 ) -> Flops:
     """Operations of training.
 
@@ -53,12 +56,14 @@ def flops(
         head: parameters of the head.
         own_weights: whether the model's own weights are trained.
         recompute: share of the layers that is computed twice, 0 to 1.
+        own_head: whether the head is trained.
+        reached: share of the layers that a gradient reaches, from the top.
     """
-    passes = 3 if own_weights else 2
+    backward = (2 if own_weights else 1) * reached
     attention = 2.0 * attention_width * squares  # of the forward pass
     return Flops(
-        layers=2.0 * passes * body * tokens,
-        attention=3 * attention,
-        head=2.0 * passes * head * trained_tokens,
+        layers=2.0 * (1 + backward) * body * tokens,
+        attention=(1 + 2 * reached) * attention,
+        head=(6.0 if own_head else 4.0) * head * trained_tokens,
         recompute=recompute * (2.0 * body * tokens + attention),
     )

@@ -140,10 +140,11 @@ def forecast(
         "attention_width": known.layers * known.heads * known.head_dim,
         "head": known.head_parameters,
         "own_weights": own,
+        "own_head": run.method.finetuning_type == "full",
+        "reached": reached(run, known),
     }
     pace = _pace(run, material, work, of_flops, lengths=lengths, batch=squares_look)
-    seconds = pace.seconds(work, recompute=recompute)
-    seconds *= reached_share(run, known, pace)
+    seconds = pace.seconds(work, recompute=recompute, reached=of_flops["reached"])
     evaluations = _count(steps, eval_every) if len(material.data.eval) else 0
     evaluating = evaluations * _eval_seconds(material, pace)
     price = run.output.price_per_hour
@@ -261,6 +262,7 @@ def _pace(
         batch_tokens=batch,
         head_tokens=int(np.clip(trained_of_a_batch, 8, chunk)),
         trainable=material.trainable,
+        kind=run.method.finetuning_type,
         spec=lora_spec(run) if run.method.finetuning_type == "lora" else None,
         free=free_bytes(precision.device.type),
     )
@@ -279,13 +281,12 @@ def _pace(
     )
 
 
-def reached_share(run: Run, known: Facts, pace: Pace) -> float:
-    """Share of a full pass where lower layers are frozen: below them nothing goes backward."""
-    layers = getattr(run.method, "freeze_trainable_layers", None)
-    if layers is None or run.method.finetuning_type != "freeze" or layers < 0:
+def reached(run: Run, known: Facts) -> float:
+    """Share of the layers that a gradient reaches: none goes below the lowest that learns."""
+    layers = getattr(run.method, "freeze_trainable_layers", 0)
+    if run.method.finetuning_type != "freeze" or layers < 0:
         return 1.0
-    learns = min(layers, known.layers) / known.layers
-    return learns + (1 - learns) * pace.forward
+    return min(layers, known.layers) / known.layers
 
 
 def _eval_seconds(material: Material, pace: Pace) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tunesmith.data.batches import lay_out
 from tunesmith.errors import OutputError, StoreError
 from tunesmith.models import adapters, lineage, load
 from tunesmith.models import tokenizer as tokenizers
+from tunesmith.models.adapter_spec import token_modules
 from tunesmith.models.card import card
 from tunesmith.stages import sft
 from tunesmith.templates import jinja_to_serve, stop_ids
@@ -88,13 +90,15 @@ class Job:
         self.model = self._model(found[0] if found else None)
         self.parameters = adapters.trainable(self.model)
         self.optimizer = optimizer_for(
-            run.train.optim,
+            run.train.optimizer,
             self.parameters,
             learning_rate=run.train.learning_rate,
             weight_decay=run.train.weight_decay,
             betas=(run.train.adam_beta1, run.train.adam_beta2),
             epsilon=run.train.adam_epsilon,
             loraplus_lr_ratio=getattr(run.method, "loraplus_lr_ratio", None),
+            args=run.train.optim_args,
+            by_token=[f"{name}.weight" for name in token_modules(self.model)],
         )
         self.loss_scale = loop.LossScale() if plan.precision.startswith("fp16") else None
         self.watched = self._restore(found)
@@ -285,10 +289,11 @@ class Job:
             dtype=precision.dtype,
             device=precision.device,
             trust_remote_code=self.run.model.trust_remote_code,
+            quantization=self.run.model.quantization,
         )
         self.probe, note = numerics.check(
             model,
-            self.material.model_fingerprint,
+            f"{self.material.model_fingerprint} {self.run.model.quantization or ''}".rstrip(),
             precision,
             versions=versions(),
             before=self.state.probe if self.state else None,
@@ -337,7 +342,8 @@ class Job:
             return {}
         new = getattr(self.run.method, "create_new_adapter", False)
         below = self.material.adapters if new else self.material.adapters[:-1]
-        return lineage.lineage(self.material.directory, below)
+        held = str(self.run.model.quantization or "")
+        return lineage.lineage(self.material.directory, below, quantization=held)
 
 
 def fingerprint(plan: Plan) -> str:
@@ -350,7 +356,9 @@ def versions() -> dict[str, str]:
     """What computed: two runs are promised to be equal only where these are."""
     import transformers
 
+    bnb = sys.modules.get("bitsandbytes")
     return {
+        **({"bitsandbytes": bnb.__version__} if bnb else {}),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "python": platform.python_version(),

@@ -13,26 +13,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from tunesmith.compute import chance
-from tunesmith.compute import precision as precisions
 from tunesmith.compute.precision import Precision
 from tunesmith.config.run import Run
 from tunesmith.data.prepare import Prepared, prepare
 from tunesmith.errors import ConfigError, ModelError
-from tunesmith.models import adapter_rows, adapters, doctor, facts, files, freeze, load, source
+from tunesmith.models import adapter_rows, adapters, facts, files, freeze, load, source
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_spec import LoraSpec
 from tunesmith.models.adapters import falls_on
 from tunesmith.models.facts import Facts
 from tunesmith.models.lineage import differences
+from tunesmith.models.quantize import check as check_quantized
 from tunesmith.templates import Renderer
 from tunesmith.training import devices, new_tokens, reach
 from tunesmith.training.devices import Device
 from tunesmith.training.new_tokens import Words
 from tunesmith.training.report import Report
-from tunesmith.training.wanted import wanted
+from tunesmith.training.wanted import check_tokenizer
 from tunesmith.types import Example, Tokenizer
 
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
@@ -99,7 +98,6 @@ def gather(
     Raises:
         Error: whatever is missing or wrong, the first in the order of the run file.
     """
-    elsewhere = devices.find(device) if device else None
     directory = fetch(run, str(run.model.model_name_or_path), report, weights=weights)
     adapter_directories = tuple(fetch(run, name, report) for name in run.model.adapter_name_or_path)
     known = facts.facts(directory, trust_remote_code=run.model.trust_remote_code)
@@ -108,9 +106,7 @@ def gather(
     tokenizer, renderer = words.tokenizer, words.renderer
     tokenizer_notes = new_tokens.notes(run, words, known.vocab)
     known = known._replace(vocab=words.extended.rows)
-    asked: dict[str, Any] = {"bf16": run.train.bf16, "fp16": run.train.fp16}
-    here = "cuda" if torch.cuda.is_available() and device is None else devices.CPU
-    precision = elsewhere.precision(**asked) if elsewhere else precisions.choose(here, **asked)
+    elsewhere, precision = devices.chosen(device, bf16=run.train.bf16, fp16=run.train.fp16)
     tokenizer_notes += check_tokenizer(run, renderer, tokenizer, known.vocab)
     trainable, parameters, targets = _count(run, directory, adapter_directories, words)
     data = examples(run, renderer, tokenizer, report)
@@ -118,7 +114,6 @@ def gather(
     first = data.train[:_COMPARED_ROWS]
     texts = ["".join(text for text, _ in pieces(example, tokenizer)) for example in first]
     tokenizers.check_rows(tokenizer, texts, from_file=not words.extended.new)
-    name = str(run.model.model_name_or_path)
     return Material(
         directory=directory,
         adapters=adapter_directories,
@@ -132,7 +127,7 @@ def gather(
         targets=targets,
         model_fingerprint=fingerprint(directory),
         adapter_fingerprint=" ".join(fingerprint(path) for path in adapter_directories),
-        adapter_notes=tuple(differences(directory, name, adapter_directories)) if weights else (),
+        adapter_notes=_other_bases(run, directory, adapter_directories) if weights else (),
         tokenizer_notes=tuple(tokenizer_notes),
         words=words,
         day=today,
@@ -227,27 +222,6 @@ def examples(
     rows = len(prepared.train) + len(prepared.eval)
     report.work("tokenising", rows, rows)
     return prepared
-
-
-def check_tokenizer(
-    run: Run, renderer: Renderer, tokenizer: Tokenizer, rows: int
-) -> tuple[str, ...]:
-    """The tokenizer's doctor, for a run: errors refuse it, warnings are told in the plan.
-
-    Raises:
-        ConfigError: tokenizer, model and template do not go together.
-    """
-    found = doctor.check(tokenizer, rows, wanted=wanted(renderer, tokenizer))
-    for finding in found.errors[:1]:
-        key = "template" if finding.what in ("stop word", "end") else "model_name_or_path"
-        raise ConfigError(
-            run.where(key),
-            got=f"{finding.what}: {finding.found}",
-            need=finding.consequence,
-            hint=finding.todo,
-        )
-    told = " ".join(renderer.notes)
-    return tuple(f.line() for f in found.warnings if not (f.what == "bos" and "bos" in told))
 
 
 def _refuse_ids_without_row(data: Prepared, tokenizer: Tokenizer, rows: int) -> None:
@@ -355,6 +329,11 @@ def fingerprint(directory: Path) -> str:
     return whole.hexdigest()[:16]
 
 
+def _other_bases(run: Run, directory: Path, below: tuple[Path, ...]) -> tuple[str, ...]:
+    name, held = str(run.model.model_name_or_path), str(run.model.quantization or "")
+    return tuple(differences(directory, name, below, quantization=held))
+
+
 def _refuse_other_adapter(run: Run, model: Any, there: LoraSpec) -> None:
     """A key that the adapter to go on with contradicts would be ignored without a word.
 
@@ -391,6 +370,8 @@ def _count(
     model = facts.empty_model(directory, config, trust_remote_code=trust)
     chance.refuse_other(model, str(directory / "config.json"))
     method: Any = run.method
+    if run.model.quantization:
+        check_quantized(model, in_full=getattr(method, "additional_target", ()))
     if method.finetuning_type != "lora":
         make_trainable(run, model, (), words)
     elif adapter_directories and not method.create_new_adapter:

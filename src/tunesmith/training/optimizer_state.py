@@ -14,8 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from tunesmith.errors import TrainError
+from tunesmith.training.optim import part_of
 
 _UNTOUCHED = ":untouched"
+_CONSTANT = ("qmap1", "qmap2")
+"""What bitsandbytes keeps beside the state of each parameter: one table, always the same."""
 
 
 def optimizer_tensors(
@@ -40,8 +43,9 @@ def optimizer_tensors(
         if not state:
             found[f"{name}.{_UNTOUCHED}"] = torch.empty(0)
         for component, value in state.items():
-            key, tensor = _to_tensor(f"{name}.{component}", value)
-            found[key] = tensor
+            if component not in _CONSTANT:
+                key, tensor = _to_tensor(f"{name}.{component}", value)
+                found[key] = tensor
     return found
 
 
@@ -64,13 +68,16 @@ def restore_optimizer(
             continue
         states[parameter] = {}
         for component, like in _expected(optimizer, group, parameter).items():
+            if component in _CONSTANT:
+                states[parameter][component] = like
+                continue
             key, _ = _to_tensor(f"{name}.{component}", like)
             if key not in rest:
                 raise TrainError(
                     f"optimizer state: {key}", got="missing", need="all that was saved",
                     hint="the same optim and the same trained parameters as before",
                 )  # fmt: skip
-            states[parameter][component] = _value(key, rest.pop(key), like, parameter)
+            states[parameter][component] = _value(key, rest.pop(key), like)
     if rest:
         raise TrainError(
             f"optimizer state: {min(rest)}", got="a component that this run does not have",
@@ -116,41 +123,48 @@ def _to_tensor(key: str, value: Any) -> tuple[str, Tensor]:
 def _expected(
     optimizer: torch.optim.Optimizer, group: Mapping[str, Any], parameter: nn.Parameter
 ) -> dict[str, Any]:
-    """What this optimizer keeps for such a parameter: that of one step on a tiny one.
+    """What this optimizer keeps for such a parameter, zeros of the right shapes.
 
-    The tiny parameter has 2, 3, 4 ... elements along its dimensions, all different, so that
-    the shape of a component tells which dimensions it follows.
+    bitsandbytes makes it itself, paged where it is to be. Of others it is that of one step on a
+    tiny parameter with 2, 3, 4 ... elements along its dimensions, all different, so that the
+    shape of a component tells which dimensions it follows.
     """
-    small = torch.zeros(
-        tuple(range(2, 2 + parameter.ndim)), dtype=parameter.dtype, device=parameter.device
-    )
-    tiny = nn.Parameter(small)
-    tiny.grad = torch.zeros_like(tiny)
-    settings = {key: value for key, value in group.items() if key != "params"}
-    kind: Any = type(optimizer)
-    one = kind([{**settings, "params": [tiny]}])
-    one.step()
-    return dict(one.state[tiny])
-
-
-def _value(key: str, found: Tensor, like: Any, parameter: nn.Parameter) -> Any:
-    """The saved component as the optimizer wants it: kind, dtype, shape, device."""
-    _, wanted = _to_tensor(key, like)
+    part: Any = part_of(optimizer, group)
+    if hasattr(part, "init_state"):
+        place = next(i for i, own in enumerate(part.param_groups) if own is group)
+        index = next(i for i, own in enumerate(group["params"]) if own is parameter)
+        part.init_state(group, parameter, place, index)
+        return part.state.pop(parameter)
     small = tuple(range(2, 2 + parameter.ndim))
-    shape = tuple(wanted.shape)
-    if isinstance(like, Tensor) and len(shape) == parameter.ndim:
-        shape = tuple(
-            full if size == of_tiny else size
-            for size, of_tiny, full in zip(shape, small, parameter.shape, strict=True)
-        )
-    if tuple(found.shape) != shape or found.dtype != wanted.dtype:
+    tiny = nn.Parameter(torch.zeros(small, dtype=parameter.dtype, device=parameter.device))
+    tiny.grad = torch.zeros_like(tiny)
+    one = type(part)([{**{k: v for k, v in group.items() if k != "params"}, "params": [tiny]}])
+    one.step()
+    full = dict(zip(small, parameter.shape, strict=True))
+    return {key: _grown(value, full) for key, value in one.state[tiny].items()}
+
+
+def _grown(value: Any, full: Mapping[int, int]) -> Any:
+    """A component of the tiny parameter in the shape of the real one, without its memory."""
+    if not isinstance(value, Tensor):
+        return value
+    shape = [full.get(size, size) for size in value.shape]
+    return torch.zeros((), dtype=value.dtype, device=value.device).expand(shape)
+
+
+def _value(key: str, found: Tensor, like: Any) -> Any:
+    """The saved component as the optimizer wants it: kind, dtype, shape, device."""
+    _, wanted = _to_tensor(key, like) if not isinstance(like, Tensor) else (key, like)
+    if found.shape != wanted.shape or found.dtype != wanted.dtype:
         raise TrainError(
             f"optimizer state: {key}",
             got=f"{tuple(found.shape)} {found.dtype}",
-            need=f"{shape} {wanted.dtype}",
+            need=f"{tuple(wanted.shape)} {wanted.dtype}",
         )
     if like is None:
         return None
     if not isinstance(like, Tensor):
         return type(like)(found.item())
-    return found.detach().to(wanted.device, copy=True)
+    if like.is_contiguous():  # has memory for all of its elements, perhaps paged
+        return like.copy_(found)
+    return found.detach().to(like.device, copy=True)

@@ -56,13 +56,15 @@ class Pace(NamedTuple):
     source: str
     """How these are known, for the reader of a plan."""
 
-    def seconds(self, work: Work, *, recompute: float = 0.0) -> float:
+    def seconds(self, work: Work, *, recompute: float = 0.0, reached: float = 1.0) -> float:
         """Time in training steps.
 
         Args:
             work: of the run.
             recompute: share of the layers that is computed twice, 0 to 1.
+            reached: share of the layers that a gradient reaches; the others run forward alone.
         """
+        passes = reached + (1 - reached) * self.forward + recompute * self.forward
         body = (
             work.batches * self.per_batch
             + work.tokens * self.per_token
@@ -70,7 +72,7 @@ class Pace(NamedTuple):
         )
         return (
             work.steps * self.per_step
-            + body * (1 + recompute * self.forward)
+            + body * passes
             + work.trained_tokens * self.per_trained_token
         )
 

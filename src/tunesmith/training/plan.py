@@ -268,6 +268,12 @@ def identity(
     """
     keys = flat(run)
     parts: dict[str, Any] = {key: keys[key] for key in LEARNED if key in keys}
+    parts["optim"] = run.train.optimizer
+    # what was not there in former versions counts only where it is used: their runs go on
+    if run.train.optim_args:
+        parts["optim_args"] = run.train.optim_args
+    if run.model.quantization:
+        parts["quantization"] = str(run.model.quantization)
     watches = any(keys.get(key) for key in _WATCH_EVALUATION)
     if watches or keys["lr_scheduler_type"] in ("reduce_lr_on_plateau", "greedy"):
         parts["eval_steps"] = [keys["eval_strategy"], run.eval_every]

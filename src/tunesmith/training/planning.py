@@ -10,8 +10,10 @@ from tunesmith.config.run import Run, flat
 from tunesmith.config.train import WITHOUT_WARMUP
 from tunesmith.data.split import fingerprint
 from tunesmith.errors import ConfigError
+from tunesmith.models import quantize
+from tunesmith.models.facts import Facts
 from tunesmith.templates import mismatch, probes_for, stop_ids
-from tunesmith.training import memory
+from tunesmith.training import memory, optim
 from tunesmith.training.forecast import attention_of, forecast
 from tunesmith.training.material import Material
 from tunesmith.training.memory import Layout, Shape
@@ -35,9 +37,8 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
     Raises:
         ConfigError: settings that contradict what was found.
     """
-    examples, global_batch = material.data.train, run.global_batch()
-    lengths = examples.lengths
-    tokens, trained_tokens = int(lengths.sum()), int(examples.num_trained.sum())
+    _require_extras(run)
+    lengths, global_batch = material.data.train.lengths, run.global_batch()
     unit = unit_of(run, carries_state=material.facts.carries_state)
     packing, units = unit != "examples", Units(lengths, run, unit)
     per_epoch, steps = steps_of(
@@ -64,13 +65,7 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
     return Plan(
         **_described(run, material),
         **cadences,
-        trainable=material.trainable,
-        parameters=material.parameters,
-        train_examples=len(examples),
-        eval_examples=len(material.data.eval),
-        tokens_per_epoch=tokens,
-        trained_tokens_per_epoch=trained_tokens,
-        longest=int(lengths.max()),
+        **_counted(material),
         packs=units.count if packing else None,
         unit=unit,
         epochs=run.train.num_train_epochs if run.train.max_steps is None else steps / per_epoch,
@@ -119,7 +114,7 @@ def layout_for(run: Run, material: Material, *, global_batch: int, packing: bool
     return memory.choose_layout(
         shape,
         device=material.precision.device.type,
-        weight_bytes=0 if whole else known.parameters * dtype.itemsize,
+        weight_bytes=0 if whole else _weight_bytes(run, known, dtype.itemsize),
         trained_bytes=material.trainable * 4 * 4,
         element_bytes=dtype.itemsize,
         head_chunk=max(16, _LOGITS_AT_ONCE // known.vocab),
@@ -130,6 +125,37 @@ def layout_for(run: Run, material: Material, *, global_batch: int, packing: bool
         if material.elsewhere
         else memory.free_bytes(material.precision.device.type),
     )
+
+
+def _weight_bytes(run: Run, known: Facts, element_bytes: int) -> int:
+    """Of the weights as the run holds them."""
+    if run.model.quantization is None:
+        return known.parameters * element_bytes
+    return quantize.weight_bytes(known, run.model.quantization, element_bytes=element_bytes)
+
+
+def _require_extras(run: Run) -> None:
+    """Before anything is loaded, whatever the plan rests on must be installed."""
+    if run.model.quantization:
+        try:
+            quantize.require()
+        except ConfigError as error:
+            error.where = run.where(error.where)
+            raise
+
+
+def _counted(material: Material) -> dict[str, Any]:
+    """Parameters, examples and tokens."""
+    examples, lengths = material.data.train, material.data.train.lengths
+    return {
+        "trainable": material.trainable,
+        "parameters": material.parameters,
+        "train_examples": len(examples),
+        "eval_examples": len(material.data.eval),
+        "tokens_per_epoch": int(lengths.sum()),
+        "trained_tokens_per_epoch": int(examples.num_trained.sum()),
+        "longest": int(lengths.max()),
+    }
 
 
 def _described(run: Run, material: Material) -> dict[str, Any]:
@@ -244,7 +270,10 @@ def _method(run: Run) -> str:
     method = run.method
     if method.finetuning_type == "lora":
         dropout = f", dropout {method.lora_dropout:g}" if method.lora_dropout else ""
-        return f"{method.stage}, lora rank {method.lora_rank}, alpha {method.alpha:g}{dropout}"
+        held = f", over a {run.model.quantization} base" if run.model.quantization else ""
+        return (
+            f"{method.stage}, lora rank {method.lora_rank}, alpha {method.alpha:g}{dropout}{held}"
+        )
     return f"{method.stage}, {method.finetuning_type}"
 
 
@@ -266,9 +295,26 @@ def _notes(
         notes.append("the estimate exceeds the free memory: the run may be killed")
     if steps <= warmup_steps:
         notes.append(f"all {steps} steps are warm-up: the learning rate never reaches its peak")
+    notes += _of_optimizer(run, material)
     if run.output.save_only_model:
         notes.append("save_only_model: checkpoints cannot be resumed from")
     return tuple(notes)
+
+
+def _of_optimizer(run: Run, material: Material) -> list[str]:
+    """What is to be known about the optimizer; refuses one that cannot be made."""
+    name, paged = run.train.optimizer, material.precision.device.type == "cuda"
+    try:
+        notes = optim.check(name, run.train.optim_args, paged=paged)
+    except ConfigError as error:
+        error.where = run.where(error.where)
+        raise
+    if name == "muon" and run.method.finetuning_type == "lora":
+        notes += (
+            "optim: muon orthogonalises the updates of A and of B, each alone; the method is made "
+            "for whole weight matrices (finetuning_type: full)",
+        )
+    return list(notes)
 
 
 def _against_the_models_own(run: Run, material: Material) -> list[str]:

@@ -302,6 +302,10 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "per_device_train_batch_size": ("global_batch",),
     "gradient_accumulation_steps": ("global_batch",),
     "global_batch_size": ("global_batch",),
+    "use_muon": ("optim",),
+    "quantization_bit": ("quantization",),
+    "quantization_type": ("quantization",),
+    "double_quantization": ("quantization",),
     "bf16": ("precision",),
     "fp16": ("precision",),
 }  # fmt: skip

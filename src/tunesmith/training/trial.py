@@ -60,6 +60,7 @@ def measure(
     batch_tokens: int,
     head_tokens: int,
     trainable: int,
+    kind: str,
     spec: LoraSpec | None,
     free: int,
 ) -> Pace | None:
@@ -74,6 +75,7 @@ def measure(
         batch_tokens: tokens of a usual micro-batch.
         head_tokens: trained tokens of a usual chunk of the head.
         trainable: parameters that are trained.
+        kind: `lora`, `full` or `freeze`.
         spec: adapters of the run; `None`: the model's own weights learn.
         free: bytes of memory.
     """
@@ -87,7 +89,9 @@ def measure(
     tokens = int(np.clip(_SECONDS / second_of_token, _FEW, min(max(batch_tokens, _FEW), _TOKENS)))
     layers = int(np.clip(_SECONDS / (tokens * second_of_token), 1, min(known.layers, _LAYERS)))
     documents = sample(lengths, tokens)
-    key = json.dumps([_architecture(directory), str(spec), precision.name, place.type, layers])
+    key = json.dumps(
+        [_architecture(directory), kind, str(spec), precision.name, place.type, layers]
+    )
     key += f" {tokens} {len(documents)} {head_tokens}"
     if key not in _measured:
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
@@ -97,7 +101,7 @@ def measure(
                 return None
             _measured[key] = _pace(
                 model, known, precision, documents=documents, layers=layers,
-                head_tokens=head_tokens, trained_head=spec is None,
+                head_tokens=head_tokens, kind=kind,
             )  # fmt: skip
     pace, learned = _measured[key]
     return pace._replace(per_step=pace.per_step * trainable / max(learned, 1))
@@ -177,7 +181,7 @@ def _pace(
     documents: Sequence[int],
     layers: int,
     head_tokens: int,
-    trained_head: bool,
+    kind: str,
 ) -> tuple[Pace, int]:
     """The pace of the whole model, but for the optimizer's, which is that of the trial's part."""
     deep = known.layers / layers
@@ -189,17 +193,22 @@ def _pace(
         little = _timed(model, precision, [_FEW], times=5)
         real = _timed(model, precision, documents)
         again = _timed(model, precision, other, times=2)
+        optimizer, learned = _optimizer(model, precision)
+        forward = real.forward
+        if kind == "freeze":  # below what learns, weights stay in the dtype of the products
+            forward = _forward_alone(
+                model.requires_grad_(False).to(precision.dtype), precision, documents
+            )
     slope = (real.both - again.both) / (squares - other_squares) if squares != other_squares else 0
     per_square = max(slope, 0.0)
     per_token = max(real.both - little.both - per_square * squares, 0.1 * real.both) / tokens
-    optimizer, learned = _optimizer(model, precision)
     pace = Pace(
         per_step=optimizer,
         per_batch=little.both * deep,
         per_token=per_token * deep,
         per_square=per_square * deep,
-        per_trained_token=_head(known, precision, tokens=head_tokens, trained=trained_head),
-        forward=real.forward / real.both,
+        per_trained_token=_head(known, precision, tokens=head_tokens, trained=kind == "full"),
+        forward=forward / real.both,
         source=f"measured on this {precision.device.type}: "
         f"{'all' if layers == known.layers else layers} of {known.layers} layers, "
         f"{tokens:,} tokens in {len(documents)} documents",
@@ -233,6 +242,17 @@ def _timed(
         while waiting:
             waiting.pop().backward()
     return Measured(between / times, clock.seconds() / times)
+
+
+def _forward_alone(model: Any, precision: Precision, documents: Sequence[int]) -> float:
+    """Seconds of a forward pass that leaves nothing for a backward pass."""
+    batch = _batch(documents, precision)
+
+    def once() -> None:
+        with chance.tokens(batch), torch.no_grad():
+            hidden(model, batch)
+
+    return _median(once, precision)
 
 
 def _batch(documents: Sequence[int], precision: Precision) -> Batch:

@@ -63,26 +63,6 @@ def test_an_empty_question_is_still_a_question():
     assert alpaca(row, Columns(), Tags()).messages[0] == Message("user", "")
 
 
-@pytest.mark.parametrize(
-    ("row", "line"),
-    [
-        (
-            {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
-            '"formatting": "sharegpt", "columns": {"messages": "messages"}',
-        ),
-        (
-            {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
-            '"user_tag": "human"',
-        ),
-    ],
-)
-def test_a_row_that_plainly_is_a_list_of_messages_names_the_lines_to_add(row, line):
-    with pytest.raises(RowError) as error:
-        alpaca(row, Columns(), Tags())
-    assert line in error.value.hint
-    assert "looks like" in error.value.hint
-
-
 def test_history_comes_first_and_in_order():
     row = {"instruction": "I", "output": "O", "history": [["q1", "a1"], ["q2", "a2"]]}
     words = [m.content for m in alpaca(row, EVERY, Tags()).messages]

@@ -164,3 +164,35 @@ def test_a_change_of_words_reaches_every_message_and_keeps_the_kind():
     assert [m.content for m in (*made.prompt.messages, made.chosen, made.rejected)] == list("QAB")
     assert changed(Labelled(PROMPT, False), louder) == Labelled(louder(PROMPT), False)
     assert changed(PROMPT, louder) == louder(PROMPT)
+
+
+ROLES = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+FROMS = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+USERS = [{"from": "user", "value": "a"}, {"from": "assistant", "value": "b"}]
+ELSE = {
+    "alpaca, messages": ("alpaca", {"messages": ROLES}, '"columns": {"messages": "messages"}'),
+    "alpaca, sharegpt": ("alpaca", {"conversations": FROMS}, '"user_tag": "human"'),
+    "sharegpt, messages": ("sharegpt", {"messages": ROLES}, '"messages": "messages"'),
+    "sharegpt, its keys": ("sharegpt", {"conversations": ROLES}, '"role_tag": "role"'),
+    "sharegpt, its roles": ("sharegpt", {"conversations": USERS}, '"user_tag": "user"'),
+    "sharegpt, alpaca": ("sharegpt", {"prompt": "a", "answer": "b"}, '"response": "answer"'),
+    "openai, sharegpt": ("openai", {"messages": FROMS}, '"role_tag": "from"'),
+    "alpaca, names": ("alpaca", {"prompt": "a", "answer": "b"}, '"prompt": "prompt"'),
+}
+
+
+@pytest.mark.parametrize(("formatting", "row", "line"), ELSE.values(), ids=ELSE)
+def test_a_row_of_another_layout_names_the_lines_to_add(formatting, row, line):
+    columns = {"alpaca": Columns(), "sharegpt": SHAREGPT_COLUMNS, "openai": OPENAI_COLUMNS}
+    with pytest.raises(RowError) as error:
+        read(row, columns[formatting], TAGS[formatting], formatting=formatting)
+    assert "looks like" in error.value.hint
+    assert line in error.value.hint
+
+
+def test_a_role_that_the_entry_could_name_is_told_rather_than_another_layout():
+    tags = Tags(observation_tag=None)
+    turns = [*FROMS[:1], {"from": "observation", "value": "x"}, *FROMS[1:]]
+    with pytest.raises(RowError) as error:
+        read({"conversations": turns}, SHAREGPT_COLUMNS, tags, formatting="sharegpt")
+    assert error.value.hint == '"observation_tag": "observation" under tags'

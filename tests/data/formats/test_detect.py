@@ -2,8 +2,13 @@
 
 import pytest
 
+from tunesmith.data.entry import OPENAI_COLUMNS, OPENAI_TAGS, SHAREGPT_COLUMNS, Columns, Tags
 from tunesmith.data.formats.detect import detect, looks_like
 from tunesmith.errors import DataError
+
+
+def of_alpaca(row):
+    return looks_like(row, Columns(), Tags(), formatting="alpaca")
 
 
 def turns(role, content, *names):
@@ -36,11 +41,11 @@ def test_questions_and_answers_are_alpaca():
 def test_rows_of_no_layout_are_refused(row):
     with pytest.raises(DataError):
         detect("f", [row])
-    assert looks_like(row) == ""
+    assert of_alpaca(row) == ""
 
 
 def test_the_lines_to_add_are_those_of_the_entry():
-    line = looks_like({"messages": turns("role", "content", "user", "assistant")})
+    line = of_alpaca({"messages": turns("role", "content", "user", "assistant")})
     assert '"formatting": "sharegpt", "columns": {"messages": "messages"}' in line
 
 
@@ -69,7 +74,7 @@ def test_pairs_are_told_by_their_two_answers():
     }  # fmt: skip
     assert found.entry["tags"]["assistant_tag"] == "gpt"
     assert found.said.endswith("with chosen: chosen, rejected: rejected")
-    assert '"ranking": true' in looks_like(row)
+    assert '"ranking": true' in of_alpaca(row)
     found = detect("f", [{"prompt": "q", "response": "x", "chosen": "a", "rejected": "b"}])
     assert (found.entry["formatting"], found.entry["ranking"]) == ("alpaca", True)
     assert "response" not in found.entry["columns"]
@@ -103,3 +108,41 @@ def test_media_are_told_by_their_placeholders():
         "prompt": "prompt", "response": "response", "images": "image"
     }  # fmt: skip
     assert "images" not in detect("f", [{**row, "prompt": "?"}]).entry["columns"]
+
+
+OTHERS = {
+    "alpaca": ({"question": "q", "answer": "a"}, '"columns": {"prompt": "question"'),
+    "text": ({"text": "words"}, '"formatting": "text" in its entry'),
+    "one message": ({"from": "human", "value": "a"}, "a row has to hold a whole conversation"),
+    "a table": (
+        {"chat": "", "messages": '[{"role": "user", "content": "a"}]'},
+        '"messages": "messages"',
+    ),
+}
+
+
+@pytest.mark.parametrize(("row", "told"), OTHERS.values(), ids=OTHERS)
+def test_a_row_of_another_layout_than_that_of_its_entry_is_told_as_such(row, told):
+    found = looks_like(row, SHAREGPT_COLUMNS, Tags(), formatting="sharegpt")
+    assert told in found
+
+
+def test_a_row_that_is_what_its_entry_says_has_no_other_layout():
+    row = {"messages": turns("role", "content", "user", "assistant")}
+    sharegpt = SHAREGPT_COLUMNS._replace(messages="messages")
+    assert looks_like(row, OPENAI_COLUMNS, OPENAI_TAGS, formatting="openai") == ""
+    assert '"role_tag": "role"' in looks_like(row, sharegpt, Tags(), formatting="sharegpt")
+    assert "sharegpt" in looks_like(row, OPENAI_COLUMNS, OPENAI_TAGS, formatting="alpaca")
+
+
+def test_no_layout_is_told_that_would_not_read_all_messages_of_the_row():
+    row = {"messages": turns("role", "content", "user", "narrator")}
+    assert of_alpaca(row) == ""
+    row = {"messages": [*turns("role", "content", "user"), *turns("from", "value", "gpt")]}
+    assert of_alpaca(row) == ""
+
+
+def test_rows_that_are_single_messages_are_told_what_a_row_is():
+    with pytest.raises(DataError) as error:
+        detect("f", [{"role": "user", "content": "a"}])
+    assert "whole conversation" in error.value.hint

@@ -34,13 +34,10 @@ def test_a_list_may_stand_as_json_text():
         assert error.value.where == "a"
 
 
-def test_a_missing_column_gets_the_nearest_name_or_the_given_advice():
+def test_a_missing_column_gets_the_nearest_name():
     with pytest.raises(RowError) as error:
         missing({"ouput": 1}, "output")
     assert "'ouput'" in error.value.hint
-    with pytest.raises(RowError) as error:
-        missing({"ouput": 1}, "output", hint="other")
-    assert error.value.hint == "other"
 
 
 def test_tools_stay_text_or_become_text():

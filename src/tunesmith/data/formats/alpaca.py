@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from tunesmith.data.entry import Columns, Tags
-from tunesmith.data.formats.detect import looks_like
 from tunesmith.data.formats.values import Tell, items, missing, optional, tools, untold
 from tunesmith.data.formats.values import answer as answer_of
 from tunesmith.data.formats.values import words as words_of
@@ -43,7 +42,7 @@ def asked(row: dict[str, Any], columns: Columns, tags: Tags, tell: Tell = untold
         messages.append(Message("assistant", answer_of(pair[1], f"{place}[1]")))
     parts = [optional(row, column) or "" for column in (columns.prompt, columns.query)]
     if columns.prompt is not None and columns.prompt not in row and not parts[1]:
-        missing(row, columns.prompt, hint=looks_like(row))
+        missing(row, columns.prompt)
     messages.append(Message("user", "\n".join(part for part in parts if part)))
     return Conversation(tuple(messages), optional(row, columns.system), tools(row, columns.tools))
 
@@ -56,5 +55,5 @@ def answered(row: dict[str, Any], column: str, tags: Tags, tell: Tell = untold) 
     """
     del tags, tell
     if column not in row:
-        missing(row, column, hint=looks_like(row))
+        missing(row, column)
     return Message("assistant", answer_of(row[column], column))

@@ -11,8 +11,9 @@ from typing import Any
 
 from tunesmith.data.entry import Columns, Tags
 from tunesmith.data.formats import alpaca, messages
+from tunesmith.data.formats.detect import looks_like
 from tunesmith.data.formats.text import text
-from tunesmith.data.formats.values import Tell, missing, untold
+from tunesmith.data.formats.values import MISSING, Tell, missing, untold
 from tunesmith.data.ledger import RowError
 from tunesmith.types import Conversation, Labelled, Meaning, Message, Preference
 
@@ -49,8 +50,27 @@ def read(
     """What a row of an entry says, without its media. Equal answers of a pair are told.
 
     Raises:
-        RowError: it cannot be used.
+        RowError: it cannot be used; where it plainly has another layout, with the entry of that.
     """
+    try:
+        return _read(row, columns, tags, tell, formatting=formatting, ranking=ranking)
+    except RowError as error:
+        if error.reason == MISSING:
+            error.hint = looks_like(row, columns, tags, formatting=formatting) or error.hint
+        elif error.reason == messages.UNKNOWN_ROLE:
+            error.hint = error.hint or looks_like(row, columns, tags, formatting=formatting)
+        raise
+
+
+def _read(
+    row: dict[str, Any],
+    columns: Columns,
+    tags: Tags,
+    tell: Tell,
+    *,
+    formatting: str,
+    ranking: bool,
+) -> Meaning:
     if ranking:
         return _preference(row, columns, tags, tell, formatting=formatting)
     conversation = _WHOLE[formatting](row, columns, tags, tell)

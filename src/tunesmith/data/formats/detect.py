@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tunesmith.data.entry import Columns, Tags
 from tunesmith.data.formats.values import of_python
 from tunesmith.errors import DataError
 from tunesmith.templates.calls import loads
@@ -27,6 +28,7 @@ _ROLES = {
     "observation": ("observation", "tool", "function_response"),
     "function": ("function_call", "function", "tool_call"),
 }
+_KEYS = ("role_tag", "content_tag")
 _COLUMNS = {
     "prompt": ("instruction", "prompt", "question", "query"),
     "query": ("input", "context"),
@@ -35,6 +37,14 @@ _COLUMNS = {
     "history": ("history",),
     "tools": ("tools",),
 }
+
+_ONE_MESSAGE = (
+    "each row is one message; a row has to hold a whole conversation, as a list of such messages "
+    "in one column"
+)
+_DESCRIBE = (
+    'name the columns yourself: dataset: {"file_name": …, "columns": {"prompt": …, "response": …}}'
+)
 
 
 class Layout(NamedTuple):
@@ -56,7 +66,7 @@ def detect(where: str, rows: Sequence[Mapping[str, Any]]) -> Layout:
     pairs = 2 * sum(all(row.get(key) for key in _PAIR) for row in rows) > len(rows)
     beside = _beside(rows, pairs=pairs)
     lists = {
-        column: [_listed(row.get(column)) for row in rows]
+        column: [listed(row.get(column)) for row in rows]
         for column in (*_LISTS, *(("prompt",) if pairs else ()))
     }
     said = [m for row in rows for key in _PAIR if pairs for m in _answers(row.get(key))]
@@ -84,7 +94,7 @@ def detect(where: str, rows: Sequence[Mapping[str, Any]]) -> Layout:
         need="a list of messages (messages, conversations), or a question and an answer column "
         "(instruction and output, prompt and response …)",
         hint=next(filter(None, map(of_python, texts)), "")
-        or "name the columns in dataset_info.json yourself",
+        or (_ONE_MESSAGE if any(map(_one_message, rows)) else _DESCRIBE),
     )
 
 
@@ -115,20 +125,47 @@ def _answers(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def looks_like(row: Mapping[str, Any]) -> str:
-    """The lines to add to an entry whose row is plainly a list of messages; "" if it is not."""
-    pairs = all(row.get(key) for key in _PAIR)
-    if not pairs and not any(_listed(row.get(column)) for column in _LISTS):
-        return ""
+def only_text(rows: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the rows hold running text and nothing else."""
+    return all(list(row) == ["text"] for row in rows)
+
+
+def looks_like(row: Mapping[str, Any], columns: Columns, tags: Tags, *, formatting: str) -> str:
+    """What to add to an entry whose row plainly has another layout; "" if it has not.
+
+    Args:
+        row: one that the entry does not read.
+        columns: of the entry.
+        tags: the same.
+        formatting: the same.
+    """
+    if only_text([row]):
+        return 'the row is running text, which has no answers: "formatting": "text" in its entry'
+    if _one_message(row):
+        return _ONE_MESSAGE
     try:
         layout = detect("", [row])
     except DataError:
         return ""
+    named, roles = layout.entry["columns"], layout.entry.get("tags", {})
+    turns = listed(row.get(named.get("messages")))
+    said = [turn.get(roles["role_tag"]) for turn in turns if isinstance(turn, dict)]
+    if len(said) < len(turns) or not all(role in roles.values() for role in said):
+        return ""
+    names = {key: name for key, name in roles.items() if name in said or key in _KEYS}
+    before = columns._asdict() | tags._asdict()
+    same = bool(roles) == (formatting in ("sharegpt", "openai"))
+    if same and all(before[key] == name for key, name in (named | names).items()):
+        return ""  # the entry says so; something in the row is wrong
     lines = json.dumps(layout.entry, ensure_ascii=False)[1:-1]
     return f"the row looks like {layout.said}; add to its entry: {lines}"
 
 
-def _listed(value: Any) -> list[Any]:
+def _one_message(row: Mapping[str, Any]) -> bool:
+    return any(set(names) <= set(row) for names in (("from", "value"), ("role", "content")))
+
+
+def listed(value: Any) -> list[Any]:
     """The messages of a column: a list, or in a table its JSON text; empty where it is neither."""
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:

@@ -18,6 +18,9 @@ from tunesmith.templates import ANSWERING
 from tunesmith.templates.calls import loads
 from tunesmith.types import Conversation, Message, Role
 
+UNKNOWN_ROLE = "unknown role"
+"""The kind of fault of a row whose roles may have other names than its entry says."""
+
 
 def sharegpt(
     row: dict[str, Any], columns: Columns, tags: Tags, tell: Tell = untold
@@ -217,7 +220,7 @@ class _Messages:
         near = f'"{usual[said]}": "{said}" under tags' if said in usual else None
         known = ", ".join([*self.roles, *([self.tags.system_tag] if self.tags.system_tag else [])])
         hint = near or nearest(said, self.roles) or ""
-        raise RowError.of("unknown role", place, got=said, need=f"one of {known}", hint=hint)
+        raise RowError.of(UNKNOWN_ROLE, place, got=said, need=f"one of {known}", hint=hint)
 
     def _message(
         self, role: Role, turn: dict[str, Any], place: str, results: beside.Results

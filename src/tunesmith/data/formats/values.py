@@ -12,6 +12,8 @@ from tunesmith.errors import TemplateError
 from tunesmith.templates.calls import dumps, loads, read_tools
 
 _PRINTED = re.compile(r"\s*(?:array\(|[\[({][\s\[({]*(?:'|array\(|None\b|True\b|False\b))")
+MISSING = "missing column"
+"""The kind of fault of a row whose layout may be another than its entry says."""
 Tell = Callable[[str], None]
 """Takes what a row makes worth knowing without being bad; the same words are counted."""
 
@@ -26,7 +28,6 @@ def missing(
     *,
     place: str | None = None,
     section: str = "columns",
-    hint: str = "",
 ) -> NoReturn:
     """A column or key that is not there.
 
@@ -34,11 +35,11 @@ def missing(
         RowError: always, with a name that looks like it.
     """
     found = ", ".join(row) or "nothing"
-    like = nearest(column, row)
-    if like and not hint:
-        hint = f'the row has {like!r}: name it under "{section}" in dataset_info.json'
+    hint = ""
+    if like := nearest(column, row):
+        hint = f'the row has {like!r}: name it under "{section}" in its entry'
     need, got = f"{column!r} in the row", f"only {found}"
-    raise RowError.of("missing column", place or column, got=got, need=need, hint=hint)
+    raise RowError.of(MISSING, place or column, got=got, need=need, hint=hint)
 
 
 def words(value: Any, place: str) -> str:

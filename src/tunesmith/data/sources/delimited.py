@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tunesmith.data.ledger import Skip
 from tunesmith.data.sources import text as text_of
 from tunesmith.data.sources.plain import CARRIAGE_RETURN, converted
-from tunesmith.data.sources.source import Row, Source
+from tunesmith.data.sources.source import Row, Source, empty
 from tunesmith.errors import DataError
 from tunesmith.types import Origin
 
@@ -97,7 +97,7 @@ class _Records:
         """The names in the header."""
         line, names = next(self.read(), (1, None))
         if names is None:
-            raise DataError(self.file, got="an empty file", need="a header and at least one row")
+            raise empty(self.file, "a header and at least one row")
         where = f"{self.file}:{line}"
         if isinstance(names, _Fault):
             where = f"{self.file}:{names.place[0]}:{names.place[1]}"
@@ -115,8 +115,18 @@ class _Records:
                 raise DataError(where, got=got, need=need)
         if len(names) == 1 and re.search("[;\t,|]", names[0]):
             need = f"names with {_NAMES[self.separator]} between them"
-            raise DataError(where, got=f"one column {names[0]!r}", need=need)
+            hint = self._other(names[0])
+            raise DataError(where, got=f"one column {names[0]!r}", need=need, hint=hint)
         return names
+
+    def _other(self, header: str) -> str:
+        """What to do about another separator."""
+        used = max(";\t,|", key=header.count)
+        for layout, separator in _SEPARATORS.items():
+            if separator == used:
+                return f"name the file .{layout}"
+        other = f"pandas.read_csv({self.file!r}, sep={used!r})"
+        return f"{other}.to_json('rows.jsonl', orient='records', lines=True) writes it anew"
 
     def _numbered(self, texts: Iterator[str]) -> Iterator[tuple[int, str]]:
         for line, text in enumerate(texts, 1):

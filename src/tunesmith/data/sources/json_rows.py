@@ -11,7 +11,7 @@ from typing import Any
 
 from tunesmith.data import strict_json
 from tunesmith.data.ledger import Skip
-from tunesmith.data.sources.source import Row, Source
+from tunesmith.data.sources.source import Row, Source, empty
 from tunesmith.data.sources.text import Window, lines, texts, within_bounds
 from tunesmith.data.strict_json import Refused
 from tunesmith.errors import DataError
@@ -30,7 +30,7 @@ def looked_at(source: Source) -> Source:
     window = Window(texts(source))
     first = window.space()
     if not first:
-        raise DataError(file, got="an empty file", need="at least one row")
+        raise empty(file)
     line, column = window.place(window.at)
     if first == "[":
         note = f"{file}: named .jsonl, read as one JSON array" if named == "lines" else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from tunesmith.errors import DataError
 from tunesmith.types import Origin
 
 Layout = Literal["array", "lines", "csv", "tsv", "text", "parquet", "arrow"]
@@ -45,6 +46,12 @@ class Source(NamedTuple):
     def file(self) -> str:
         """Its name in errors and in the ledger."""
         return str(self.path)
+
+
+def empty(file: str, need: str = "at least one row") -> DataError:
+    """What is said of a file with nothing in it."""
+    hint = "write it again, or leave it out; what was to fill it has perhaps failed"
+    return DataError(file, got="an empty file", need=need, hint=hint)
 
 
 def by_name(path: Path) -> Source | None:

@@ -1,0 +1,76 @@
+"""What `benchmarks/` measure: one job on every side, the same tokens, the same losses."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tiny_model import tiny_model
+from tiny_run import tiny_rows
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def sides():
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        import sides
+
+        yield sides
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.fixture
+def job(tmp_path, sides):
+    model = tiny_model(tmp_path, template=CHATML)
+    rows = tmp_path / "given.json"
+    rows.write_text(json.dumps(tiny_rows(8)))
+    return sides.prepare(
+        tmp_path, rows, model=str(model), count=6, cutoff=200, dtype="fp32", method="lora", batch=2,
+        threads=1,
+    )  # fmt: skip
+
+
+@pytest.mark.xdist_group("benchmarks")
+def test_transformers_trainer_with_peft_sees_the_same_tokens_and_begins_with_the_same_loss(
+    job, sides
+):
+    ours = sides.measure("tunesmith", job, {})
+    theirs = sides.measure("trainer", job, {}, python=sys.executable)
+    assert "error" not in ours, ours
+    assert "error" not in theirs, theirs
+    assert ours["real"] == theirs["real"] > 100
+    assert ours["padding"] == 1.0 < theirs["padding"]
+    assert len(ours["losses"]) == len(theirs["losses"]) == 3
+    assert ours["losses"][0] == pytest.approx(theirs["losses"][0], rel=1e-5)
+    assert ours["losses"] == pytest.approx(theirs["losses"], rel=1e-2)
+    assert ours["trained"] == theirs["trained"]
+
+
+def test_only_rows_that_no_side_cuts_are_taken(tmp_path, sides):
+    model = tiny_model(tmp_path, template=CHATML)
+    rows = [*tiny_rows(3), {"instruction": "long", "input": "", "output": "word " * 300}]
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps([rows[3], *rows[:3]]))
+    made = sides.prepare(
+        tmp_path, given, model=str(model), count=9, cutoff=200, dtype="fp32", method="lora",
+        batch=2, threads=1,
+    )  # fmt: skip
+    assert json.loads(made.rows.read_text()) == rows[:3]
+    assert made.count == 3
+    asked = [
+        json.loads(line)["prompt"][0]["content"] for line in made.messages.read_text().splitlines()
+    ]
+    assert asked[0] == f"{rows[0]['instruction']}\nplease"
+    assert asked[1] == rows[1]["instruction"]
+
+
+def test_a_side_that_fails_says_why(job, sides):
+    assert "no_such_key" in sides.measure("tunesmith", job, {"no_such_key": 1})["error"]
