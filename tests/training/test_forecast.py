@@ -112,7 +112,7 @@ def test_the_plan_says_which_kernel_and_why(tmp_path, monkeypatch, kernel, word)
 def test_a_model_with_state_says_why_it_takes_one_document_at_a_time(tmp_path):
     _, material, _ = planned(tmp_path)
     stateful = material._replace(facts=material.facts._replace(carries_state=True))
-    assert "carry state" in forecasts.attention_of(stateful, None)
+    assert "carry state" in forecasts.attention_of(stateful)
 
 
 @pytest.mark.parametrize(("layers", "share"), [(1, 0.5), (2, 1.0), (-1, 1.0)])

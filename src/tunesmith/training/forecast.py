@@ -20,7 +20,6 @@ from tunesmith.config.run import Run
 from tunesmith.data.packing import best_fit_decreasing
 from tunesmith.data.statistics import Batching, padded
 from tunesmith.models.facts import Facts
-from tunesmith.training.devices import Device
 from tunesmith.training.flops import Flops, flops
 from tunesmith.training.material import Material, lora_spec
 from tunesmith.training.memory import free_bytes
@@ -106,6 +105,7 @@ def forecast(
     steps: int,
     per_epoch: int,
     micro_batch_tokens: int,
+    computed: float,
     recompute: float,
     save_every: int | None,
     eval_every: int | None,
@@ -119,6 +119,7 @@ def forecast(
         steps: of the run.
         per_epoch: steps of an epoch.
         micro_batch_tokens: the most tokens of a micro-batch.
+        computed: share of the tokens that is computed; rows may share what they begin with.
         recompute: share of the layers that is computed twice, 0 to 1.
         save_every: steps between checkpoints.
         eval_every: steps between evaluations.
@@ -130,7 +131,7 @@ def forecast(
     work = Work(
         steps=steps,
         batches=batches * steps,
-        tokens=float(lengths.sum()) * epochs,
+        tokens=float(lengths.sum()) * epochs * computed,
         squares=float((lengths.astype(float) ** 2).sum()) * epochs,
         trained_tokens=float(examples.num_trained.sum()) * epochs,
     )
@@ -171,7 +172,7 @@ def body_of(known: Facts) -> int:
     return known.parameters - lookup - known.head_parameters
 
 
-def attention_of(material: Material, elsewhere: Device | None) -> str:
+def attention_of(material: Material) -> str:
     """Which kernel keeps documents apart on the device, and why that one."""
     known, precision = material.facts, material.precision
     if known.carries_state:
@@ -194,7 +195,7 @@ def attention_of(material: Material, elsewhere: Device | None) -> str:
         "installed",
         "sdpa": "torch SDPA one by one: neither flash_attn nor torch's varlen kernel is there",
     }
-    place = "; by what is installed here" if elsewhere else ""
+    place = "; by what is installed here" if material.elsewhere else ""
     return f"each document alone, no padding ({words[kernel]}{place})"
 
 

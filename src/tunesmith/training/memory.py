@@ -41,6 +41,8 @@ class Layout(NamedTuple):
     """Bytes at the fullest moment."""
     free: int
     """Bytes free before the model is loaded."""
+    share: bool = False
+    """Whether what rows begin with in common stands once; see `sharing`."""
 
 
 def activation_bytes(shape: Shape, *, element_bytes: int, recompute: bool) -> int:

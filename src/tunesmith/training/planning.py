@@ -13,12 +13,13 @@ from tunesmith.errors import ConfigError
 from tunesmith.models import quantize
 from tunesmith.models.facts import Facts
 from tunesmith.templates import mismatch, probes_for, stop_ids
-from tunesmith.training import memory, optim
-from tunesmith.training.forecast import attention_of, forecast
+from tunesmith.training import asking, memory, sharing
+from tunesmith.training.forecast import attention_of, body_of, forecast
 from tunesmith.training.material import Material
 from tunesmith.training.memory import Layout, Shape
 from tunesmith.training.plan import Plan, cadence, identity, steps_of
 from tunesmith.training.schedule import WATCHES_EVALUATION, schedule, warmup_steps_of
+from tunesmith.training.sharing import Sharing
 from tunesmith.training.sizing import few_steps
 from tunesmith.training.units import Units, unit_of
 
@@ -37,8 +38,8 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
     Raises:
         ConfigError: settings that contradict what was found.
     """
-    _require_extras(run)
     lengths, global_batch = material.data.train.lengths, run.global_batch()
+    tokens = int(lengths.sum())
     unit = unit_of(run, carries_state=material.facts.carries_state)
     packing, units = unit != "examples", Units(lengths, run, unit)
     per_epoch, steps = steps_of(
@@ -48,7 +49,7 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
         max_steps=run.train.max_steps,
     )
     _refuse_endless(run, steps)
-    layout = layout or layout_for(run, material, global_batch=global_batch, packing=packing)
+    layout, shared = _laid_out(run, material, units, steps=steps, before=layout)
     _check_evaluation(run, held_out=bool(material.data.eval))
     cadences = _cadences(run, per_epoch=per_epoch, steps=steps, held_out=bool(material.data.eval))
     coming = forecast(
@@ -58,6 +59,7 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
         steps=steps,
         per_epoch=per_epoch,
         micro_batch_tokens=layout.tokens,
+        computed=shared.computed(tokens) / tokens,
         recompute=float(layout.recompute),
         save_every=cadences["save_every"],
         eval_every=cadences["eval_every"],
@@ -79,6 +81,7 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
         micro_batch_tokens=layout.tokens,
         memory_needed=layout.needed,
         memory_free=layout.free,
+        **shared.of_plan(tokens),
         seconds=coming.seconds,
         forecast=coming,
         notes=(
@@ -95,6 +98,24 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
             precision=material.precision.name,
         ),
     )
+
+
+def _laid_out(
+    run: Run, material: Material, units: Units, *, steps: int, before: Layout | None
+) -> tuple[Layout, Sharing]:
+    """The layout of micro-batches, that of the first start if there was one, and what is shared."""
+    packing, global_batch = units.unit != "examples", run.global_batch()
+    layout = before or layout_for(run, material, global_batch=global_batch, packing=packing)
+    shared = sharing.decide(
+        run,
+        material,
+        units,
+        steps=steps,
+        max_tokens=layout.tokens,
+        body=body_of(material.facts),
+        before=before.share if before else None,
+    )
+    return layout, shared
 
 
 def layout_for(run: Run, material: Material, *, global_batch: int, packing: bool) -> Layout:
@@ -134,22 +155,10 @@ def _weight_bytes(run: Run, known: Facts, element_bytes: int) -> int:
     return quantize.weight_bytes(known, run.model.quantization, element_bytes=element_bytes)
 
 
-def _require_extras(run: Run) -> None:
-    """Before anything is loaded, whatever the plan rests on must be installed."""
-    if run.model.quantization:
-        try:
-            quantize.require()
-        except ConfigError as error:
-            error.where = run.where(error.where)
-            raise
-
-
 def _counted(material: Material) -> dict[str, Any]:
     """Parameters, examples and tokens."""
     examples, lengths = material.data.train, material.data.train.lengths
     return {
-        "trainable": material.trainable,
-        "parameters": material.parameters,
         "train_examples": len(examples),
         "eval_examples": len(material.data.eval),
         "tokens_per_epoch": int(lengths.sum()),
@@ -159,16 +168,18 @@ def _counted(material: Material) -> dict[str, Any]:
 
 
 def _described(run: Run, material: Material) -> dict[str, Any]:
-    """What the plan says in words."""
+    """What the plan says of the material: names, reasons, counts."""
     chosen = stop_ids(material.renderer, material.tokenizer)
     return {
+        "trainable": material.trainable,
+        "parameters": material.parameters,
         "model": _model(run, material),
         "template": material.renderer.name + _why(run),
         "method": _method(run),
         "linear_modules": material.targets,
         "device": _device(material),
         "precision": f"{material.precision.name} ({material.precision.reason})",
-        "attention": attention_of(material, material.elsewhere),
+        "attention": attention_of(material) + asking.kernel(run),
         "stop_tokens": tuple(str(material.tokenizer.backend.id_to_token(i)) for i in chosen),
         "output_dir": str(run.output.output_dir),
         "day": str(material.day),
@@ -270,9 +281,10 @@ def _method(run: Run) -> str:
     method = run.method
     if method.finetuning_type == "lora":
         dropout = f", dropout {method.lora_dropout:g}" if method.lora_dropout else ""
+        kind = "dora" if method.use_dora else "pissa" if method.pissa_init else "lora"
         held = f", over a {run.model.quantization} base" if run.model.quantization else ""
         return (
-            f"{method.stage}, lora rank {method.lora_rank}, alpha {method.alpha:g}{dropout}{held}"
+            f"{method.stage}, {kind} rank {method.lora_rank}, alpha {method.alpha:g}{dropout}{held}"
         )
     return f"{method.stage}, {method.finetuning_type}"
 
@@ -280,7 +292,7 @@ def _method(run: Run) -> str:
 def _notes(
     run: Run, material: Material, layout: Layout, *, steps: int, warmup_steps: int
 ) -> tuple[str, ...]:
-    notes = [*run.notes, *material.adapter_notes]
+    notes = [*run.notes, *asking.notes(run, material), *material.adapter_notes]
     notes += [*material.renderer.notes, *_against_the_models_own(run, material)]
     notes += material.tokenizer_notes
     if material.facts.weight_bytes is None:
@@ -295,26 +307,9 @@ def _notes(
         notes.append("the estimate exceeds the free memory: the run may be killed")
     if steps <= warmup_steps:
         notes.append(f"all {steps} steps are warm-up: the learning rate never reaches its peak")
-    notes += _of_optimizer(run, material)
     if run.output.save_only_model:
         notes.append("save_only_model: checkpoints cannot be resumed from")
     return tuple(notes)
-
-
-def _of_optimizer(run: Run, material: Material) -> list[str]:
-    """What is to be known about the optimizer; refuses one that cannot be made."""
-    name, paged = run.train.optimizer, material.precision.device.type == "cuda"
-    try:
-        notes = optim.check(name, run.train.optim_args, paged=paged)
-    except ConfigError as error:
-        error.where = run.where(error.where)
-        raise
-    if name == "muon" and run.method.finetuning_type == "lora":
-        notes += (
-            "optim: muon orthogonalises the updates of A and of B, each alone; the method is made "
-            "for whole weight matrices (finetuning_type: full)",
-        )
-    return list(notes)
 
 
 def _against_the_models_own(run: Run, material: Material) -> list[str]:

@@ -33,11 +33,11 @@ from tunesmith.training import (
 )
 from tunesmith.training.forecast import body_of
 from tunesmith.training.job import Job
-from tunesmith.training.material import Material, gather, pieces
+from tunesmith.training.material import Material, gather
 from tunesmith.training.memory import Layout
 from tunesmith.training.numerics import FreshProcess
 from tunesmith.training.plan import Plan, compared, row_text
-from tunesmith.training.report import Report
+from tunesmith.training.report import Report, pieces
 from tunesmith.training.signals import Stopper
 from tunesmith.training.watch import Watch
 
@@ -183,7 +183,11 @@ def _in_use(run: Run, material: Material) -> dict[str, Path]:
 def _begin(run: Run, planned: Plan, output_dir: Path) -> resume.Record:
     """The first file of the run: what it is, before anything else is written."""
     layout = Layout(
-        planned.micro_batch_tokens, planned.recompute, planned.memory_needed, planned.memory_free
+        planned.micro_batch_tokens,
+        planned.recompute,
+        planned.memory_needed,
+        planned.memory_free,
+        planned.share,
     )
     store.make_directory(output_dir)
     record = resume.Record(
@@ -282,7 +286,7 @@ def _finish(job: Job, watch: Watch) -> dict[str, Any]:
 def _operations(plan: Plan, progress: metrics.Progress) -> float:
     """Floating-point operations so far: those of the plan, by the tokens that were trained on."""
     assert plan.forecast is not None, "it has been carried out"
-    return plan.forecast.flops.total * progress.tokens / plan.forecast.work.tokens
+    return plan.forecast.flops.total * progress.computed / plan.forecast.work.tokens
 
 
 def _against_the_plan(job: Job, progress: metrics.Progress) -> dict[str, Any]:

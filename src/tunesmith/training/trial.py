@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from tunesmith.compute import chance
+from tunesmith.compute.fused import blocks
 from tunesmith.compute.precision import Precision, speed
 from tunesmith.compute.score import apply_head, hidden
 from tunesmith.config.run import Run
@@ -168,8 +169,12 @@ def _model(
     if spec is None:
         freeze.full(model)
     else:
-        adapters.attach(model, spec, seed=0)
+        # the start of an adapter and rows of new tokens do not change the pace
+        adapters.attach(
+            model, spec._replace(pissa=None, additional_target=(), token_ids=()), seed=0
+        )
     model.config.use_cache = False
+    blocks.fuse(model)
     return model.train()
 
 

@@ -44,7 +44,8 @@ class Units:
         self.count = len(lengths) if unit == "examples" else len(self._packs_of(0))
         """Units of one epoch."""
         self._per_step = run.global_batch()
-        self._per_epoch = order.steps_per_epoch(self.count, global_batch=self._per_step)
+        self.per_epoch = order.steps_per_epoch(self.count, global_batch=self._per_step)
+        """Optimizer steps of one epoch."""
 
     def examples(self, number: int) -> list[int]:
         """Indices of the examples of one optimizer step."""
@@ -57,7 +58,7 @@ class Units:
         ).tolist()
         if self.unit == "examples":
             return rows
-        packed = self._packs_of((number - 1) // self._per_epoch)
+        packed = self._packs_of((number - 1) // self.per_epoch)
         return [index for row in rows for index in packed[row].tolist()]
 
     def _packs_of(self, epoch: int) -> Bins:
