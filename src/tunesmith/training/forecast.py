@@ -277,7 +277,7 @@ def _pace(
         per_square=cost.square / speed,
         per_trained_token=cost.head / speed,
         forward=1 / 3,
-        source=f"{SHARE_OF_A_PRODUCT:.0%} of the speed of a small product on this "
+        source=f"{100 * SHARE_OF_A_PRODUCT:.0f} % of the speed of a small product on this "
         f"{precision.device.type}: a rough guess",
     )
 

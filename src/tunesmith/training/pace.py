@@ -107,6 +107,6 @@ def of_table(
         per_square=cost.square / (speed * _ATTENTION_OF_PRODUCTS),
         per_trained_token=cost.head / speed,
         forward=1 / 3,
-        source=f"{SHARE_OF_PEAK:.0%} of the {device.peak(dtype) / 1e12:,.0f} TFLOP/s of the "
-        f"{device.title} (data sheet; not measured here)",
+        source=f"{100 * SHARE_OF_PEAK:.0f} % of the {device.peak(dtype) / 1e12:,.0f} TFLOP/s of "
+        f"the {device.title} (data sheet; not measured here)",
     )
