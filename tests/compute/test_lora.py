@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from tiny_batch import batch_of, random_examples
-from tunesmith.compute import chance
+from tunesmith.compute import chance, lora
 from tunesmith.compute.lora import LoraLinear
 
 
@@ -88,6 +88,7 @@ def test_a_bf16_base_keeps_the_adapter_and_its_gradients_in_fp32():
     out.float().square().sum().backward()
     assert x.grad.dtype == torch.bfloat16
     assert made.lora_A.dtype == made.lora_A.grad.dtype == torch.float32
+    assert made.lora_B.dtype == made.lora_B.grad.dtype == torch.float32
     twin = layer()
     twin.weight, twin.bias = nn.Parameter(made.weight.float()), nn.Parameter(made.bias.float())
     exact = x.detach().float().requires_grad_(True)
@@ -123,3 +124,11 @@ def test_delta_is_what_the_adapter_adds_to_the_weight():
 
 def test_print_shows_its_sizes():
     assert "24, 40, rank=4" in repr(layer())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(9, 24, 3), (0, 24, 3), (9, 24, 0)])
+def test_a_thin_product_is_the_product(dtype, shape):
+    tokens, inputs, rank = shape
+    wide, narrow = torch.randn(tokens, inputs).to(dtype), torch.randn(inputs, rank).to(dtype)
+    torch.testing.assert_close(lora.thin(wide, narrow), wide @ narrow)

@@ -7,7 +7,8 @@ import torch
 from tiny_run import tiny_run
 from tunesmith.config.load import load
 from tunesmith.training import trial
-from tunesmith.training.material import gather, lora_spec
+from tunesmith.training.asked_adapter import lora_spec
+from tunesmith.training.material import gather
 from tunesmith.training.report import Silent
 
 

@@ -92,7 +92,7 @@ class _Lora(torch.autograd.Function):
             base_OI, a_RI, b_OR = weight.to(how.dtype), a.to(how.dtype), b.to(how.dtype)
             offset = None if bias is None else bias.to(how.dtype)
             out_TO = nn.functional.linear(flat_TI, base_OI, offset)
-            low_TR = _dropped(flat_TI, how) @ a_RI.T
+            low_TR = thin(_dropped(flat_TI, how), a_RI.T)
             out_TO.addmm_(low_TR, b_OR.T, alpha=how.scaling)
         ctx.save_for_backward(flat_TI, low_TR, weight, a, b)
         ctx.how, ctx.shape, ctx.x_dtype = how, x.shape, x.dtype
@@ -104,9 +104,9 @@ class _Lora(torch.autograd.Function):
         how: _How = ctx.how
         with torch.autocast(grad.device.type, enabled=False):
             grad_TO = (grad.flatten(0, -2) if grad.ndim > 2 else grad).to(how.dtype)
-            grad_low_TR = (grad_TO @ b.to(how.dtype)).mul_(how.scaling)
+            grad_low_TR = thin(grad_TO, b.to(how.dtype)).mul_(how.scaling)
             grad_a = (grad_low_TR.T @ _dropped(flat_TI, how)).to(a.dtype)
-            grad_b = (grad_TO.T @ low_TR).to(b.dtype).mul_(how.scaling)
+            grad_b = (low_TR.T @ grad_TO).T.to(b.dtype).mul_(how.scaling)
             if not ctx.needs_input_grad[0]:
                 return None, None, None, grad_a, grad_b, None
             grad_x = grad_TO @ weight.to(how.dtype)
@@ -115,6 +115,15 @@ class _Lora(torch.autograd.Function):
             else:
                 grad_x += _dropped(grad_low_TR @ a.to(how.dtype), how)
         return grad_x.to(ctx.x_dtype).view(ctx.shape), None, None, grad_a, grad_b, None
+
+
+def thin(wide: Tensor, narrow: Tensor) -> Tensor:
+    """Product of a wide matrix and one of few columns, as its own transpose in fp32.
+
+    Eight columns run at a fourth of the speed of eight rows there (measured, MKL on AVX512); in
+    bf16 there is no such difference.
+    """
+    return (narrow.T @ wide.T).T if wide.dtype == torch.float32 else wide @ narrow
 
 
 def _dropped(x_TI: Tensor, how: _How) -> Tensor:

@@ -12,6 +12,7 @@ Shape letters: T tokens, P trained positions, C positions of a chunk, W width, V
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tunesmith.compute import chance
 from tunesmith.compute.attention import decoder, isolation, run
+from tunesmith.compute.fused.norm import slices
 from tunesmith.compute.sharing import mask_of
 from tunesmith.errors import ModelError
 from tunesmith.types import Batch, Score
@@ -189,20 +191,21 @@ class _Head(torch.autograd.Function):
         toward_PW = torch.empty_like(hidden_PW, dtype=how.dtype) if early else None
         with torch.autocast(hidden_PW.device.type, enabled=False):
             states, weight = hidden_PW.detach().to(how.dtype), weight_VW.detach().to(how.dtype)
-            for start in range(0, count, how.chunk):
-                part = slice(start, start + how.chunk)
-                logits = _chunk_logits(states[part], weight, bias_V, how)
-                picked = logits.gather(1, labels_P[part, None]).squeeze(1)
-                if how.want_correct:
-                    correct_P[part] = logits.argmax(1) == labels_P[part]
-                slope = _slope(logits, how)
-                top = logits.amax(1)
-                total = logits.sub_(top[:, None]).exp_().sum(1)
-                norm_P[part] = top + total.log()
-                logprob_P[part] = picked - norm_P[part]
+            for chunk, product_CV in _products(states, weight, how):
+                for rows, part in _rows(chunk, product_CV):
+                    logits = _logits(product_CV[rows], bias_V, how)
+                    picked = logits.gather(1, labels_P[part, None]).squeeze(1)
+                    if how.want_correct:
+                        correct_P[part] = logits.argmax(1) == labels_P[part]
+                    slope = _slope(logits, how)
+                    top = logits.amax(1)
+                    total = logits.sub_(top[:, None]).exp_().sum(1)
+                    norm_P[part] = top + total.log()
+                    logprob_P[part] = picked - norm_P[part]
+                    if toward_PW is not None:
+                        product_CV[rows] = _pull(logits.div_(total[:, None]), labels_P[part], slope)
                 if toward_PW is not None:
-                    pull = _pull(logits.div_(total[:, None]), labels_P[part], slope)
-                    toward_PW[part] = pull.to(how.dtype) @ weight
+                    torch.mm(product_CV, weight, out=toward_PW[chunk])
         if trained:
             ctx.save_for_backward(hidden_PW, weight_VW, bias_V, labels_P, norm_P)
         else:
@@ -231,28 +234,49 @@ def _trained_backward(
     grad_hidden = torch.empty_like(states) if needs[0] else None
     grad_weight = torch.zeros_like(weight_VW) if needs[1] else None
     grad_bias = torch.zeros_like(bias_V) if bias_V is not None and needs[2] else None
-    for start in range(0, len(labels_P), how.chunk):
-        part = slice(start, start + how.chunk)
-        logits = _chunk_logits(states[part], weight, bias_V, how)
-        slope = _slope(logits, how)
-        chance_of = logits.sub_(norm_P[part, None]).exp_()
-        pull = _pull(chance_of, labels_P[part], slope).mul_(grad_P[part, None])
-        if grad_bias is not None:
-            grad_bias += pull.sum(0).to(grad_bias.dtype)
-        pull = pull.to(how.dtype)
+    for chunk, product_CV in _products(states, weight, how):
+        for rows, part in _rows(chunk, product_CV):
+            logits = _logits(product_CV[rows], bias_V, how)
+            slope = _slope(logits, how)
+            chance_of = logits.sub_(norm_P[part, None]).exp_()
+            pull = _pull(chance_of, labels_P[part], slope).mul_(grad_P[part, None])
+            if grad_bias is not None:
+                grad_bias += pull.sum(0).to(grad_bias.dtype)
+            product_CV[rows] = pull
         if grad_hidden is not None:
-            grad_hidden[part] = pull @ weight
+            torch.mm(product_CV, weight, out=grad_hidden[chunk])
         if grad_weight is not None:
             if how.dtype == grad_weight.dtype:
-                grad_weight.addmm_(pull.T, states[part])
+                grad_weight.addmm_(product_CV.T, states[chunk])
             else:
-                grad_weight += pull.T @ states[part]
+                grad_weight += product_CV.T @ states[chunk]
     return None if grad_hidden is None else grad_hidden.to(ctx.hidden_dtype), grad_weight, grad_bias
 
 
-def _chunk_logits(states: Tensor, weight: Tensor, bias_V: Tensor | None, how: _How) -> Tensor:
+def _products(states_PW: Tensor, weight_VW: Tensor, how: _How) -> Iterator[tuple[slice, Tensor]]:
+    """States times weight, chunk by chunk, in one memory that may be written over: (C, V)."""
+    count = len(states_PW)
+    size = min(how.chunk, count)
+    memory = states_PW.new_empty(size, len(weight_VW))
+    for start in range(0, count, how.chunk):
+        chunk = slice(start, min(start + how.chunk, count))
+        product_CV = memory[: chunk.stop - start]
+        torch.mm(states_PW[chunk], weight_VW.T, out=product_CV)
+        yield chunk, product_CV
+
+
+def _rows(chunk: slice, product_CV: Tensor) -> Iterator[tuple[slice, slice]]:
+    """A few rows of a chunk at a time, here and among all positions.
+
+    In fp32 they stay in a processor's cache through all passes over them.
+    """
+    for rows in slices(len(product_CV), product_CV.shape[1], product_CV.device, times=4):
+        yield rows, slice(chunk.start + rows.start, chunk.start + rows.stop)
+
+
+def _logits(product_CV: Tensor, bias_V: Tensor | None, how: _How) -> Tensor:
     """(C, V) f32 that may be written over."""
-    logits = (states @ weight.T).float()
+    logits = product_CV.float()
     if bias_V is not None:
         logits += bias_V.detach().float()
     if how.scale != 1.0:

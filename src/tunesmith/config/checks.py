@@ -113,9 +113,12 @@ def _quantization(run: Run) -> None:
             "adapters over the quantised weights, which cannot learn themselves",
             hint="set `finetuning_type: lora`, or remove `quantization_bit`",
         )
-    if getattr(run.method, "pissa_init", False):
+    if run.method.pissa_init:
         raise _contradiction(
-            run, "quantization_bit", "pissa_init", "one of the two: PiSSA changes the base"
+            run,
+            "quantization_bit",
+            "pissa_init",
+            "one of the two: PiSSA starts at the weights, not at what rounding leaves of them",
         )
     adapters = run.model.adapter_name_or_path
     merged = adapters if run.method.create_new_adapter else adapters[:-1]

@@ -20,8 +20,9 @@ from tunesmith.config.run import Run
 from tunesmith.data.packing import best_fit_decreasing
 from tunesmith.data.statistics import Batching, padded
 from tunesmith.models.facts import Facts
+from tunesmith.training.asked_adapter import lora_spec
 from tunesmith.training.flops import Flops, flops
-from tunesmith.training.material import Material, lora_spec
+from tunesmith.training.material import Material
 from tunesmith.training.memory import free_bytes
 from tunesmith.training.pace import Cost, Pace, Work, of_table
 from tunesmith.training.trial import measure

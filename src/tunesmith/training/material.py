@@ -17,17 +17,16 @@ from tunesmith.compute import chance
 from tunesmith.compute.precision import Precision
 from tunesmith.config.run import Run
 from tunesmith.data.prepare import Prepared, prepare
-from tunesmith.errors import ConfigError, ModelError
+from tunesmith.errors import ModelError
 from tunesmith.models import adapter_rows, adapters, facts, files, freeze, load, source
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_files import read_spec
-from tunesmith.models.adapter_spec import LoraSpec
-from tunesmith.models.adapters import falls_on
 from tunesmith.models.facts import Facts
 from tunesmith.models.lineage import differences
 from tunesmith.models.quantize import check as check_quantized
 from tunesmith.templates import Renderer
 from tunesmith.training import devices, new_tokens, reach
+from tunesmith.training.asked_adapter import lora_spec, refuse_other
 from tunesmith.training.devices import Device
 from tunesmith.training.new_tokens import Words
 from tunesmith.training.report import Report, pieces
@@ -37,14 +36,6 @@ from tunesmith.types import Tokenizer
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 _COMPARED_ROWS = 32
 """Rows of the run on which the loaded tokenizer is held against `tokenizer.json`."""
-
-
-_OF_AN_ADAPTER = {
-    "lora_rank": "rank", "lora_alpha": "alpha", "use_rslora": "rslora", "lora_dropout": "dropout",
-    "lora_target": "target", "additional_target": "additional_target", "use_dora": "dora",
-    "pissa_init": "is_pissa",
-}  # fmt: skip
-"""Keys that an adapter which is gone on with has decided, and where its spec holds them."""
 
 
 class Material(NamedTuple):
@@ -244,22 +235,6 @@ def _refuse_ids_without_row(data: Prepared, tokenizer: Tokenizer, rows: int) -> 
             )
 
 
-def lora_spec(run: Run, words: Words | None = None) -> LoraSpec:
-    """The adapter that a run asks for, with the rows of its new tokens."""
-    method: Any = run.method
-    return LoraSpec(
-        rank=method.lora_rank,
-        alpha=method.alpha,
-        dropout=method.lora_dropout,
-        target=method.lora_target,
-        rslora=method.use_rslora,
-        additional_target=method.additional_target,
-        token_ids=words.token_ids if words else (),
-        dora=method.use_dora,
-        pissa=method.pissa_iter if method.pissa_init else None,
-    )
-
-
 def make_trainable(
     run: Run, model: Any, adapter_directories: tuple[Path, ...], words: Words | None = None
 ) -> None:
@@ -325,28 +300,6 @@ def _other_bases(run: Run, directory: Path, below: tuple[Path, ...]) -> tuple[st
     return tuple(differences(directory, name, below, quantization=held))
 
 
-def _refuse_other_adapter(run: Run, model: Any, there: LoraSpec) -> None:
-    """A key that the adapter to go on with contradicts would be ignored without a word.
-
-    Raises:
-        ConfigError: the first such key.
-    """
-    wanted = lora_spec(run)
-    for key, field in _OF_AN_ADAPTER.items():
-        asked, own = getattr(wanted, field), getattr(there, field)
-        if run.asked.get(key) is None or asked == own:
-            continue
-        if field in ("target", "additional_target"):
-            like_asked = there._replace(**{field: asked})
-            if falls_on(model, like_asked) == falls_on(model, there):
-                continue
-        raise ConfigError(
-            run.where(key), got=run.asked[key],
-            need=f"{own}, as the adapter that is gone on with has",
-            hint="create_new_adapter: true merges it and starts a new one",
-        )  # fmt: skip
-
-
 def _weights(directory: Path) -> list[Path]:
     """Weight files, none where only a plan is made before they are downloaded."""
     there = any((directory / name).is_file() for name in (files.SINGLE, files.INDEX))
@@ -367,7 +320,7 @@ def _count(
     if method.finetuning_type != "lora":
         make_trainable(run, model, (), words)
     elif adapter_directories and not method.create_new_adapter:
-        _refuse_other_adapter(run, model, read_spec(adapter_directories[-1]))
+        refuse_other(run, model, read_spec(adapter_directories[-1]))
         adapters.load_adapter(model, adapter_directories[-1], trainable=True)
     else:
         words.make_rows(model)

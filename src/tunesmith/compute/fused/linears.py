@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tunesmith.compute import chance
-from tunesmith.compute.lora import LoraLinear
+from tunesmith.compute.lora import LoraLinear, thin
 
 TENSORS = 4
 """Of one layer: weight, bias, A, B."""
@@ -159,7 +159,7 @@ def multiply_backward(  # noqa: PLR0917
             if wants[3]:  # the thin factor first: the other way around runs at a third of the speed
                 own_RT = low_TR[:, start : start + part.rank].T
                 learned[-1] = (own_RT @ grad_TO).T.to(b.dtype).mul_(part.scaling)
-            pulls.append((grad_TO @ b.to(dtype)).mul_(part.scaling))
+            pulls.append(thin(grad_TO, b.to(dtype)).mul_(part.scaling))
             start += part.rank
         if want_x:
             base = weight.to(dtype)
@@ -209,9 +209,9 @@ def _low(flat_TI: Tensor, parts: Sequence[Part], tensors: Sequence[Tensor | None
         return flat_TI.new_empty(len(flat_TI), 0)
     matrices = [_matrix(tensors, i) for i in places]
     if all(parts[i].draw is None for i in places):
-        return flat_TI @ torch.cat(matrices).to(flat_TI.dtype).T
+        return thin(flat_TI, torch.cat(matrices).to(flat_TI.dtype).T)
     pieces = [
-        _dropped(flat_TI, parts[i]) @ a.to(flat_TI.dtype).T
+        thin(_dropped(flat_TI, parts[i]), a.to(flat_TI.dtype).T)
         for i, a in zip(places, matrices, strict=True)
     ]
     return torch.cat(pieces, 1)

@@ -30,9 +30,17 @@ def rms_norm(x: Tensor, weight_W: Tensor, epsilon: float) -> Tensor:
     return _Norm.apply(x, weight_W, epsilon)
 
 
-def slices(rows: int, width: int, device: torch.device) -> Iterator[slice]:
-    """Rows that are worked on at once: all of them on a GPU, a cache full on a processor."""
-    size = max(1, _VALUES_AT_ONCE // max(width, 1)) if device.type == "cpu" else max(rows, 1)
+def slices(rows: int, width: int, device: torch.device, *, times: int = 1) -> Iterator[slice]:
+    """Rows that are worked on at once: all of them on a GPU, a cache full on a processor.
+
+    Args:
+        rows: how many there are.
+        width: values of each.
+        device: where they are.
+        times: more of them at once, where each row is wide.
+    """
+    size = max(1, times * _VALUES_AT_ONCE // max(width, 1))
+    size = size if device.type == "cpu" else max(rows, 1)
     return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
 
 
