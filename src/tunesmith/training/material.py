@@ -12,26 +12,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from tunesmith.compute import chance
-from tunesmith.compute import precision as precisions
 from tunesmith.compute.precision import Precision
 from tunesmith.config.run import Run
 from tunesmith.data.prepare import Prepared, prepare
-from tunesmith.errors import ConfigError, ModelError
-from tunesmith.models import adapter_rows, adapters, doctor, facts, files, freeze, load, source
+from tunesmith.errors import ModelError
+from tunesmith.models import adapter_rows, adapters, facts, files, freeze, load, source
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_files import read_spec
 from tunesmith.models.facts import Facts
 from tunesmith.models.lineage import differences
 from tunesmith.models.quantize import check as check_quantized
 from tunesmith.templates import Renderer
-from tunesmith.training import new_tokens, reach
+from tunesmith.training import devices, new_tokens, reach
 from tunesmith.training.asked_adapter import lora_spec, refuse_other
+from tunesmith.training.devices import Device
 from tunesmith.training.new_tokens import Words
 from tunesmith.training.report import Report, pieces
-from tunesmith.training.wanted import wanted
+from tunesmith.training.wanted import check_tokenizer
 from tunesmith.types import Tokenizer
 
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
@@ -67,10 +66,17 @@ class Material(NamedTuple):
     """Tokens that the run adds."""
     day: datetime.date | None = None
     """What a template prints that prints the date."""
+    elsewhere: Device | None = None
+    """The device that the plan is for, if it is not here."""
 
 
 def gather(
-    run: Run, report: Report, *, weights: bool = True, today: datetime.date | None = None
+    run: Run,
+    report: Report,
+    *,
+    weights: bool = True,
+    today: datetime.date | None = None,
+    device: str | None = None,
 ) -> Material:
     """Find, read and check everything that a run needs.
 
@@ -79,6 +85,7 @@ def gather(
         report: what the user sees.
         weights: whether they must be there too (they are not read); a plan does without.
         today: the date that some templates print; `None`: the clock's.
+        device: what the plan is for, by its name (see `devices`); `None`: what is here.
 
     Raises:
         Error: whatever is missing or wrong, the first in the order of the run file.
@@ -91,8 +98,7 @@ def gather(
     tokenizer, renderer = words.tokenizer, words.renderer
     tokenizer_notes = new_tokens.notes(run, words, known.vocab)
     known = known._replace(vocab=words.extended.rows)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = precisions.choose(device, bf16=run.train.bf16, fp16=run.train.fp16)
+    elsewhere, precision = devices.chosen(device, bf16=run.train.bf16, fp16=run.train.fp16)
     tokenizer_notes += check_tokenizer(run, renderer, tokenizer, known.vocab)
     trainable, parameters, targets = _count(run, directory, adapter_directories, words)
     data = examples(run, renderer, tokenizer, report)
@@ -117,6 +123,7 @@ def gather(
         tokenizer_notes=tuple(tokenizer_notes),
         words=words,
         day=today,
+        elsewhere=elsewhere,
     )
 
 
@@ -207,27 +214,6 @@ def examples(
     rows = len(prepared.train) + len(prepared.eval)
     report.work("tokenising", rows, rows)
     return prepared
-
-
-def check_tokenizer(
-    run: Run, renderer: Renderer, tokenizer: Tokenizer, rows: int
-) -> tuple[str, ...]:
-    """The tokenizer's doctor, for a run: errors refuse it, warnings are told in the plan.
-
-    Raises:
-        ConfigError: tokenizer, model and template do not go together.
-    """
-    found = doctor.check(tokenizer, rows, wanted=wanted(renderer, tokenizer))
-    for finding in found.errors[:1]:
-        key = "template" if finding.what in ("stop word", "end") else "model_name_or_path"
-        raise ConfigError(
-            run.where(key),
-            got=f"{finding.what}: {finding.found}",
-            need=finding.consequence,
-            hint=finding.todo,
-        )
-    told = " ".join(renderer.notes)
-    return tuple(f.line() for f in found.warnings if not (f.what == "bos" and "bos" in told))
 
 
 def _refuse_ids_without_row(data: Prepared, tokenizer: Tokenizer, rows: int) -> None:
