@@ -220,20 +220,3 @@ def test_dora_over_it_computes_as_over_the_dense_weight():
         results.append((layer(x), x.grad, layer.delta(), *(p.grad for p in learned)))
     for got, want in zip(*results, strict=True):
         torch.testing.assert_close(got, want)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize(("kind", "double"), WAYS)
-def test_on_a_gpu_it_stands_for_the_same_weight(kind, double):
-    here = quantize(weight(), kind, double=double)
-    there = quantize(weight().cuda(), kind, double=double)
-    want = here.dense()
-    for own in (there, here.to("cuda"), there.to("cpu")):
-        assert isinstance(own, Quantized)
-        assert (own.dense().cpu() - want).norm() < 0.01 * want.norm()
-    layer = nn.Linear(128, 96, bias=False, device="cuda")
-    layer.weight = nn.Parameter(there, requires_grad=False)
-    adapted = LoraLinear(layer, rank=4, scaling=1.0)
-    x = inputs().cuda().requires_grad_(True)
-    adapted(x).sum().backward()
-    torch.testing.assert_close(x.grad, there.dense().sum(0).expand_as(x), rtol=1e-3, atol=1e-4)
