@@ -14,16 +14,17 @@ from tunesmith.errors import ConfigError
 from tunesmith.models import quantize
 from tunesmith.models.facts import Facts
 from tunesmith.templates import mismatch, probes_for, stop_ids
-from tunesmith.training import memory, optim
+from tunesmith.training import optim
 from tunesmith.training.material import Material
-from tunesmith.training.memory import Layout, Shape
+from tunesmith.training.memory import machine
+from tunesmith.training.memory.estimate import Estimate, needs
+from tunesmith.training.memory.solve import Layout
 from tunesmith.training.metrics import real_flops
 from tunesmith.training.plan import Plan, cadence, identity, steps_of
 from tunesmith.training.schedule import WATCHES_EVALUATION, schedule, warmup_steps_of
 from tunesmith.training.sizing import few_steps
 from tunesmith.training.units import Units, unit_of
 
-_LOGITS_AT_ONCE = 2**24
 _MOST_STEPS = 2**31 - 1
 _SHARE_OF_SPEED = 0.4
 """Share of the speed of a bare matrix product that training reaches; measured, see docs/log.md."""
@@ -53,7 +54,7 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
         max_steps=run.train.max_steps,
     )
     _refuse_endless(run, steps)
-    layout = layout or layout_for(run, material, global_batch=global_batch, packing=packing)
+    layout, estimate = _layout(run, material, layout, global_batch, packing=packing)
     _check_evaluation(run, held_out=bool(material.data.eval))
     cadences = _cadences(run, per_epoch=per_epoch, steps=steps, held_out=bool(material.data.eval))
     return Plan(
@@ -75,10 +76,7 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
         global_batch=global_batch,
         steps_per_epoch=per_epoch,
         steps=steps,
-        recompute=layout.recompute,
-        micro_batch_tokens=layout.tokens,
-        memory_needed=layout.needed,
-        memory_free=layout.free,
+        **_memory(layout, estimate),
         seconds=_seconds(
             run,
             material,
@@ -88,6 +86,7 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
         ),
         notes=(
             *_notes(run, material, layout, steps=steps, warmup_steps=cadences["warmup_steps"]),
+            *([estimate.note] if estimate.note else []),
             *([] if run.train.max_steps else few_steps(steps, per_epoch=per_epoch)),
         ),
         identity=identity(
@@ -102,39 +101,44 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
     )
 
 
-def layout_for(run: Run, material: Material, *, global_batch: int, packing: bool) -> Layout:
-    """How many tokens a micro-batch holds on this machine now."""
-    known, dtype = material.facts, material.precision.dtype
-    whole = run.method.finetuning_type == "full"
+def _layout(
+    run: Run, material: Material, before: Layout | None, global_batch: int, *, packing: bool
+) -> tuple[Layout, Estimate]:
+    """The layout of the first start, or the one for this machine now, and what it rests on."""
+    estimate = needs(run, material)
+    free = machine.free_bytes(estimate.device)
+    if before is not None:
+        return estimate.keeping(before, free=free), estimate
+    found = layout_for(
+        run, material, estimate, global_batch=global_batch, packing=packing, free=free
+    )
+    return found, estimate
+
+
+def _memory(layout: Layout, estimate: Estimate) -> dict[str, Any]:
+    return {
+        "recompute": layout.recompute,
+        "layers": estimate.layers,
+        "micro_batch_tokens": layout.tokens,
+        "memory_needed": layout.needed,
+        "memory_free": layout.free,
+        "memory_components": dict(layout.components),
+        "memory_moment": layout.moment,
+    }
+
+
+def layout_for(
+    run: Run, material: Material, estimate: Estimate, *, global_batch: int, packing: bool, free: int
+) -> Layout:
+    """How many tokens a micro-batch holds in so much memory, and what is computed again."""
     lengths = np.sort(material.data.train.lengths)[::-1]
     largest_step = int(lengths[:global_batch].sum())
-    step_tokens = global_batch * run.dataset.cutoff_len if packing else largest_step
-    shape = Shape(
-        layers=known.layers,
-        hidden=known.hidden,
-        intermediate=known.intermediate or 4 * known.hidden,
-        kv_width=known.kv_heads * known.head_dim,
-        vocab=known.vocab,
-    )
-    return memory.choose_layout(
-        shape,
-        device=material.precision.device.type,
-        weight_bytes=0 if whole else _weight_bytes(run, known, dtype.itemsize),
-        trained_bytes=material.trainable * 4 * 4,
-        element_bytes=dtype.itemsize,
-        head_chunk=max(16, _LOGITS_AT_ONCE // known.vocab),
+    return estimate.layout(
         longest=int(lengths[0]),
-        step_tokens=step_tokens,
+        step_tokens=global_batch * run.dataset.cutoff_len if packing else largest_step,
         may_recompute=not run.model.disable_gradient_checkpointing,
-        free=memory.free_bytes(material.precision.device.type),
+        free=free,
     )
-
-
-def _weight_bytes(run: Run, known: Facts, element_bytes: int) -> int:
-    """Of the weights as the run holds them."""
-    if run.model.quantization is None:
-        return known.parameters * element_bytes
-    return quantize.weight_bytes(known, run.model.quantization, element_bytes=element_bytes)
 
 
 def _require_extras(run: Run) -> None:
@@ -204,14 +208,14 @@ def _seconds(
     """Time in training steps, from the speed of a small matrix product on this machine."""
     flops = flops_of(
         run, material.facts, tokens=tokens, trained_tokens=trained_tokens,
-        recompute=layout.recompute,
+        recompute=layout.recompute / material.facts.layers,
     )  # fmt: skip
     speed = 2 * speed_of(material.precision.device, material.precision.dtype)
     return flops / (speed * _SHARE_OF_SPEED)
 
 
 def flops_of(
-    run: Run, known: Facts, *, tokens: float, trained_tokens: float, recompute: bool
+    run: Run, known: Facts, *, tokens: float, trained_tokens: float, recompute: float
 ) -> float:
     """Floating-point operations of training on so many tokens; see `metrics.real_flops`."""
     return real_flops(
@@ -220,7 +224,7 @@ def flops_of(
         body=body_of(known),
         head=known.head_parameters,
         body_gradients=run.method.finetuning_type == "full",
-        recompute=float(recompute),
+        recompute=recompute,
     )
 
 
@@ -313,7 +317,7 @@ def _notes(
     if limit is not None and longest > limit:
         notes.append(f"examples of up to {longest} tokens exceed the model's context of {limit}")
     if layout.needed > layout.free:
-        notes.append("the estimate exceeds the free memory: the run may be killed")
+        notes.append("the estimate exceeds the memory that is there: the run may be killed")
     if steps <= warmup_steps:
         notes.append(f"all {steps} steps are warm-up: the learning rate never reaches its peak")
     notes += _of_optimizer(run, material)
