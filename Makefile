@@ -9,7 +9,7 @@ PEERS  ?= .peers
 # CPU build by its exact version, first: any other way brings gigabytes of CUDA libraries.
 TORCH ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo torch || echo torch==2.13.0)
 
-.PHONY: quickstart test test-long gpu check docs bench peers size clean
+.PHONY: quickstart test test-long mutants gpu check docs bench peers size clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/tunesmith quickstart
@@ -19,6 +19,9 @@ test: $(VENV)/.installed-dev check
 
 test-long: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -m "slow and not gpu" --durations=20
+
+mutants: $(VENV)/.installed-dev
+	$(BIN)/python tests/mutants.py
 
 gpu: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -m gpu

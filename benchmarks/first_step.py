@@ -8,7 +8,10 @@ one), ROWS.json holds alpaca rows, which are repeated with other words at their 
 is the command that its users type, with LoRA r8 on all linear layers, one row a step, cutoff 512,
 chatml; the clock stops at the line that logs step 1. Cold: its caches are empty, though the
 system has read its libraries before; warm: the same command again. The sides take turns. CPU
-seconds are those of the process and all its children.
+seconds are those of the process and all its children. Two further lines say what no program that
+computes with torch and transformers comes below: `torch`, imported and nothing else, and
+`floor`, a script that reads the weights and takes one gradient of 200 tokens, without data,
+tokenizer, adapter or any check.
 """
 
 from __future__ import annotations
@@ -48,6 +51,14 @@ asked = SFTConfig(output_dir=output, per_device_train_batch_size=1, gradient_acc
                   model_init_kwargs={"dtype": "bfloat16"})
 lora = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
 SFTTrainer(model=model, args=asked, train_dataset=made, peft_config=lora).train()
+"""
+FLOOR = """
+import sys, torch
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.bfloat16)
+ids = torch.arange(200)[None]
+model(input_ids=ids, labels=ids, use_cache=False).loss.backward()
+print("step 1")
 """
 SHARED = {
     "stage": "sft", "do_train": True, "finetuning_type": "lora", "lora_rank": 8,
@@ -94,6 +105,9 @@ def sides(asked: argparse.Namespace, folder: Path) -> dict[str, Side]:
         rows = str(folder / f"{name}.json")
         command = [asked.trl, "-c", TRL, str(asked.directory), rows, str(folder / "trl" / "out")]
         found["trl"] = Side([*command, str(asked.workers)], r"'loss': ")
+    done = r"^step 1"
+    found["torch"] = Side([sys.executable, "-c", "import torch; print('step 1')"], done)
+    found["floor"] = Side([sys.executable, "-c", FLOOR, str(asked.directory)], done)
     return found
 
 

@@ -7,46 +7,25 @@ with FakeDatasets({"own/rows": {"README.md": b"...", "train.jsonl": b"..."}}) as
 
 import hashlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from loopback import Handler, Loopback, git_sha1
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-class FakeDatasets:
+class FakeDatasets(Loopback):
     """Serves `datasets` (id -> path -> bytes) until it is closed; `token` is asked for if set."""
 
     def __init__(self, datasets: dict[str, dict[str, bytes]]) -> None:
         self.datasets, self.token = datasets, ""
         self.requests: list[tuple[str, str]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(_handler(self))
 
 
-def _sha1(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def _handler(hub: FakeDatasets) -> type[BaseHTTPRequestHandler]:  # noqa: C901  # one small server
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
+def _handler(hub: FakeDatasets) -> type[Handler]:  # noqa: C901  # one small server
+    class Answers(Handler):
         def _answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             sent = self.rfile.read(length)
@@ -63,8 +42,8 @@ def _handler(hub: FakeDatasets) -> type[BaseHTTPRequestHandler]:  # noqa: C901  
             content = hub.datasets.get(name, {}).get(rest.partition("/")[2])
             if content is None:
                 return self._no(404, "EntryNotFound" if name in hub.datasets else "RepoNotFound")
-            return self._send(
-                200, content, {"X-Repo-Commit": COMMIT, "ETag": f'"{_sha1(content)}"'}
+            return self.send(
+                200, content, {"X-Repo-Commit": COMMIT, "ETag": f'"{git_sha1(content)}"'}
             )
 
         do_GET = do_HEAD = do_POST = _answer
@@ -96,7 +75,7 @@ def _handler(hub: FakeDatasets) -> type[BaseHTTPRequestHandler]:  # noqa: C901  
             files = hub.datasets.get(name)
             if files is None:
                 said = {"Code": 10010205001, "Message": "not found", "Success": False}
-                return self._send(404, json.dumps(said).encode())
+                return self.send(404, json.dumps(said).encode())
             if action == "/tree":
                 listed = [
                     {
@@ -108,24 +87,16 @@ def _handler(hub: FakeDatasets) -> type[BaseHTTPRequestHandler]:  # noqa: C901  
                 ]  # fmt: skip
                 data = {"Files": listed, "TotalCount": len(listed)}
                 return self._json({"Code": 200, "Success": True, "Data": data})
-            return self._send(200, files[query["FilePath"][0]])
+            return self.send(200, files[query["FilePath"][0]])
 
         def _json(self, value: Any) -> None:
-            self._send(200, json.dumps(value).encode())
+            self.send(200, json.dumps(value).encode())
 
         def _no(self, status: int, code: str) -> None:
             said = {"X-Error-Code": code, "X-Error-Message": code, "X-Repo-Commit": COMMIT}
-            self._send(status, b"{}", said)
+            self.send(status, b"{}", said)
 
-        def _send(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
-            self.send_response(status)
-            for key, value in ((headers or {}) | {"Content-Length": str(len(content))}).items():
-                self.send_header(key, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content)
-
-    return Handler
+    return Answers
 
 
 def _entries(files: dict[str, bytes]) -> list[dict[str, Any]]:
@@ -133,7 +104,7 @@ def _entries(files: dict[str, bytes]) -> list[dict[str, Any]]:
     return [
         *({"type": "directory", "path": path, "oid": "0" * 40, "size": 0} for path in folders),
         *(
-            {"type": "file", "path": path, "oid": _sha1(content), "size": len(content)}
+            {"type": "file", "path": path, "oid": git_sha1(content), "size": len(content)}
             for path, content in files.items()
         ),
     ]

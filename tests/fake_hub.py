@@ -8,15 +8,15 @@ with FakeHub({"own/model": {"config.json": b"{}", "model.safetensors": b"..."}})
 
 import hashlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from loopback import Handler, Loopback, git_sha1
 
 LARGE = (".safetensors", ".model")  # stored in LFS, so stated with sha256
 
 
-class FakeHub:
+class FakeHub(Loopback):
     """Serves `models` (id -> path -> bytes) until it is closed.
 
     Faults: `503` every answer; `503 once` the next one; `wrong` sends other bytes of the same
@@ -31,19 +31,7 @@ class FakeHub:
         self.after_cut = ""
         self.token = ""
         self.requests: list[tuple[str, str, str]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(_handler(self))
 
     def commit(self, name: str) -> str:
         """Forty digits that change with any byte of the model."""
@@ -52,122 +40,91 @@ class FakeHub:
         return hashlib.sha1(said.encode()).hexdigest()
 
 
-def git_sha1(content: bytes) -> str:
-    """What git calls a blob."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:  # noqa: C901  # one small server
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-        def do_HEAD(self) -> None:
-            self._answer(body=False)
-
-        def do_GET(self) -> None:
-            self._answer(body=True)
-
-        def _answer(self, *, body: bool) -> None:
+def _handler(hub: FakeHub) -> type[Handler]:  # noqa: C901  # one small server
+    class Answers(Handler):
+        def _answer(self) -> None:
             parts = urlsplit(self.path)
             path, query = unquote(parts.path), parse_qs(parts.query)
             hub.requests.append((self.command, path, self.headers.get("Range", "")))
             if hub.fault.startswith("503"):
                 hub.fault = "" if hub.fault == "503 once" else hub.fault
-                return self._send(503, b"busy", body=body)
+                return self.send(503, b"busy")
             if hub.fault == "html":
-                return self._send(200, b"<html>welcome</html>", body=body)
+                return self.send(200, b"<html>welcome</html>")
             if hub.token and hub.token not in (self.headers.get("Authorization") or ""):
-                return self._no(401, "GatedRepo" if hub.fault == "gated" else "RepoNotFound", body)
+                return self._no(401, "GatedRepo" if hub.fault == "gated" else "RepoNotFound")
             if path.startswith("/api/v1/models/"):
-                return self._modelscope(path, query, body=body)
-            return self._huggingface(path, body=body)
+                return self._modelscope(path, query)
+            return self._huggingface(path)
 
-        def _huggingface(self, path: str, *, body: bool) -> None:
+        do_GET = do_HEAD = _answer
+
+        def _huggingface(self, path: str) -> None:
             if path.startswith("/api/models/"):
                 name, _, commit = path.removeprefix("/api/models/").partition("/tree/")
                 if commit:
-                    return self._json(_tree(hub, name), body=body)
+                    return self._json(_tree(hub, name))
                 name, _, revision = path.removeprefix("/api/models/").partition("/revision/")
                 if name not in hub.models:
-                    return self._no(404, "RepoNotFound", body)
+                    return self._no(404, "RepoNotFound")
                 if revision not in ("", "main", hub.commit(name)):
-                    return self._no(404, "RevisionNotFound", body)
-                return self._json(_info(hub, name), body=body)
+                    return self._no(404, "RevisionNotFound")
+                return self._json(_info(hub, name))
             name, _, rest = path.removeprefix("/").partition("/resolve/")
             _, _, inner = rest.partition("/")
             content = hub.models.get(name, {}).get(inner)
             if content is None:
-                return self._no(
-                    404, "EntryNotFound" if name in hub.models else "RepoNotFound", body
-                )
+                return self._no(404, "EntryNotFound" if name in hub.models else "RepoNotFound")
             large = inner.endswith(LARGE)
             sha = hashlib.sha256(content).hexdigest() if large else git_sha1(content)
             headers = {"X-Repo-Commit": hub.commit(name), "ETag": f'"{sha}"'}
             if large:
                 headers |= {"X-Linked-Etag": f'"{sha}"', "X-Linked-Size": str(len(content))}
-            return self._file(content, headers, large=large, body=body)
+            return self._file(content, headers, large=large)
 
-        def _modelscope(self, path: str, query: dict[str, list[str]], *, body: bool) -> None:
+        def _modelscope(self, path: str, query: dict[str, list[str]]) -> None:
             name, _, action = path.removeprefix("/api/v1/models/").partition("/repo")
             files = hub.models.get(name)
             if files is None or query.get("Revision") not in (["master"], ["v1"]):
                 said = {"Code": 10010205001, "Message": "not found", "Success": False}
-                return self._send(404, json.dumps(said).encode(), body=body)
+                return self.send(404, json.dumps(said).encode())
             if action == "/files":
                 listed = [_entry(inner, content) for inner, content in files.items()]
                 said = {"Code": 200, "Success": True, "Data": {"Files": listed}}
-                return self._json(said, body=body)
+                return self._json(said)
             inner = query["FilePath"][0]
-            return self._file(files[inner], {}, large=inner.endswith(LARGE), body=body)
+            return self._file(files[inner], {}, large=inner.endswith(LARGE))
 
-        def _file(
-            self, content: bytes, headers: dict[str, str], *, large: bool, body: bool
-        ) -> None:
+        def _file(self, content: bytes, headers: dict[str, str], *, large: bool) -> None:
             if hub.fault == "wrong" and large:
                 content = bytes(len(content))
             start, asked = 0, self.headers.get("Range", "")
             if asked and hub.fault != "no range":
                 start = int(asked.removeprefix("bytes=").partition("-")[0])
                 if start >= len(content):
-                    return self._send(416, b"", body=body)
+                    return self.send(416, b"")
                 headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
             sent = content[start:]
-            if body and large and hub.cuts > 0:
+            if self.command != "HEAD" and large and hub.cuts > 0:
                 hub.cuts -= 1
                 return self._cut(sent, headers, 206 if start else 200)
-            return self._send(206 if start else 200, sent, headers, body=body)
+            return self.send(206 if start else 200, sent, headers)
 
         def _cut(self, content: bytes, headers: dict[str, str], status: int) -> None:
-            self._head(status, len(content), headers)
+            self.head(status, len(content), headers)
             self.wfile.write(content[: len(content) // 2])
             self.wfile.flush()
             self.close_connection = True
             hub.fault = hub.after_cut or hub.fault
 
-        def _json(self, value: Any, *, body: bool) -> None:
-            self._send(200, json.dumps(value).encode(), body=body)
+        def _json(self, value: Any) -> None:
+            self.send(200, json.dumps(value).encode())
 
-        def _no(self, status: int, code: str, body: bool) -> None:
+        def _no(self, status: int, code: str) -> None:
             said = {"X-Error-Code": code, "X-Error-Message": code}
-            self._send(status, b'{"error": "no"}', said, body=body)
+            self.send(status, b'{"error": "no"}', said)
 
-        def _send(
-            self, status: int, content: bytes, headers: dict[str, str] | None = None, *, body: bool
-        ) -> None:
-            self._head(status, len(content), headers or {})
-            if body:
-                self.wfile.write(content)
-
-        def _head(self, status: int, length: int, headers: dict[str, str]) -> None:
-            self.send_response(status)
-            for key, value in (headers | {"Content-Length": str(length)}).items():
-                self.send_header(key, value)
-            self.end_headers()
-
-    return Handler
+    return Answers
 
 
 def _info(hub: FakeHub, name: str) -> dict[str, Any]:

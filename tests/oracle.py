@@ -27,6 +27,10 @@ class Adapter(NamedTuple):
     a: torch.Tensor
     b: torch.Tensor
     scaling: float
+    magnitude: torch.Tensor | None = None
+    """With DoRA: length of each row of the changed weight."""
+    less: torch.Tensor | None = None
+    """With PiSSA: what is taken from the weight before."""
 
 
 def oracle(directory, examples, *, learns=(), adapters=None, state=None):
@@ -36,7 +40,7 @@ def oracle(directory, examples, *, learns=(), adapters=None, state=None):
         directory: of the base model.
         examples: anything with `ids` and `trained`.
         learns: names of the base model's own parameters that learn.
-        adapters: layer name -> `Adapter`; both of its matrices learn.
+        adapters: layer name -> `Adapter`; its matrices and its magnitude learn.
         state: values that differ from the directory's, by parameter name.
     """
     model = AutoModelForCausalLM.from_pretrained(
@@ -49,7 +53,15 @@ def oracle(directory, examples, *, learns=(), adapters=None, state=None):
     for name, adapter in (adapters or {}).items():
         a = leaves[f"{name}.lora_A"] = adapter.a.detach().double().requires_grad_(True)
         b = leaves[f"{name}.lora_B"] = adapter.b.detach().double().requires_grad_(True)
-        weights[f"{name}.weight"] = weights[f"{name}.weight"] + adapter.scaling * (b @ a)
+        base = weights[f"{name}.weight"]
+        if adapter.less is not None:
+            base = base - adapter.less.detach().double()
+        turned = base + adapter.scaling * (b @ a)
+        if adapter.magnitude is not None:
+            m = adapter.magnitude.detach().double().requires_grad_(True)
+            leaves[f"{name}.lora_magnitude_vector"] = m
+            turned = (m / turned.detach().norm(dim=1))[:, None] * turned
+        weights[f"{name}.weight"] = turned
     total, count = torch.zeros((), dtype=torch.float64), 0
     for example in examples:
         ids = torch.tensor([int(token) for token in example.ids])

@@ -130,11 +130,24 @@ class Batch(NamedTuple):
     offsets: tuple[int, ...]
     """Start of every document and the end of the last: D + 1 numbers from 0 to T."""
     predict_P: Tensor
-    """Indices t into T whose hidden state predicts a trained token t + 1, (P,) int64."""
+    """Indices into T whose hidden state predicts a trained token, (P,) int64: document by
+    document, in the order of `rows`."""
     labels_P: Tensor
-    """The trained token ids, `ids_T[predict_P + 1]`, (P,) int64."""
+    """The trained token ids; of documents that share nothing `ids_T[predict_P + 1]`, (P,) int64."""
     rows: tuple[int, ...] = ()
     """Index of each document in the run's list of examples."""
+    num_trained: tuple[int, ...] = ()
+    """Trained tokens of each document, which add up to P."""
+    until: tuple[int, ...] = ()
+    """Where documents share their beginnings: the end of the last descendant of each segment, which
+    alone see it; `offsets` are those of segments then. Empty: no document sees another."""
+    saved: int = 0
+    """Tokens of the documents that do not stand here because an equal beginning does."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all documents, each counted whole."""
+        return self.offsets[-1] + self.saved
 
 
 class Score(NamedTuple):
@@ -174,6 +187,8 @@ class Step(NamedTuple):
     metrics: dict[str, float]
     examples: int = 0
     """Rows of the data in the step."""
+    saved: int = 0
+    """Of all tokens those that were not computed, because rows share them."""
 
 
 class Tokenizer(NamedTuple):

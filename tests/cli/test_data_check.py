@@ -92,7 +92,7 @@ def test_where_no_row_is_left_nothing_is_offered_that_would_go_on(out, tmp_path)
     tiny_run(tmp_path, rows=[{"instruction": "a", "output": ""}])
     told = out(code=2)
     assert "on_bad_row=skip" not in told
-    assert told.splitlines()[-1] == "a run stops: there is no other row"
+    assert told.splitlines()[-1] == "a run stops: no row is left to learn from"
     assert told.count("tiny.json:") == 1
     assert "no usable rows" in out("on_bad_row=skip", code=2)
     assert json.loads(out("--json", code=2))["next"] == []

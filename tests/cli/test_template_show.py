@@ -43,6 +43,20 @@ def test_it_begins_with_what_the_template_says_of_itself(capsys):
     assert lines[3:5] == ["tools     qwen", "thoughts  not marked"]
 
 
+def test_a_template_whose_answers_learn_no_end_is_told_as_a_run_tells_it(capsys, tmp_path):
+    mine = tmp_path / "mine.yaml"
+    text = 'like: chatml\nroles:\n  assistant: {open: "A: ", stop: ""}\n'
+    mine.write_text(text)
+    told = out(capsys, mine).out
+    assert "end       nothing that an answer learns under template mine ends it" in told
+    assert "a run refuses it" in told
+    mine.write_text(f"{text}open_ended: true\n")
+    told = out(capsys, mine).out
+    assert "ends it" in told
+    assert "refuses" not in told
+    assert "\nend " not in out(capsys, "chatml").out
+
+
 def test_every_answer_that_is_learned_is_shown_so(capsys):
     text = out(capsys, "qwen3").out
     assert "one with several answers becomes a text for each" in text

@@ -33,6 +33,8 @@ def test_the_template_that_is_named_or_brought_is_looked_at(tmp_path, capsys):
     own = tiny_model(tmp_path, name="own", template=OWN)
     assert asked(own) == 0
     assert "<|im_end|> is one token" in capsys.readouterr().out
+    assert asked(own, "--template", "own") == 0
+    assert "<|im_end|> is one token" in capsys.readouterr().out
     assert asked(own, "--template", "llama3") == 2
     out = capsys.readouterr().out
     assert re.search(r"error +stop word +<\|eot_id\|>", out)

@@ -46,6 +46,26 @@ def test_fp32_where_bf16_is_faster_is_told(monkeypatch):
     assert chosen.note == "bf16: true multiplies 5.0 times as fast here"
 
 
+@pytest.mark.parametrize(
+    ("asked", "name", "note"),
+    [
+        (None, "fp32", "fp16: true multiplies 7.0 times as fast here"),
+        (False, "fp32", "fp16: true multiplies 7.0 times as fast here"),
+        (True, "bf16", "bf16 is emulated here; fp16: true multiplies 14.0 times as fast"),
+    ],
+)
+def test_a_gpu_without_bf16_is_told_of_fp16(monkeypatch, asked, name, note):
+    """A V100, on which many have learned from the tutorial."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
+    speeds = {torch.float16: 98e12, torch.float32: 14e12, torch.bfloat16: 7e12}
+    monkeypatch.setattr(precision, "speed", lambda _device, dtype: speeds[dtype])
+    chosen = precision.choose("cuda", bf16=asked, fp16=None)
+    assert (chosen.name, chosen.note, chosen.instructions) == (name, note, "cuda 7.0")
+    chosen = precision.choose("cuda", bf16=None, fp16=True)
+    assert (chosen.name, chosen.note) == ("fp16", None)
+    assert "scaled" in chosen.reason
+
+
 def test_fp16_is_refused_on_a_processor():
     with pytest.raises(ConfigError, match="fp16") as caught:
         precision.choose("cpu", bf16=False, fp16=True)

@@ -184,3 +184,20 @@ def test_compiled_it_computes_the_same():
     layer.weight = parameter("nf4", True)
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(inputs()), layer(inputs()))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("kind", "double"), WAYS)
+def test_on_a_gpu_it_stands_for_the_same_weight(kind, double):
+    here = quantize(weight(), kind, double=double)
+    there = quantize(weight().cuda(), kind, double=double)
+    want = here.dense()
+    for own in (there, here.to("cuda"), there.to("cpu")):
+        assert isinstance(own, Quantized)
+        assert (own.dense().cpu() - want).norm() < 0.01 * want.norm()
+    layer = nn.Linear(128, 96, bias=False, device="cuda")
+    layer.weight = nn.Parameter(there, requires_grad=False)
+    adapted = LoraLinear(layer, rank=4, scaling=1.0)
+    x = inputs().cuda().requires_grad_(True)
+    adapted(x).sum().backward()
+    torch.testing.assert_close(x.grad, there.dense().sum(0).expand_as(x), rtol=1e-3, atol=1e-4)

@@ -123,8 +123,8 @@ def test_another_value_gets_what_its_row_says():
         with pytest.raises(ConfigError) as caught:
             load(None, asked)
         assert caught.value.where == f"argument: {key}"
-        assert f"`{key}`" in caught.value.need
-        assert (" yet: " in caught.value.need) == (row.outcome == "later")
+        assert f"`{key}`" in caught.value.got
+        assert (" yet: " in caught.value.got) == (row.outcome == "later")
         assert caught.value.hint == row.text.split(" | ")[-1]
 
 
@@ -175,7 +175,8 @@ def test_real_run_files_have_the_outcome_that_is_on_record(name, outcome, keys):
     error = caught.value
     assert re.fullmatch(rf"{re.escape(str(path))}:\d+: {keys}", error.where)
     words = {"later": " yet: ", "refused": "Tunesmith does not have", "error": "belongs to"}
-    assert words[outcome] in error.need
+    assert words[outcome] in f"{error.got} {error.need}"
+    assert "does not have" not in error.need
     assert error.hint
 
 

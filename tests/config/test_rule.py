@@ -25,6 +25,11 @@ def test_every_key_has_a_rule(key):
     assert rule(key)
 
 
+def test_where_null_is_a_value_the_rule_names_it():
+    assert rule("enable_thinking") == "true, false or null"
+    assert rule("preserve_thinking") == "true or false"
+
+
 def test_bare_numbers_are_text_only_where_text_is_meant():
     annotation = {key: field.annotation for key, (_, field) in fields().items()}
     assert takes_text(annotation["run_name"])

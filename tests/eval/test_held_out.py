@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from alike import alike
 from tiny_model import tiny_model
 from tunesmith.errors import DataError
 from tunesmith.eval.held_out import evaluate
@@ -131,7 +132,7 @@ def test_memory_stays_flat_because_batches_are_laid_out_in_windows(tmp_path, mon
 
     monkeypatch.setattr(held_out, "_WINDOW_BATCHES", 1)
     model, examples = load_model(tiny_model(tmp_path), dtype=torch.float32), _examples(7)
-    windows = list(held_out._batches(examples, 40))
+    windows = list(held_out._batches(examples, 40, False))
     assert sorted(row for batch in windows for row in batch.rows) == list(range(7))
     loss = evaluate(model, examples, max_tokens=40)["eval_loss"]
     monkeypatch.setattr(held_out, "_WINDOW_BATCHES", 16)
@@ -168,3 +169,15 @@ def test_each_dataset_has_the_figures_that_it_has_alone(tmp_path):
                 found[f"eval_{name}_{figure}"], alone[f"eval_{figure}"], rel_tol=1e-6
             )
     assert "eval_a_loss" not in whole
+
+
+@pytest.mark.parametrize("max_tokens", [50, 10_000])
+def test_rows_that_share_their_beginnings_have_the_same_figures(tmp_path, max_tokens):
+    model, examples = load_model(tiny_model(tmp_path), dtype=torch.float32), alike(1, count=14)
+    named = [
+        e._replace(origin=e.origin._replace(dataset="ab"[i % 2])) for i, e in enumerate(examples)
+    ]
+    want = {"max_tokens": max_tokens, "want_accuracy": True, "each_dataset": True}
+    shared, apart = (evaluate(model, named, share=share, **want) for share in (True, False))
+    for key in (key for key in apart if key.endswith(("loss", "accuracy", "tokens"))):
+        assert math.isclose(shared[key], apart[key], rel_tol=1e-6), key

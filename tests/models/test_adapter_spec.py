@@ -68,7 +68,7 @@ def test_the_config_names_layers_by_their_ends_where_that_is_exact(tmp_path):
 
 def test_a_config_says_what_the_spec_says(tmp_path):
     model = load(tmp_path)
-    spec = LoraSpec(4, 10, 0.1, ("q_proj",), rslora=True, additional_target=("lm_head",))
+    spec = LoraSpec(4, 10, 0.1, ("q_proj",), rslora=True, additional_target=("lm_head",), dora=True)
     adapters.attach(model, spec, seed=0)
     config = adapter_spec.config_of(model, spec, ["lm_head"], base_name="b")
     assert adapter_spec.spec_of(config, tmp_path) == spec
@@ -79,7 +79,7 @@ def test_a_config_says_what_the_spec_says(tmp_path):
     ("key", "value"),
     [
         ("peft_type", "IA3"),
-        ("use_dora", True),
+        ("init_lora_weights", "pissa_niter_16"),
         ("bias", "all"),
         ("rank_pattern", {"q_proj": 2}),
         ("layers_to_transform", [0]),
@@ -104,7 +104,7 @@ PLAIN = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
         ("r", "4"), ("r", 0), ("r", None), ("lora_alpha", "8"), ("lora_alpha", None),
         ("target_modules", None), ("target_modules", 3), ("target_modules", [1]),
         ("target_modules", []), ("target_modules", "((("), ("modules_to_save", 5),
-        ("lora_dropout", "x"), ("lora_dropout", 2), ("use_rslora", "yes"),
+        ("lora_dropout", "x"), ("lora_dropout", 2), ("use_rslora", "yes"), ("use_dora", 1),
         ("trainable_token_indices", {"embed": 5}),
     ],
 )  # fmt: skip

@@ -60,6 +60,8 @@ SPECS = {
     "rslora": LoraSpec(4, 8, rslora=True),
     "some": LoraSpec(2, 7, target=("q_proj", "down_proj")),
     "extra": LoraSpec(4, 8, target=("o_proj",), additional_target=("embed_tokens",)),
+    "dora": LoraSpec(4, 8, dora=True),
+    "pissa": LoraSpec(4, 8, pissa=-1),
 }
 
 
@@ -181,6 +183,15 @@ def test_a_merge_rounds_once_to_the_dtype_of_the_base(llama):
     assert torch.equal(merged.weight, want)
     assert (merged.in_features, merged.out_features) == (64, 96)
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
+def test_merging_an_adapter_on_a_tied_head_leaves_the_embedding_alone(llama):
+    model = learned(llama, LoraSpec(4, 8, target=("lm_head", "q_proj")))
+    embedding, before = model.model.embed_tokens.weight.clone(), logits(model)
+    adapters.merge(model)
+    assert torch.equal(model.model.embed_tokens.weight, embedding)
+    torch.testing.assert_close(logits(model), before, rtol=1e-4, atol=1e-4)
+    assert not model.config.tie_word_embeddings
 
 
 def test_a_merge_to_infinity_is_refused(llama):
@@ -330,6 +341,10 @@ def test_two_adapters_at_once_are_refused(llama, tmp_path):
         (LoraSpec(4, 8, target=("input_layernorm",)), "lora_target"),
         (LoraSpec(4, 8, additional_target=("nothing",)), "additional_target"),
         (LoraSpec(4, 8, target=("lm_head",), additional_target=("lm_head",)), "lora_target"),
+        (LoraSpec(4, 8, target=("lm_head",), additional_target=("embed_tokens",)), "lora_target"),
+        (LoraSpec(4, 8, target=("embed_tokens",)), "lora_target"),
+        (LoraSpec(4, 8, target="nothing.*"), "lora_target"),
+        (LoraSpec(4, 8, dora=True, pissa=4), "adapter"),
     ],
 )
 def test_what_cannot_be_attached_is_refused_and_the_model_left_alone(llama, spec, where):

@@ -83,3 +83,17 @@ def test_an_adapter_of_another_program_is_known_by_the_name_of_its_base(tmp_path
 def test_what_an_adapter_remembers_leaves_equal_adapters_equal_files(tmp_path, base):
     files = [adapter(tmp_path, base, f"copy-{i}") / "adapter_model.safetensors" for i in range(6)]
     assert len({path.read_bytes() for path in files}) == 1
+
+
+def test_a_base_that_was_held_in_other_bits_is_noticed(tmp_path, base):
+    model, bits = load_model(base, dtype=torch.float32), "4-bit nf4 (bnb)"
+    attach(model, LoraSpec(rank=2), seed=0)
+    first = tmp_path / "first"
+    first.mkdir()
+    save_adapter(model, first, str(base), lineage=lineage(base, [], quantization=bits))
+    assert differences(base, str(base), [first], quantization=bits) == []
+    (note,) = differences(base, str(base), [first])
+    assert f"the base in {bits}, here it is put on the base as it is stored" in note
+    dense = adapter(tmp_path, base, "dense")
+    (note,) = differences(base, str(base), [dense], quantization=bits)
+    assert f"the base as it is stored, here it is put on the base in {bits}" in note

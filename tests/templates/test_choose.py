@@ -1,5 +1,7 @@
 """Which template a run gets: named, from a file, the model's own, or a refusal."""
 
+from pathlib import Path
+
 import pytest
 
 from template_cases import turns
@@ -41,6 +43,20 @@ def test_no_name_and_no_template_is_refused_with_candidates(tmp_path):
     assert caught.value.hint.startswith("template: smollm2")
 
 
+def test_what_a_run_asks_wrongly_is_told_with_its_place():
+    def place(key):
+        return f"command line: {key}"
+
+    asked = Asked(tool_format="foo")
+    for name in (None, "chatml"):
+        with pytest.raises(TemplateError) as caught:
+            choose(name, load_tiny(JINJA), asked, where=place)
+        assert caught.value.where == str(caught.value).splitlines()[0] == place("tool_format")
+    with pytest.raises(TemplateError) as caught:
+        choose(None, load_tiny(), where=place)
+    assert caught.value.where == place("template")
+
+
 def test_candidates_are_those_of_the_name_then_those_whose_tokens_are_there():
     found = candidates(load_tiny()._replace(path=load_tiny().path.with_name("Qwen3-8B")))
     assert found[0] == "qwen3"
@@ -48,6 +64,27 @@ def test_candidates_are_those_of_the_name_then_those_whose_tokens_are_there():
     assert not {"llama3", "deepseek3", "mistral", "phi4"} & set(found)
     assert found.index("chatml") < found.index("vicuna")
     assert "vicuna" in found
+
+
+def test_candidates_of_a_model_without_a_known_name_are_plain_before_special():
+    found = candidates(load_tiny()._replace(path=load_tiny().path.with_name("base")))
+    assert found[0] == "chatml"
+    of_tokens = found[: found.index("default")]
+    assert {"smollm2", "qwen", "chatml_de"} <= set(of_tokens)
+    assert found.index("cpm4") < found.index("chatml_de")  # which adds a system text
+
+
+@pytest.mark.parametrize(
+    ("path", "first"),
+    [
+        ("models--HuggingFaceTB--SmolLM2-135M/snapshots/93efa2f0", "smollm2"),
+        ("SmolLM2-135M/checkpoint-10", "smollm2"),
+        ("Qwen3-4B-Instruct-2507", "qwen3_nothink"),
+        ("Qwen3-VL-8B-Thinking", "qwen3_vl"),
+    ],
+)
+def test_the_closest_name_is_first_wherever_in_the_path_it_stands(path, first):
+    assert candidates(load_tiny()._replace(path=Path("/models") / path))[0] == first
 
 
 def test_a_template_file_is_used_by_its_path(tmp_path):

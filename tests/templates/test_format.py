@@ -50,6 +50,7 @@ def test_a_child_of_another_file_is_asked_for_by_name():
         (GOOD.replace("roles:", "role:"), "f.yaml: a.role", "roles"),
         ("like: chatml\ntools: glm4\n", "f.yaml: f.tools", "tool_format: glm4"),
         ("like: chatmal\n", "f.yaml: like", "chatml"),
+        ("like: xyz9.txt\n", "f.yaml: like", "tunesmith template list"),
         ("like: chatml\ntools: {opn: x}\n", "f.yaml: f.tools.opn", "open"),
         (
             "like: chatml\nthinking: {open: a, close: b, histry: keep}\n",

@@ -128,6 +128,13 @@ def test_what_cannot_be_learned_from_is_refused_before_any_row(reason):
     assert caught.value.where.startswith("template: odd")
 
 
+@pytest.mark.parametrize("source", ["", " \n"])
+def test_a_template_without_a_word_is_told_as_such(source):
+    with pytest.raises(TemplateError) as caught:
+        OwnJinja(source, load_tiny())
+    assert (caught.value.got, caught.value.need) == ("nothing", "a Jinja chat template")
+
+
 def test_a_template_that_swallows_the_system_text_is_refused():
     source = (
         "{% for m in messages if m.role != 'system' %}{{ m.role }}:{{ m.content }}<|im_end|>"

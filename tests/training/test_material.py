@@ -18,7 +18,8 @@ from tunesmith.types import Example, Origin
 @pytest.mark.parametrize(
     "keys",
     [
-        {}, {"lora_target": "q_proj,v_proj"}, {"lora_rank": 3, "use_rslora": True},
+        {}, {"lora_target": "q_proj,v_proj"}, {"use_dora": True}, {"pissa_init": True},
+        {"lora_rank": 3, "use_rslora": True},
         {"additional_target": "lm_head"},
         {"finetuning_type": "full", "lora_rank": None},
         {"finetuning_type": "freeze", "lora_rank": None, "freeze_trainable_layers": -1},

@@ -208,3 +208,21 @@ def test_a_restored_optimizer_does_not_write_into_the_saved_tensors():
     restore_optimizer(optimizer, dict(model.named_parameters()), tensors)
     _step(model, optimizer, 1)
     assert all(torch.equal(before[key], tensors[key]) for key in tensors)
+
+
+@pytest.mark.gpu
+def test_a_paged_state_is_paged_again_after_a_restore():
+    def made():
+        parameter = nn.Parameter(torch.ones(1000, 200, device="cuda"))
+        named = {"w": parameter}
+        return named, optimizer_for("paged_adamw_8bit", named, learning_rate=0.01)
+
+    named, optimizer = made()
+    named["w"].grad = torch.ones_like(named["w"])
+    optimizer.step()
+    saved = load(save({k: v.cpu() for k, v in optimizer_tensors(optimizer, named).items()}))
+    again, fresh = made()
+    restore_optimizer(fresh, again, saved)
+    assert fresh.state[again["w"]]["state1"].is_paged
+    end = optimizer_tensors(fresh, again)
+    assert all(torch.equal(value.cpu(), end[key].cpu()) for key, value in saved.items())

@@ -123,6 +123,7 @@ def test_batch_size_and_accumulation_only_matter_as_a_product(tmp_path, split):
     "keys",
     [
         {}, {"lora_dropout": 0.3}, {"packing": True, "cutoff_len": 64},
+        {"use_dora": True, "lora_dropout": 0.3}, {"pissa_init": True},
         {"finetuning_type": "full", "lora_rank": None}, {"val_size": 2, "eval_strategy": "epoch"},
         {"finetuning_type": "freeze", "lora_rank": None, "freeze_trainable_layers": 1},
         {"lr_scheduler_type": "reduce_lr_on_plateau", "val_size": 2, "eval_strategy": "steps",

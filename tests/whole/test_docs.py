@@ -16,7 +16,7 @@ from test_architecture import MAY_IMPORT
 from tiny_model import tiny_model
 from tiny_run import tiny_run
 from tunesmith.cli.command import command
-from tunesmith.cli.main import VERBS, main, parser
+from tunesmith.cli.main import READER_GONE, VERBS, main, parser
 from tunesmith.config.deviations import DEVIATIONS
 from tunesmith.config.foreign import table
 from tunesmith.config.load import load
@@ -248,7 +248,7 @@ def test_the_exit_codes_are_those_in_the_code(page):
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", prose(page), re.MULTILINE)}
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.Error)}
-    assert listed == {0, EXIT_STOPPED, *codes}
+    assert listed == {0, EXIT_STOPPED, READER_GONE, *codes}
 
 
 def test_the_contributors_page_is_short_and_holds_the_map():

@@ -73,13 +73,23 @@ def splits(rows):
     }
 
 
-def adapter_truth(directory, model, rows):
+def adapter_truth(directory, model, rows, **keys):
     layers = {n: model.get_submodule(n) for n in adapters.attached(model)}
     return oracle(
         directory,
         rows,
-        adapters={n: Adapter(m.lora_A, m.lora_B, m.scaling) for n, m in layers.items()},
+        adapters={n: adapter_of(layer) for n, layer in layers.items()},
+        **keys,
     )
+
+
+def adapter_of(layer):
+    """What the oracle needs of a layer of any kind."""
+    less = None
+    if hasattr(layer, "first_A"):
+        less = layer.scaling * layer.first_B.double() @ layer.first_A.double()
+    magnitude = getattr(layer, "lora_magnitude_vector", None)
+    return Adapter(layer.lora_A, layer.lora_B, layer.scaling, magnitude, less)
 
 
 @torch.no_grad()
@@ -105,6 +115,32 @@ def test_adapters_learn_as_the_oracle_says(tmp_path, kind, tied):
             else:
                 chance.enable_checkpointing(model, 0)
             assert_near(step(model, batches, chunk_tokens=13), truth), name
+
+
+HEAD = ("q_proj", "down_proj", "lm_head")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"dora": True}, {"pissa": -1}, {"target": HEAD}, {"dora": True, "target": HEAD},
+        {"pissa": 8, "target": HEAD},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("tied", [True, False])
+def test_every_kind_of_adapter_learns_as_the_oracle_says(tmp_path, keys, tied):
+    directory = tiny_model(tmp_path, "qwen2", tied=tied, tokenizer=False)
+    model, rows = with_adapter(directory, **keys), examples(2)
+    if tied and "target" in keys:  # the oracle's head is one weight with the embedding
+        directory = tiny_model(tmp_path, "qwen2", name="untied", tied=False, tokenizer=False)
+        state = load(tmp_path / "qwen2").state_dict()
+        truth = adapter_truth(directory, model, rows, state=state)
+    else:
+        truth = adapter_truth(directory, model, rows)
+    for checkpointing in (None, 0):
+        chance.enable_checkpointing(model, checkpointing)
+        for name in ("one batch", "some batches"):
+            assert_near(step(model, splits(rows)[name], chunk_tokens=13), truth)
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "gemma3_text"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -95,7 +96,9 @@ def find(run: Run, report: Any, *, on_the_day_of_training: bool = False) -> Foun
     before = trained((paths or [directory])[-1])
     wording, notes = _as_trained(run, before, (paths or [directory])[-1])
     today = before.day if before and on_the_day_of_training else None
-    renderer, saved = _renderer(wording, tokenizer, before, (paths or [directory])[-1], today=today)
+    renderer, saved = _renderer(
+        wording, tokenizer, before, (paths or [directory])[-1], today=today, where=run.where
+    )
     notes += saved
     held = str(run.model.quantization or "")
     notes += differences(directory, meant.model, paths, quantization=held)
@@ -142,6 +145,7 @@ def _renderer(
     weights: Path,
     *,
     today: datetime.date | None,
+    where: Callable[[str], str],
 ) -> tuple[Renderer, list[str]]:
     """The template of a run, or what stands beside its weights where that is not here.
 
@@ -152,13 +156,13 @@ def _renderer(
     saved = weights / "chat_template.jinja"
     as_trained = before is not None and before.run.dataset.template == name
     if is_here(name) or not as_trained or not saved.is_file():
-        return choose(name, tokenizer, asked, today=today), []
+        return choose(name, tokenizer, asked, today=today, where=where), []
     asked = asked._replace(tool_format=None, default_system=asked.default_system or None)
     note = (
         f"template {name} is not here (a program registered it, or its file is elsewhere): "
         f"{saved}, which was saved in training, is used; template=FILE.yaml would replace it"
     )
-    return choose(str(saved), tokenizer, asked, today=today), [note]
+    return choose(str(saved), tokenizer, asked, today=today, where=where), [note]
 
 
 def _said(value: Any) -> str:
@@ -180,6 +184,7 @@ def load(run: Run, found: Found, *, base_only: bool = False) -> Any:
 
     from tunesmith.compute import precision as precisions
     from tunesmith.models import adapters
+    from tunesmith.models.adapter_layers import own
     from tunesmith.models.load import load_model
     from tunesmith.models.vocabulary import grow
 
@@ -191,6 +196,7 @@ def load(run: Run, found: Found, *, base_only: bool = False) -> Any:
         device=precision.device,
         trust_remote_code=run.model.trust_remote_code,
         quantization=run.model.quantization,
+        kernel=run.model.flash_attn,
     )
     for path in found.adapters:  # the base alone must bear the tokens of its adapter, too
         grow(model, 1 + last_id(path))
@@ -198,7 +204,7 @@ def load(run: Run, found: Found, *, base_only: bool = False) -> Any:
         adapters.merge(model)
         adapters.load_adapter(model, path, trainable=False)
     for name, parameter in model.named_parameters():
-        if name.endswith((".lora_A", ".lora_B")) or parameter.dtype == precision.dtype:
+        if own(name) or parameter.dtype == precision.dtype:
             continue
         parameter.data = parameter.data.to(precision.dtype)  # modules trained in full are fp32
     return model

@@ -68,7 +68,7 @@ def _closing(data: Outcome, following: list[str]) -> Iterator[str]:
         bad = data.ledger.bad
         yield f"a run goes on; left out as bad: {bad:,}" if bad else "nothing stops a run"
     elif isinstance(data.refusal, BadRows) and not following:
-        yield "a run stops: there is no other row"  # than the bad ones that have been told above
+        yield "a run stops: no row is left to learn from"  # the bad ones are told above
     elif not following:
         yield f"a run stops: {data.refusal}"
     heads = ("next", "or") if len(following) > 1 else ("next",)

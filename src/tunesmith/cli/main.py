@@ -40,7 +40,7 @@ VERBS = {
     "env": "versions and hardware, for a bug report",
     "version": "print the version",
 }
-_READER_GONE = 128 + 13  # SIGPIPE, as the shell tells of programs that do not ignore it
+READER_GONE = 128 + 13  # SIGPIPE, as the shell tells of programs that do not ignore it
 _TARGET = "a run file, a run directory or a model directory"
 _NO_TARGET = (
     "quickstart",
@@ -82,7 +82,7 @@ def _told(argv: list[str], as_json: bool) -> int:
         print(_stopped(str(error) or "SIGINT", argv), file=sys.stderr)
         return 75
     except BrokenPipeError:
-        return _READER_GONE
+        return READER_GONE
 
 
 def _run(argv: list[str], as_json: bool) -> int:

@@ -129,6 +129,12 @@ def _facts(renderer: Any) -> Iterator[tuple[str, Any]]:
     tools = format.tool_format or "refused"
     yield "tools", in_words if tools == "default" else tools
     yield "thoughts", _thoughts(format.thinking)
+    if not all(renderer.ends):
+        from tunesmith.models.doctor import endless
+
+        finding = endless(renderer.name, open_ended=format.open_ended)
+        refused = "a run refuses it; " if finding.level == "error" else ""
+        yield "end", f"{finding.found}: {finding.consequence}; {refused}{finding.todo}"
 
 
 def _thoughts(thinking: Any) -> str:

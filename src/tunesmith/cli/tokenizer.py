@@ -20,7 +20,9 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", help="a model directory, a .gguf file, package:NAME/FILE or an id on the hub"
     )
-    parser.add_argument("--template", metavar="NAME", help="also what this template asks for")
+    parser.add_argument(
+        "--template", metavar="NAME", help="also what this template asks for; own: the model's own"
+    )
     parser.add_argument(
         "--fix", nargs="+", metavar="NAME=TOKEN", help=f"NAME is one of {', '.join(_NAMES)}"
     )
@@ -87,7 +89,8 @@ def examine(directory: Path, template: str | None, *, trust_remote_code: bool = 
         rows = facts.facts(directory, trust_remote_code=trust_remote_code).vocab
     asked = None
     if template is not None or tokenizer.chat_template:
-        asked = wanted(choose(template, tokenizer), tokenizer)
+        name = None if template == "own" else template
+        asked = wanted(choose(name, tokenizer), tokenizer)
     whole = not doctor.check(tokenizer, rows).errors
     further = doctor.comparisons(tokenizer) if whole else []
     return doctor.check(tokenizer, rows, wanted=asked, further=further)

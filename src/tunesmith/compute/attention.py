@@ -13,7 +13,7 @@ of a head.
 from __future__ import annotations
 
 import weakref
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from tunesmith.compute import flash_cpu, varlen
+from tunesmith.compute import flash_cpu, tree_attention, tree_flex, varlen
+from tunesmith.compute.attention_kernels import FLASH
 from tunesmith.compute.pretend import pretended
 from tunesmith.errors import ModelError
 
@@ -30,14 +31,22 @@ NAME = "tunesmith"
 Isolation = Literal["varlen", "per_document_forward"]
 
 
-def register() -> str:
-    """Make the attention known to transformers; the name to give as `attn_implementation`."""
+def register(kernel: str = "auto") -> str:
+    """Make the attention known to transformers; the name to give as `attn_implementation`.
+
+    Args:
+        kernel: what computes it; see `attention_kernels`.
+    """
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
 
-    AttentionInterface.register(NAME, attend)
-    AttentionMaskInterface.register(NAME, sdpa_mask)
-    return NAME
+    # transformers reads "sdpa" in a name as its own, which it refuses for some models
+    name = NAME if kernel == "auto" else f"{NAME}_{kernel.replace('sdpa', 'torch')}"
+    AttentionInterface.register(
+        name, attend if kernel == "auto" else partial(attend, kernel=kernel)
+    )
+    AttentionMaskInterface.register(name, sdpa_mask)
+    return name
 
 
 def documents(offsets: tuple[int, ...]) -> Tensor:
@@ -56,6 +65,7 @@ def attend(  # noqa: PLR0917 (transformers calls it so)
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
+    kernel: str = "auto",
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention of one layer, as transformers' attention registry calls it.
@@ -71,6 +81,7 @@ def attend(  # noqa: PLR0917 (transformers calls it so)
         sliding_window: a token sees itself and this many less one before it.
         softcap: cap of the scores (gemma2).
         s_aux: sink logit of each head, (H,) (gpt-oss).
+        kernel: what was asked for; see `attention_kernels`.
         kwargs: whatever else models hand along.
 
     Returns:
@@ -92,6 +103,11 @@ def attend(  # noqa: PLR0917 (transformers calls it so)
         )
     rule = Rule(scaling, sliding_window, softcap, s_aux)
     exact = softcap is not None or s_aux is not None
+    if exact and kernel in FLASH:
+        raise ModelError(
+            type(module).__name__, got=f"a cap or a sink of the scores, and flash_attn: {kernel}",
+            need="scores that it computes exactly", hint="flash_attn: auto",
+        )  # fmt: skip
     if (
         attention_mask is None
         or attention_mask.dtype.is_floating_point
@@ -104,12 +120,16 @@ def attend(  # noqa: PLR0917 (transformers calls it so)
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
-    offsets = tuple(attention_mask.flatten().tolist())
     _windows_seen.add(sliding_window)
-    if exact or query.device.type == "cpu":
-        return _by_document(query, key, value, offsets=offsets, rule=rule), None
+    tree = tree_attention.read(attention_mask)
+    if tree is not None:
+        return _by_tree(query, key, value, tree=tree, rule=rule), None
+    offsets = tuple(attention_mask.flatten().tolist())
+    on_cpu = query.device.type == "cpu" and kernel not in FLASH
+    if exact or on_cpu or kernel in ("sdpa", "disabled"):
+        return _by_document(query, key, value, offsets=offsets, rule=rule, kernel=kernel), None
     return varlen.attend(
-        query, key, value, offsets=offsets, scaling=scaling, window=sliding_window
+        query, key, value, offsets=offsets, scaling=scaling, window=sliding_window, asked=kernel
     ), None
 
 
@@ -138,15 +158,58 @@ def runs(offsets: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
     return tuple((count, length) for count, length in found)
 
 
+def _by_tree(
+    query: Tensor, key: Tensor, value: Tensor, *, tree: tree_attention.Tree, rule: Rule
+) -> Tensor:
+    """Rows that share their beginnings; see `tree_attention`."""
+    plain = rule.softcap is None and rule.sinks_H is None
+    wide = rule.window is None or tree_attention.longest(tree) <= rule.window
+    alike = query.dtype == key.dtype == value.dtype and query.shape[-1] == value.shape[-1]
+    if plain and wide and alike and query.device.type == "cpu" and flash_cpu.available():
+        shape = runs(tree.offsets)
+        return tree_attention.by_merging(
+            query, key, value, tree=tree, runs=shape, scaling=rule.scaling
+        )
+
+    if rule.sinks_H is None and query.device.type == "cuda" and tree_flex.available():
+        return tree_flex.attend(
+            query,
+            key,
+            value,
+            tree=tree,
+            scaling=rule.scaling,
+            window=rule.window,
+            softcap=rule.softcap,
+        )
+
+    def masked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        if not plain:
+            return _eager(q, k, v, mask, rule=rule)
+        gqa = q.shape[1] != k.shape[1]
+        out = scaled_dot_product_attention(q, k, v, mask, scale=rule.scaling, enable_gqa=gqa)
+        return out.transpose(1, 2)
+
+    return tree_attention.by_segment(
+        query, key, value, tree=tree, window=rule.window, masked=masked
+    )
+
+
 def _by_document(
-    query: Tensor, key: Tensor, value: Tensor, *, offsets: tuple[int, ...], rule: Rule
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    offsets: tuple[int, ...],
+    rule: Rule,
+    kernel: str = "auto",
 ) -> Tensor:
     """Each run of documents of one length is one batched attention."""
     shape = runs(offsets)
     plain = rule.softcap is None and rule.sinks_H is None
     wide = rule.window is None or max(length for _, length in shape) <= rule.window
     alike = query.dtype == key.dtype == value.dtype and query.shape[-1] == value.shape[-1]
-    if plain and wide and alike and query.device.type == "cpu" and flash_cpu.available():
+    fast = kernel == "auto" and query.device.type == "cpu" and flash_cpu.available()
+    if plain and wide and alike and fast:
         return flash_cpu.attend(query, key, value, runs=shape, scaling=rule.scaling)
     sizes = [count * length for count, length in shape]
     parts = []
@@ -154,7 +217,7 @@ def _by_document(
     for (count, length), *qkv in pieces:
         q, k, v = (x.unflatten(1, (count, length)).transpose(0, 1) for x in qkv)
         narrow = rule.window is not None and length > rule.window
-        if rule.softcap is not None or rule.sinks_H is not None:
+        if not plain or kernel == "disabled":
             mask = causal_mask(length, rule.window, q.device)
             out = _eager(q, k, v, mask, rule=rule)
         else:
@@ -222,8 +285,12 @@ def isolation(model: Any) -> Isolation:
     """
     name = model.config._attn_implementation
     if model not in _known or _known[model][0] != name:
-        _known[model] = name, _probe(model) if name == NAME else "per_document_forward"
+        _known[model] = name, _probe(model) if _ours(name) else "per_document_forward"
     return _known[model][1]
+
+
+def _ours(name: str | None) -> bool:
+    return name is not None and name.split("_")[0] == NAME
 
 
 def decoder(model: Any) -> nn.Module:

@@ -69,10 +69,11 @@ def refuse_other(model: nn.Module, where: str) -> None:
 def tokens(batch: Batch) -> Iterator[None]:
     """Within it, masks are those of the batch's rows.
 
-    Does nothing where `seek` was never called.
+    Does nothing where `seek` was never called. A token that several rows share has no mask of its
+    own: dropout is refused then.
     """
     before = _Now.draw
-    if before is not None:
+    if before is not None and not batch.until:
         _Now.draw = before._replace(tokens_T=_token_numbers(batch))
     try:
         yield

@@ -51,16 +51,24 @@ class LoraLinear(nn.Module):
         """(..., I) to (..., O)."""
         if not self.enabled:
             return nn.functional.linear(x, self.weight, self.bias)
+        return _Lora.apply(x, self.weight, self.bias, *self.matrices(), self.how(x))
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """A and B as they stand in the formula; a kind of adapter may make them of what learns."""
+        return self.lora_A, self.lora_B
+
+    def how(self, x: Tensor) -> _How:
+        """What there is to know beside the matrices, for this input."""
         dtype = self.weight.dtype
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
         draw = chance.current(self.layer) if self.training and self.dropout > 0 else None
-        how = _How(self.scaling, self.dropout, draw, dtype)
-        return _Lora.apply(x, self.weight, self.bias, self.lora_A, self.lora_B, how)
+        return _How(self.scaling, self.dropout, draw, dtype)
 
     def delta(self) -> Tensor:
         """What the adapter adds to the weight: s · B A, (O, I) f32."""
-        return (self.lora_B.detach().float() @ self.lora_A.detach().float()) * self.scaling
+        a, b = (matrix.detach().float() for matrix in self.matrices())
+        return (b @ a) * self.scaling
 
     def extra_repr(self) -> str:
         """Sizes, for print(model)."""

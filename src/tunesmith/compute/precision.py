@@ -3,7 +3,8 @@ another did.
 
 fp32 holds what learns; the products run in bf16, fp16 or fp32. bf16 is native on CUDA from
 compute capability 8.0, and on processors with AMX, AVX512-BF16 or ARM's BF16; elsewhere it is
-emulated: right, but slow, and the note says by how much.
+emulated: right, but slow, and the note says by how much. A GPU without it (V100, T4, RTX 20) is
+told of fp16, whose loss is scaled.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class Precision(NamedTuple):
             id(p)
             for module in model.modules()
             if isinstance(module, LoraLinear)
-            for p in (module.lora_A, module.lora_B)
+            for name, p in module.named_parameters(recurse=False)
+            if name not in ("weight", "bias")
         }
         mixed = any(
             p.dtype != self.dtype and p.is_floating_point() and id(p) not in adapters
@@ -85,20 +87,32 @@ def choose(device: torch.device | str, *, bf16: bool | None, fp16: bool | None) 
     if bf16 is None and native:
         return Precision(torch.bfloat16, place, instructions, f"native: {instructions}")
     if not bf16:
-        note = None
-        if native and (factor := speed(place, torch.bfloat16) / speed(place, torch.float32)) > 1.2:
-            note = f"bf16: true multiplies {factor:.1f} times as fast here"
         return Precision(
-            torch.float32, place, instructions, "neither bf16 nor fp16 asked for", note
-        )
+            torch.float32, place, instructions, "neither bf16 nor fp16 asked for",
+            _faster(place, torch.float32, native=native),
+        )  # fmt: skip
     if native:
         return Precision(
             torch.bfloat16, place, instructions, f"bf16 asked for, native ({instructions})"
         )
-    note = None
-    if (factor := speed(place, torch.float32) / speed(place, torch.bfloat16)) > 1.2:
-        note = f"bf16 is emulated here; bf16: false multiplies {factor:.1f} times as fast"
-    return Precision(torch.bfloat16, place, instructions, "bf16 asked for, emulated", note)
+    return Precision(
+        torch.bfloat16, place, instructions, "bf16 asked for, emulated",
+        _faster(place, torch.bfloat16, native=False),
+    )  # fmt: skip
+
+
+def _faster(place: torch.device, chosen: torch.dtype, *, native: bool) -> str | None:
+    """What would multiply faster there than what was asked for: fp16 on GPUs without bf16."""
+    if native:
+        other, key = torch.bfloat16, "bf16: true"
+    elif place.type == "cuda":
+        other, key = torch.float16, "fp16: true"
+    else:
+        other, key = torch.float32, "bf16: false"
+    if other == chosen or (factor := speed(place, other) / speed(place, chosen)) <= 1.2:
+        return None
+    slow = "bf16 is emulated here; " if chosen == torch.bfloat16 else ""
+    return f"{slow}{key} multiplies {factor:.1f} times as fast{'' if slow else ' here'}"
 
 
 def native_bf16(device: torch.device) -> tuple[bool, str]:

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tunesmith.compute import chance
-from tunesmith.compute.attention import decoder, documents, isolation, run
+from tunesmith.compute.attention import decoder, isolation, run
 from tunesmith.compute.pretend import pretended
+from tunesmith.compute.sharing import mask_of
 from tunesmith.errors import ModelError
 from tunesmith.types import Batch, Score
 
@@ -64,8 +65,8 @@ def score(
 def hidden(model: Any, batch: Batch) -> Tensor:
     """Hidden states that predict the trained tokens, below the head: (P, width)."""
     body = decoder(model)
-    if isolation(model) == "varlen" or len(batch.offsets) == 2:
-        alone = None if isolation(model) != "varlen" else documents(batch.offsets)
+    if batch.until or isolation(model) == "varlen" or len(batch.offsets) == 2:
+        alone = mask_of(model, batch)
         states_TW = run(body, batch.ids_T, batch.positions_T, alone)
     else:
         parts = []

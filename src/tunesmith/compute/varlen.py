@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
@@ -14,6 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+
+from tunesmith.compute.attention_kernels import FLASH
+
+_ASKED = {name: flash.module for name, flash in FLASH.items()}
 
 
 def kernel() -> str:
@@ -31,6 +36,7 @@ def attend(
     offsets: tuple[int, ...],
     scaling: float | None,
     window: int | None,
+    asked: str = "auto",
 ) -> Tensor:
     """Causal attention within each document.
 
@@ -41,24 +47,24 @@ def attend(
         offsets: starts of the documents and the end of the last.
         scaling: factor on the scores; E ** -0.5 when not given.
         window: a token sees itself and this many less one before it.
+        asked: "fa2" or "fa3", which are used or fail; "auto": what is there and fits.
 
     Returns:
         (1, T, H, E) in the query's dtype.
     """
-    name = kernel()
-    if query.dtype not in (torch.float16, torch.bfloat16) or query.shape[-1] > 256:
-        name = "sdpa"
+    fits = query.dtype in (torch.float16, torch.bfloat16) and query.shape[-1] <= 256
+    name = _ASKED.get(asked) or (kernel() if fits else "sdpa")
     if name == "sdpa":
         return _per_document(query, key, value, offsets=offsets, scaling=scaling, window=window)
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     starts = _starts(offsets, query.device)
     longest = max(b - a for a, b in pairwise(offsets))
     left = -1 if window is None else window - 1
-    if name == "flash_attn":
-        from flash_attn import flash_attn_varlen_func
-
+    if name.startswith("flash_attn"):
+        flash = import_module(name).flash_attn_varlen_func
         call: dict[str, Any] = {"softmax_scale": scaling, "causal": True, "window_size": (left, 0)}
-        out = flash_attn_varlen_func(q, k, v, starts, starts, longest, longest, **call)
+        out = flash(q, k, v, starts, starts, longest, longest, **call)
+        out = out[0] if isinstance(out, tuple) else out  # early versions of 3 add the log-sum-exp
     else:
         from torch.nn.attention.varlen import varlen_attn
 

@@ -20,7 +20,7 @@ UNREAD = {
     "streaming": "rows are prepared in flat memory, kept for the next run, and counted, so that "
     "max_steps need not be known",
     "buffer_size": "all rows of an epoch are shuffled, not those of a buffer",
-    "flash_attn": "the kernel follows the device; every one keeps documents apart",
+    "pissa_convert": "an adapter of `pissa_init` is always saved for the unchanged base",
 }
 """Keys that users' files carry and nothing looks at, with the reason. A test holds that these
 are all; whoever begins to read one takes it out."""
@@ -66,6 +66,14 @@ def _arithmetic(run: Run) -> None:
         raise _contradiction(run, "fp16", "bf16", "one of the two", hint="remove `fp16`")
     if train.warmup_ratio and train.warmup_steps:
         raise _contradiction(run, "warmup_ratio", "warmup_steps", "one of the two")
+    if train.prefix_sharing is True and isinstance(run.method, Lora) and run.method.lora_dropout:
+        raise _contradiction(
+            run,
+            "prefix_sharing",
+            "lora_dropout",
+            "no dropout: of a token that rows share, each row drops something else",
+            hint="remove `prefix_sharing`, or set `lora_dropout: 0`",
+        )
     product = 1
     for key in ("per_device_train_batch_size", "gradient_accumulation_steps"):
         product *= getattr(train, key) if run.asked.get(key) is not None else 1
@@ -77,6 +85,8 @@ def _arithmetic(run: Run) -> None:
             "gradient_accumulation_steps give",
             hint="leave out those two keys, or `global_batch_size`",
         )
+    if isinstance(run.method, Lora) and run.method.use_dora and run.method.pissa_init:
+        raise _contradiction(run, "pissa_init", "use_dora", "one of the two")
     if run.model.adapter_name_or_path and not isinstance(run.method, Lora):
         raise _contradiction(
             run,
@@ -262,7 +272,7 @@ def _best_is_saved(run: Run) -> None:
 
 def _idle(run: Run) -> list[str]:
     """Keys given with a value that nothing will look at."""
-    reasons = {key: why for key, why in UNREAD.items() if run.asked.get(key) != "auto"}
+    reasons = dict(UNREAD)
     if not run.holds_out:
         why = "there is no evaluation data (val_size, eval_dataset)"
         keys = ("eval_steps", "compute_accuracy", "eval_on_each_dataset")
@@ -276,6 +286,8 @@ def _idle(run: Run) -> list[str]:
     if run.output.save_strategy != "steps":
         reasons["save_steps"] = f"`save_strategy` is `{run.output.save_strategy}`"
     reasons |= _idle_of_data(run)
+    if isinstance(run.method, Lora) and not run.method.pissa_init:
+        reasons |= dict.fromkeys(("pissa_iter", "pissa_convert"), "`pissa_init` is not set")
     if run.method.finetuning_type == "lora" and not run.model.adapter_name_or_path:
         reasons["create_new_adapter"] = "there is no `adapter_name_or_path`"
     if run.model.new_special_tokens_config:

@@ -13,6 +13,7 @@ from tunesmith.config.kinds import (
     Datasets,
     Flag,
     Folder,
+    Says,
     Section,
     Share,
     Text,
@@ -82,7 +83,7 @@ class Dataset(Section):
     """How tools are described and called, in place of the template's own way; calls then end
     with eos, whatever the template lets follow them. Not set: the template's. Only for templates
     by name or in a `.yaml` file."""
-    enable_thinking: Flag | None = True
+    enable_thinking: Annotated[Flag | None, Says("true, false or null")] = True
     """Of a template that marks thoughts. `true`: an answer without a thought learns to think
     nothing. `null`: its prompt says so, and it is not learned, while an answer with a thought is
     learned under the prompt of `true`; so a model learns both, and `enable_thinking` of serving

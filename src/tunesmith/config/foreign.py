@@ -88,13 +88,12 @@ def nearest(key: str) -> str | None:
 
 
 def _refusal(row: Row, value: Any, place: str, what: str) -> ConfigError:
-    got = shown(value)
+    got, hint = f"{shown(value)}; Tunesmith does not have {what}", row.text
     if row.outcome == "later":
-        brings, until = row.text.split(" | ")
-        return ConfigError(
-            place, got=got, need=f"Tunesmith does not have {what} yet: {brings}", hint=until
-        )
-    return ConfigError(place, got=got, need=f"Tunesmith does not have {what}", hint=row.text)
+        brings, hint = row.text.split(" | ")
+        got = f"{got} yet: {brings}"
+    need = "another value" if ": " in what else "a run file without this key"
+    return ConfigError(place, got=got, need=need, hint=hint)
 
 
 def _is_idle(value: Any, default: Any) -> bool:

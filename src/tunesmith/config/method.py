@@ -38,6 +38,16 @@ class Lora(Method):
     """Merge what `adapter_name_or_path` names and train a new adapter on top."""
     use_rslora: Flag = False
     """Scale by alpha / sqrt(rank) instead of alpha / rank (arXiv:2312.03732)."""
+    use_dora: Flag = False
+    """Learn the length of each output's weights beside their direction (DoRA, arXiv:2402.09353).
+    Slower than LoRA, and it keeps more for the backward pass."""
+    pissa_init: Flag = False
+    """Start the adapter at the largest singular values of each weight (PiSSA, arXiv:2404.02948)
+    instead of at zero. It is saved with twice the rank, for the unchanged base."""
+    pissa_iter: Annotated[Whole, Ge(-1)] = 16
+    """Iterations of the randomised decomposition behind `pissa_init`; -1: a full one, slow."""
+    pissa_convert: Flag = False
+    """Nothing to convert: what `pissa_init` trains is always saved for the unchanged base."""
     loraplus_lr_ratio: Positive | None = None
     """Learning rate of the B matrices over that of the A matrices (LoRA+, arXiv:2402.12354).
     Not set: the same."""

@@ -64,9 +64,10 @@ class Model(Section):
     """YAML file of `token: description` lines: control tokens to add in place of
     `add_special_tokens`. A new row is the mean of the rows of its description's tokens; of all
     tokens where the description is empty."""
-    flash_attn: Literal["auto", "disabled", "sdpa", "fa2"] = "auto"
-    """Attention kernel. Accepted, not needed: the best one for the device is taken and printed
-    in the plan."""
+    flash_attn: Literal["auto", "disabled", "sdpa", "fa2", "fa3"] = "auto"
+    """Attention kernel: the fastest that is here (`auto`), torch's (`sdpa`), FlashAttention 2 or
+    3 (`fa2`, `fa3`; one that is not here is refused), or none (`disabled`). Documents are
+    kept apart by every one."""
     quantization_bit: Literal[4, 8] | None = None
     """Hold the frozen weights in so many bits and train an adapter over them (QLoRA,
     arXiv:2305.14314). Needs `tunesmith[bnb]`. Not set: the weights stay as they are."""

@@ -148,6 +148,9 @@ class Train(Section):
     """Compute in bfloat16. Not set: yes where the hardware has it natively."""
     fp16: Flag | None = None
     """Compute in float16 with a loss scale, for GPUs without bfloat16. Not set: no."""
+    prefix_sharing: Annotated[Literal["auto"] | Flag, Says("auto, true or false")] = "auto"
+    """Compute what the rows of a step begin with in common (a system prompt, tool definitions)
+    only once; the result is the same. `auto`: where the plan counts that it pays."""
     seed: Annotated[Natural, Le(2**32 - 1)] = 42
     """Start of everything random: order of rows, new weights, dropout."""
     resume_from_checkpoint: Resume = None

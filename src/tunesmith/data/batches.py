@@ -12,28 +12,46 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from tunesmith.data import prefixes
 from tunesmith.data.order import permutation
 from tunesmith.data.packing import Bins, Lengths, best_fit_decreasing, buckets, pack
 from tunesmith.types import Batch, Example
 
 
 def lay_out(
-    examples: Sequence[Example], indices: Sequence[int] | np.ndarray, *, max_tokens: int
+    examples: Sequence[Example],
+    indices: Sequence[int] | np.ndarray,
+    *,
+    max_tokens: int,
+    share: bool = False,
 ) -> list[Batch]:
     """Lay the examples of one step into few micro-batches of at most `max_tokens` tokens.
 
     Every example stands in exactly one batch, whole; one that is longer than `max_tokens`
-    has a batch of its own. Documents keep the order of `indices`.
+    has a batch of its own. Documents keep the order of `indices`, but for those that share
+    their beginnings with others.
 
     Args:
         examples: all examples of the run.
         indices: which of them, in the order of the step.
         max_tokens: the most tokens of a batch, at least 1.
+        share: whether beginnings that several examples have in common stand once; see
+            `prefixes`.
     """
     chosen = [int(i) for i in indices]
+    if share:
+        parts = prefixes.parts(examples, chosen, max_tokens=max_tokens)
+        bins = best_fit_decreasing([part.tokens for part in parts], capacity=max_tokens)
+        return [_together(examples, [parts[i] for i in items.tolist()]) for items in bins]
     lengths = [len(examples[i].ids) for i in chosen]
     bins = best_fit_decreasing(lengths, capacity=max_tokens)
     return [join(examples, [chosen[i] for i in items.tolist()]) for items in bins]
+
+
+def _together(examples: Sequence[Example], parts: Sequence[prefixes.Part]) -> Batch:
+    rows = [row for part in parts for row in part.rows]
+    alone = len(rows) == len(parts)
+    return join(examples, rows) if alone else prefixes.join(examples, parts)
 
 
 def join(examples: Sequence[Example], rows: Sequence[int]) -> Batch:
@@ -58,6 +76,7 @@ def join(examples: Sequence[Example], rows: Sequence[int]) -> Batch:
         predict_P=torch.from_numpy(labelled_P - 1),
         labels_P=torch.from_numpy(ids_T[labelled_P]),
         rows=tuple(int(row) for row in rows),
+        num_trained=tuple(np.add.reduceat(learned_T, offsets[:-1], dtype=np.int64).tolist()),
     )
 
 

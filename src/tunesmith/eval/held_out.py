@@ -28,6 +28,7 @@ def evaluate(
     examples: Sequence[Example],
     *,
     max_tokens: int,
+    share: bool = False,
     want_accuracy: bool = False,
     progress: Callable[[int, int], None] | None = None,
     within: Callable[[], AbstractContextManager[Any]] = nullcontext,
@@ -41,6 +42,7 @@ def evaluate(
         model: a causal language model of transformers.
         examples: all held-out examples; at least one trained token among them.
         max_tokens: the most tokens of a forward pass; only time and memory depend on it.
+        share: whether what examples begin with in common is computed once.
         want_accuracy: also the share of trained tokens that are the most probable ones.
         progress: told (examples done, all examples) after each forward pass.
         within: makes the context of a forward pass (autocast), the same as in training.
@@ -63,7 +65,7 @@ def evaluate(
     begun = time.perf_counter()
     model.eval()
     try:
-        for batch in _batches(examples, max_tokens):
+        for batch in _batches(examples, max_tokens, share):
             with torch.inference_mode(), within():
                 found = score(model, _on(batch, device), want_correct=want_accuracy)
             total -= float(found.logprob_P.double().sum())
@@ -122,8 +124,8 @@ class _Sums:
 
 def _add(parts: dict[str, _Sums], batch: Batch, found: Score, examples: Sequence[Example]) -> None:
     """Put the tokens of a batch down to the data sets of their examples."""
-    documents_P = np.searchsorted(batch.offsets, batch.predict_P.cpu().numpy(), side="right") - 1
     count = len(batch.rows)
+    documents_P = np.repeat(np.arange(count), batch.num_trained)
     nats = np.bincount(documents_P, -found.logprob_P.double().cpu().numpy(), count)
     tokens = np.bincount(documents_P, minlength=count)
     hits = found.correct_P
@@ -139,7 +141,7 @@ def _perplexity(loss: float) -> float:
     return math.exp(loss) if loss < 700 else math.inf
 
 
-def _batches(examples: Sequence[Example], max_tokens: int) -> Iterator[Batch]:
+def _batches(examples: Sequence[Example], max_tokens: int, share: bool) -> Iterator[Batch]:
     """All examples in order, some batches' worth at a time."""
     window: list[int] = []
     held = 0
@@ -147,10 +149,10 @@ def _batches(examples: Sequence[Example], max_tokens: int) -> Iterator[Batch]:
         window.append(index)
         held += len(example.ids)
         if held >= _WINDOW_BATCHES * max_tokens:
-            yield from lay_out(examples, window, max_tokens=max_tokens)
+            yield from lay_out(examples, window, max_tokens=max_tokens, share=share)
             window, held = [], 0
     if window:
-        yield from lay_out(examples, window, max_tokens=max_tokens)
+        yield from lay_out(examples, window, max_tokens=max_tokens, share=share)
 
 
 def _on(batch: Batch, device: torch.device) -> Batch:

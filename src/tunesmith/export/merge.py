@@ -115,7 +115,6 @@ def export(
     progress("asking the tuned model")
     asked = proofs.ask(model, proofs.probes_of(serving.tokenizer, probes), based=bool(adapter_dirs))
     progress("merging")
-    _untie_adapted_head(model)
     layers = adapters.merge(model)
     facts = {"kind": KIND, "base": str(model_dir), "adapters": [str(path) for path in adapter_dirs]}
     with store.publish(out_dir, facts=facts) as place:
@@ -213,16 +212,6 @@ def _compute_dtype(model_dir: Path, device: str, stored: torch.dtype) -> torch.d
     else:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return torch.float32 if 2 * needed <= memory else stored
-
-
-def _untie_adapted_head(model: Any) -> None:
-    """An adapter on a head that is the embedding would, merged, change the embedding as well."""
-    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    if head is None or not hasattr(head, "lora_A") or head.weight is not embedding.weight:
-        return
-    head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=False)
-    model.config.get_text_config().tie_word_embeddings = False
-    model.config.tie_word_embeddings = False
 
 
 def _write(

@@ -91,13 +91,16 @@ def token_ids(adapter: Path) -> tuple[int, ...]:
     Raises:
         ModelError: its config asks for something that is not computed here.
     """
+    ids = adapter_spec.read(adapter).token_ids
+    return ids or tuple(map(int, metadata(adapter).get(_TOKENS, "").split()))
+
+
+def metadata(adapter: Path) -> dict[str, str]:
+    """What the header of an adapter's file says beside the tensors."""
     from safetensors import safe_open
 
-    ids = adapter_spec.read(adapter).token_ids
-    if ids:
-        return ids
     with safe_open(adapter / WEIGHTS, framework="pt") as file:
-        return tuple(map(int, (file.metadata() or {}).get(_TOKENS, "").split()))
+        return file.metadata() or {}
 
 
 def last_id(adapter: Path) -> int:

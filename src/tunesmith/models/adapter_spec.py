@@ -34,6 +34,16 @@ class LoraSpec(NamedTuple):
     """Names of modules trained and saved in full."""
     token_ids: tuple[int, ...] = ()
     """Ids of new tokens, whose rows of embedding and head are trained and saved."""
+    dora: bool = False
+    """Learn the length of each output's weights beside their direction (arXiv:2402.09353)."""
+    pissa: int | None = None
+    """Start at the largest singular values of the weights (arXiv:2404.02948), found in so many
+    iterations; -1: by a full decomposition."""
+
+    @property
+    def is_pissa(self) -> bool:
+        """Whether it starts at singular values."""
+        return self.pissa is not None
 
     @property
     def scaling(self) -> float:
@@ -132,6 +142,10 @@ def config_of(
     endings = sorted({name.rpartition(".")[2] for name in names})
     linear = [n for n, m in model.named_modules() if isinstance(m, nn.Linear | LoraLinear)]
     exact = [n for n in linear if n.rpartition(".")[2] in endings] == names
+    rank, alpha, rslora = spec.rank, spec.alpha, spec.rslora
+    if spec.is_pissa:  # the file holds where it started, too
+        rank, alpha, rslora = 2 * rank, 2 * rank * spec.scaling, False
+        alpha = int(alpha) if alpha == int(alpha) else alpha
     return {
         "alpha_pattern": {},
         "auto_mapping": None,
@@ -142,19 +156,19 @@ def config_of(
         "init_lora_weights": True,
         "layers_pattern": None,
         "layers_to_transform": None,
-        "lora_alpha": spec.alpha,
+        "lora_alpha": alpha,
         "lora_dropout": spec.dropout,
         "modules_to_save": extra or None,
         "peft_type": "LORA",
-        "r": spec.rank,
+        "r": rank,
         "rank_pattern": {},
         "revision": None,
         "target_modules": endings if exact else names,
         "task_type": "CAUSAL_LM",
         "trainable_token_indices": {name.rpartition(".")[2]: list(spec.token_ids) for name in rows}
         or None,
-        "use_dora": False,
-        "use_rslora": spec.rslora,
+        "use_dora": spec.dora,
+        "use_rslora": rslora,
     }
 
 
@@ -162,7 +176,6 @@ _ONLY = {  # PEFT keys that are not computed here, with the values that mean the
     "peft_type": ("LORA",),
     "bias": ("none",),
     "fan_in_fan_out": (False,),
-    "use_dora": (False,),
     "rank_pattern": ({}, None),
     "alpha_pattern": ({}, None),
     "layers_to_transform": (None, []),
@@ -170,8 +183,19 @@ _ONLY = {  # PEFT keys that are not computed here, with the values that mean the
     "exclude_modules": (None, []),
     "lora_bias": (False,),
     "target_parameters": (None, []),
+    # others subtract from the base what they start at (PiSSA, OLoRA, CorDA, LoftQ ...)
+    "init_lora_weights": (True, False, None, "gaussian", "eva", "orthogonal", "mica"),
+    "use_qalora": (False, None),
+    "use_bdlora": (None, False),
+    "alora_invocation_tokens": (None, []),
+    "arrow_config": (None,),
 }
 
+
+_HINTS = {
+    "init_lora_weights": "save it converted to an adapter of the unchanged base: PEFT's "
+    "save_pretrained(..., path_initial_model_for_weight_conversion=...)",
+}
 
 _KINDS = {
     "r": Kind("a whole number, 1 or more", lambda value: kinds.is_whole(value) and value >= 1),
@@ -182,6 +206,7 @@ _KINDS = {
     "target_modules": kinds.TARGET,
     "modules_to_save": kinds.NAMES,
     "use_rslora": kinds.FLAG,
+    "use_dora": kinds.FLAG,
 }
 _REQUIRED = ("r", "lora_alpha", "target_modules")
 
@@ -204,7 +229,9 @@ def spec_of(config: dict[str, Any], where: Path) -> LoraSpec:
     """
     for key, plain in _ONLY.items():
         if key in config and config[key] not in plain:
-            raise ModelError(f"{where}: {key}", got=config[key], need=f"{plain[0]!r}")
+            raise ModelError(
+                f"{where}: {key}", got=config[key], need=f"{plain[0]!r}", hint=_HINTS.get(key, "")
+            )
     for key, kind in _KINDS.items():
         kinds.check(config, key, kind, where, required=key in _REQUIRED)
     target = config["target_modules"]
@@ -220,6 +247,7 @@ def spec_of(config: dict[str, Any], where: Path) -> LoraSpec:
         rslora=bool(config.get("use_rslora")),
         additional_target=tuple(config.get("modules_to_save") or ()),
         token_ids=_token_ids(config.get("trainable_token_indices"), where),
+        dora=bool(config.get("use_dora")),
     )
 
 

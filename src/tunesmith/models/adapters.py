@@ -6,8 +6,6 @@ Holds which layers get an adapter and how it becomes a file; the layer itself is
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +14,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tunesmith.compute import chance
 from tunesmith.compute.lora import LoraLinear
 from tunesmith.compute.token_rows import RowEmbedding, RowHead
 from tunesmith.errors import ModelError
-from tunesmith.models import adapter_rows, adapter_spec
+from tunesmith.models import adapter_layers, adapter_rows
+from tunesmith.models.adapter_files import (
+    PREFIX,
+    check,
+    check_tied,
+    read_spec,
+    read_tensors,
+    without_base,
+)
 from tunesmith.models.adapter_rows import ROWS, replace, within
 from tunesmith.models.adapter_spec import (
     CONFIG,
@@ -32,8 +37,6 @@ from tunesmith.models.adapter_spec import (
 )
 from tunesmith.models.lineage import sort_metadata
 from tunesmith.models.vocabulary import grow
-
-_PREFIX = "base_model.model."
 
 
 class _Attached(NamedTuple):
@@ -47,13 +50,12 @@ class _Attached(NamedTuple):
 def attach(model: Any, spec: LoraSpec, *, seed: int) -> list[str]:
     """Put a new adapter on a model, in place; everything else is frozen.
 
-    A is uniform as in PEFT (Kaiming, a = sqrt 5), drawn from (seed, name) so that it depends on no
-    other layer; B is zero, so that the model computes what it did.
+    It starts so that the model computes what it did; see `adapter_layers.start`.
 
     Args:
         model: a transformers causal language model without an adapter.
         spec: what the adapter is like.
-        seed: of A.
+        seed: of where it starts.
 
     Returns:
         Names of the layers that got one, in the model's order.
@@ -62,8 +64,6 @@ def attach(model: Any, spec: LoraSpec, *, seed: int) -> list[str]:
         ModelError: a name matches nothing or no linear layer, or the model has an adapter
             already.
     """
-    if spec.rank < 1 or not 0 <= spec.dropout < 1:
-        raise ModelError("adapter", got=spec, need="a rank of at least 1 and a dropout in [0, 1)")
     if attached(model):
         raise ModelError("adapter", got="a model that has one", need="merge it first")
     names, extra = falls_on(model, spec)
@@ -71,14 +71,10 @@ def attach(model: Any, spec: LoraSpec, *, seed: int) -> list[str]:
         raise ModelError(
             "lora_target", got=spec.target, need="linear layers beside additional_target"
         )
+    adapter_layers.refuse(spec, {name: model.get_submodule(name) for name in names})
     _put_on(model, names, extra, spec)
     for name in names:
-        layer = model.get_submodule(name)
-        generator = torch.Generator().manual_seed(chance.number("lora_A", seed, name))
-        bound = 1 / math.sqrt(layer.in_features)
-        drawn = torch.empty(layer.lora_A.shape).uniform_(-bound, bound, generator=generator)
-        with torch.no_grad():
-            layer.lora_A.copy_(drawn)
+        adapter_layers.start(model.get_submodule(name), spec, seed=seed, name=name)
     return names
 
 
@@ -99,7 +95,15 @@ def falls_on(model: Any, spec: LoraSpec) -> Falls:
     """
     extra = matching(model, spec.additional_target, "additional_target")
     layers = [name for name in targets(model, spec.target) if not within(name, extra)]
-    return Falls(layers, sorted(_with_tied(model, extra)))
+    in_full = sorted(_with_tied(model, extra))
+    both = [name for name in layers if within(name, in_full)]
+    if both:
+        raise ModelError(
+            "lora_target", got=both[0],
+            need="no layer whose weight is trained in full, as additional_target says",
+            hint="leave it out of lora_target: it is tied to " + ", ".join(extra),
+        )  # fmt: skip
+    return Falls(layers, in_full)
 
 
 def attached(model: nn.Module) -> list[str]:
@@ -150,8 +154,8 @@ def save_adapter(
 
     kept = _remembered(model)
     assert kept is not None, "save_adapter without attach or load_adapter"
-    tensors = {_PREFIX + key: value for key, value in adapter_tensors(model).items()}
-    told = {"format": "pt", **adapter_rows.told(kept.spec)}
+    tensors = {PREFIX + key: value for key, value in adapter_tensors(model).items()}
+    told = {"format": "pt", **adapter_rows.told(kept.spec), **adapter_layers.told(kept.spec)}
     save_file(tensors, directory / WEIGHTS, metadata={**told, **(lineage or {})})
     sort_metadata(directory / WEIGHTS)
     text = json.dumps(
@@ -169,9 +173,8 @@ def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
     kept = _remembered(model)
     found: dict[str, Tensor] = {}
     for name in attached(model):
-        layer = model.get_submodule(name)
-        found[f"{name}.lora_A.weight"] = layer.lora_A
-        found[f"{name}.lora_B.weight"] = layer.lora_B
+        for key, value in adapter_layers.tensors(model.get_submodule(name)).items():
+            found[f"{name}.{key}"] = value
     for name in adapter_rows.own(model):
         found[f"{name}.{ROWS}"] = model.get_submodule(name).token_rows
     for name in kept.extra if kept else ():
@@ -180,22 +183,21 @@ def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {key: value.detach().cpu().clone().contiguous() for key, value in found.items()}
 
 
-def read_spec(directory: Path) -> LoraSpec:
-    """What the adapter in PEFT's files is like.
+@torch.no_grad()
+def put_tensors(model: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Set the adapter of a model to what a file holds.
 
-    Raises:
-        ModelError: there is none, or it asks for something that is not computed here.
+    Args:
+        model: with an adapter.
+        tensors: exactly those of `adapter_tensors`, of the same shapes.
     """
-    if not (directory / CONFIG).is_file() or not (directory / WEIGHTS).is_file():
-        raise ModelError(f"adapter {directory}", need=f"a directory with {CONFIG} and {WEIGHTS}")
-    return adapter_spec.read(directory)._replace(token_ids=adapter_rows.token_ids(directory))
-
-
-def file_key(name: str) -> str:
-    """A trained parameter's name in the adapter's file."""
-    if name.endswith(".token_rows"):
-        return f"{name.removesuffix('token_rows')}{ROWS}"
-    return f"{name}.weight" if name.endswith((".lora_A", ".lora_B")) else name
+    rest = dict(tensors)
+    for name in attached(model):
+        layer = model.get_submodule(name)
+        keys = {key: f"{name}.{key}" for key in adapter_layers.tensors(layer)}
+        adapter_layers.put(layer, {key: rest.pop(full) for key, full in keys.items()})
+    for key, value in rest.items():
+        model.get_parameter(key.replace(ROWS, "token_rows")).copy_(value)
 
 
 def load_adapter(model: Any, directory: Path, *, trainable: bool) -> None:
@@ -211,29 +213,25 @@ def load_adapter(model: Any, directory: Path, *, trainable: bool) -> None:
     Raises:
         ModelError: not a LoRA adapter, of another model, incomplete, or not reproduced here.
     """
-    from safetensors.torch import load_file
-
     spec = read_spec(directory)
     if attached(model):
         raise ModelError(f"adapter {directory}", got="a model that has one", need="merge it first")
-    tensors = {k.removeprefix(_PREFIX): v for k, v in load_file(directory / WEIGHTS).items()}
     grow(model, 1 + max(spec.token_ids, default=-1))
+    tensors = without_base(model, read_tensors(directory), directory / WEIGHTS)
     names, extra = falls_on(model, spec)
-    _check_tensors(tensors, _shapes(model, names, extra, spec), directory / WEIGHTS)
-    _check_tied(model, extra, tensors, directory / WEIGHTS)
+    check(tensors, _shapes(model, names, extra, spec), directory / WEIGHTS)
+    check_tied(model, extra, tensors, directory / WEIGHTS)
     _put_on(model, names, extra, spec)
-    with torch.no_grad():
-        for key, value in tensors.items():
-            name = key.replace(ROWS, "token_rows")
-            own = model.get_parameter(re.sub(r"(\.lora_[AB])\.weight$", r"\1", name))
-            own.copy_(value)
-            own.requires_grad_(trainable)
+    put_tensors(model, tensors)
+    if not trainable:
+        model.requires_grad_(False)
 
 
 def merge(model: Any) -> int:
     """Add every adapter to its weight, in place, and take the adapters off.
 
-    W + s · B A is computed in fp32 and rounded once to the dtype that W has.
+    W + s · B A is computed in fp32 and rounded once to the dtype that W has. A head that is the
+    embedding becomes a matrix of its own, where the adapter is on the head.
 
     Returns:
         How many layers were changed.
@@ -242,6 +240,7 @@ def merge(model: Any) -> int:
         ModelError: a merged weight would not be finite.
     """
     names = attached(model)
+    _untie_adapted_head(model)
     for name in names:
         layer = model.get_submodule(name)
         with torch.no_grad():
@@ -302,14 +301,7 @@ def apply_adapters(
 def _put_on(model: Any, names: Iterable[str], extra: Sequence[str], spec: LoraSpec) -> None:
     model.requires_grad_(False)
     for name in names:
-        layer = LoraLinear(
-            model.get_submodule(name),
-            rank=spec.rank,
-            scaling=spec.scaling,
-            dropout=spec.dropout,
-            layer=chance.number(name),
-        )
-        replace(model, name, layer)
+        replace(model, name, adapter_layers.layer_for(model.get_submodule(name), spec, name))
     extra = _with_tied(model, extra)
     adapter_rows.put_on(model, names, extra, spec)
     before = {name: next(model.get_submodule(name).parameters()).dtype for name in extra}
@@ -318,6 +310,16 @@ def _put_on(model: Any, names: Iterable[str], extra: Sequence[str], spec: LoraSp
             parameter.data = parameter.data.float()
             parameter.requires_grad_(True)
     model._tunesmith_adapter = _Attached(spec, before)
+
+
+def _untie_adapted_head(model: Any) -> None:
+    """An adapter on a head that is the embedding would, merged, change the embedding as well."""
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if not isinstance(head, LoraLinear) or head.weight is not embedding.weight:
+        return
+    head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+    model.config.get_text_config().tie_word_embeddings = False
+    model.config.tie_word_embeddings = False
 
 
 def _remembered(model: Any) -> _Attached | None:
@@ -341,46 +343,10 @@ def _shapes(
     """Every tensor that the adapter's file holds, with the shape that this model takes."""
     shapes: dict[str, tuple[int, ...]] = {}
     for name in names:
-        layer = model.get_submodule(name)
-        shapes[f"{name}.lora_A.weight"] = (spec.rank, layer.in_features)
-        shapes[f"{name}.lora_B.weight"] = (layer.out_features, spec.rank)
+        for key, shape in adapter_layers.shapes(model.get_submodule(name), spec).items():
+            shapes[f"{name}.{key}"] = shape
     for name in extra:
         for key, parameter in model.get_submodule(name).named_parameters():
             shapes[f"{name}.{key}"] = tuple(parameter.shape)
     shapes |= adapter_rows.shapes(model, extra, spec)
     return shapes
-
-
-def _check_tensors(
-    tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], where: Path
-) -> None:
-    missing, foreign = (
-        sorted(shapes.keys() - tensors.keys()),
-        sorted(tensors.keys() - shapes.keys()),
-    )
-    if missing or foreign:
-        got = f"{len(missing)} missing ({missing[:2]}), {len(foreign)} unknown ({foreign[:2]})"
-        need = "the tensors of its config and of what is tied to them, for this base model"
-        raise ModelError(str(where), got=got, need=need)
-    for key, shape in shapes.items():
-        if tuple(tensors[key].shape) != shape:
-            raise ModelError(
-                f"{where}: {key}",
-                got=tuple(tensors[key].shape),
-                need=f"{shape}: the adapter belongs to another base model",
-            )
-
-
-def _check_tied(model: Any, extra: list[str], tensors: dict[str, Tensor], where: Path) -> None:
-    """PEFT unties what it trains in full; here it stays one weight, so both must be equal."""
-    first: dict[int, str] = {}
-    for module in extra:
-        for name, parameter in model.get_submodule(module).named_parameters():
-            key = f"{module}.{name}"
-            twin = first.setdefault(id(parameter), key)
-            if not torch.equal(tensors[key], tensors[twin]):
-                raise ModelError(
-                    f"{where}: {key}",
-                    got=f"another weight than {twin}",
-                    need="the same: in this base model they are tied",
-                )

@@ -69,7 +69,8 @@ def check(
     if wanted is not None:
         words = [w for w in wanted.stop_words if w in wanted.ends or w not in tokenizer.stops]
         findings += [_stop_word(tokenizer, word, wanted) for word in words]
-        findings += [_endless(wanted)] if wanted.endless else []
+        if wanted.endless:
+            findings.append(endless(wanted.name, open_ended=wanted.open_ended))
         findings += _marks(tokenizer, wanted)
     return Report(
         directory=str(tokenizer.path),
@@ -266,10 +267,11 @@ def _rows(tokenizer: Tokenizer, rows: int, wanted: Wanted | None) -> Finding:
     )
 
 
-def _endless(wanted: Wanted) -> Finding:
-    found = f"nothing that an answer learns under template {wanted.name} ends it"
+def endless(name: str, *, open_ended: bool) -> Finding:
+    """What is said of a template whose answers learn no end; an error where it is not meant so."""
+    found = f"nothing that an answer learns under template {name} ends it"
     told = "a model trained so talks on until it is cut off"
-    if wanted.open_ended:
+    if open_ended:
         return Finding("end", "warning", found, told, "another template")
     todo = "give the answer's turn a `stop`; or open_ended: true in the template, if meant so"
     return Finding("end", "error", found, told, todo)

@@ -77,7 +77,7 @@ def facts(directory: Path, *, trust_remote_code: bool = False) -> Facts:
         ModelError: no config.json, an unknown architecture, or broken weight files.
     """
     directory = Path(directory)
-    from tunesmith.models.load import read_config
+    from tunesmith.models.load import head_dim_of, read_config
 
     config = read_config(directory, trust_remote_code=trust_remote_code)
     model = empty_model(directory, config, trust_remote_code=trust_remote_code)
@@ -95,7 +95,7 @@ def facts(directory: Path, *, trust_remote_code: bool = False) -> Facts:
         intermediate=getattr(text, "intermediate_size", None),
         heads=heads,
         kv_heads=getattr(text, "num_key_value_heads", None) or heads,
-        head_dim=getattr(text, "head_dim", None) or text.hidden_size // heads,
+        head_dim=head_dim_of(config),
         vocab=embedding.weight.shape[0],
         context_length=getattr(text, "max_position_embeddings", None),
         embedding_parameters=embedding.weight.numel(),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tunesmith.compute import attention_kernels
 from tunesmith.config.model import Quantization
 from tunesmith.errors import ModelError
 from tunesmith.models import files, quantize
@@ -31,6 +32,7 @@ def load_model(
     trust_remote_code: bool = False,
     attention: str | None = None,
     quantization: Quantization | None = None,
+    kernel: str = "auto",
 ) -> PreTrainedModel:
     """Load a causal language model, in evaluation mode, without gradients recorded so far.
 
@@ -42,9 +44,10 @@ def load_model(
         attention: name of an attention implementation; `None`: our own, which keeps documents
             apart, where the model takes it, else transformers' choice.
         quantization: hold the linear layers in fewer bits; see `quantize`.
+        kernel: what computes our attention; see `compute.attention_kernels`.
 
     Raises:
-        ConfigError: the library that quantises is not installed.
+        ConfigError: what quantises, or the kernel, is not there.
         ModelError: weights or architecture that cannot be used; names what is wrong.
     """
     from transformers import AutoModelForCausalLM
@@ -52,13 +55,16 @@ def load_model(
     directory = Path(directory)
     config = read_config(directory, trust_remote_code=trust_remote_code)
     files.weight_files(directory)
+    attention_kernels.check(
+        kernel, device=torch.device(device), dtype=dtype, head_dim=head_dim_of(config)
+    )
     fewer = quantize.loading(quantization, device) if quantization else {}
     with quiet(), explained(directory, config):
         model, report = AutoModelForCausalLM.from_pretrained(
             str(directory),
             config=config,
             dtype=dtype,
-            attn_implementation=attention or own_attention(config),
+            attn_implementation=attention or own_attention(config, kernel),
             trust_remote_code=trust_remote_code,
             local_files_only=True,
             use_safetensors=True,
@@ -117,16 +123,31 @@ def refuse_remote_code(directory: Path, config: dict[str, Any], *, trust_remote_
         )
 
 
-def own_attention(config: PretrainedConfig) -> str | None:
-    """Name of our attention in transformers' registry; `None` for a model that ignores it."""
+def head_dim_of(config: PretrainedConfig) -> int:
+    """Width of an attention head."""
+    text = config.get_text_config()
+    heads = getattr(text, "num_attention_heads", 1)
+    return getattr(text, "head_dim", None) or text.hidden_size // heads
+
+
+def own_attention(config: PretrainedConfig, kernel: str = "auto") -> str | None:
+    """Name of our attention in transformers' registry; `None` for a model that ignores it.
+
+    Raises:
+        ModelError: a kernel was asked for, and the model ignores it.
+    """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
     from tunesmith.compute import attention
 
     kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    if not getattr(kind, "_supports_attention_backend", False):
-        return None
-    return attention.register()
+    if getattr(kind, "_supports_attention_backend", False):
+        return attention.register(kernel)
+    if kernel != "auto":
+        raise ModelError(
+            "flash_attn", got=kernel, need=f"auto: {config.model_type} computes its own attention"
+        )
+    return None
 
 
 @contextlib.contextmanager

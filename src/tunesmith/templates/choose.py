@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -96,6 +97,7 @@ def choose(
     asked: Asked = _NOTHING,
     *,
     today: datetime.date | None = None,
+    where: Callable[[str], str] = str,
 ) -> Renderer:
     """The template of a run.
 
@@ -105,11 +107,23 @@ def choose(
         tokenizer: whose tokens the template uses.
         asked: what the run asks of it.
         today: the date that some templates print; `None`: the clock's.
+        where: the place of a key of the run, for errors about what it asks.
 
     Raises:
         TemplateError: unknown name (the nearest are given), a file that cannot be read, no
             name and no template beside the tokenizer (candidates are given).
     """
+    try:
+        return _chosen(name, tokenizer, asked, today)
+    except TemplateError as error:
+        if error.where in ("template", *Asked._fields):
+            error.where = where(error.where)
+        raise
+
+
+def _chosen(
+    name: str | None, tokenizer: Tokenizer, asked: Asked, today: datetime.date | None
+) -> Renderer:
     if name is None:
         if not tokenizer.chat_template:
             raise TemplateError(
@@ -168,20 +182,32 @@ def _own(
 def candidates(tokenizer: Tokenizer) -> list[str]:
     """Templates that could fit, likeliest first.
 
-    First those made for a model of this name, then those whose every control token is one
-    token of the vocabulary, then those that need no tokens.
+    First those made for a model of this name, the closest name first; then those whose turns
+    are written in tokens of the vocabulary, the most tokens first; then those that need none.
+    Among equals those come first that add no system text, mark no thoughts and are made for no
+    family.
     """
-    here = tokenizer.path.name.lower()
-    by_name, by_token, plain = [], [], []
+    here = [part.lower() for whole in tokenizer.path.parts for part in whole.split("--")]
+    ranked: list[tuple[Any, ...]] = []
     for name in registry.names():
-        marks = MARK.findall(registry.get(name).control_text())
-        if any(fnmatch(here, p.lower()) for p in registry.format(name).models):
-            by_name.append(name)
-        elif not marks:
-            plain.append(name)
-        elif all(tokenizer.id_of(mark) is not None for mark in marks):
-            by_token.append(name)
-    return by_name + by_token + plain
+        format = registry.format(name)
+        fitting = [p for p in format.models if any(fnmatch(part, p.lower()) for part in here)]
+        marks = set(MARK.findall(_turns(registry.get(name))))
+        if not fitting and not all(tokenizer.id_of(mark) is not None for mark in marks):
+            continue
+        closest = max((len(p) for p in fitting), default=0)
+        adds = format.default_system is not None, format.thinking is not None, bool(format.models)
+        ranked.append((-closest, -len(marks), *adds, name))
+    return [name for *_, name in sorted(ranked)]
+
+
+def _turns(template: Template) -> str:
+    """What a template writes around turns without tools and thoughts."""
+    roles = template.format.roles
+    pieces = [template.format.prefix]
+    for turn in filter(None, (roles.system, roles.user, roles.assistant)):
+        pieces += [turn.open, turn.lead, turn.stop, turn.after]
+    return "\n".join(map(template.text, pieces))
 
 
 def text_of(path: Path) -> str:

@@ -283,7 +283,8 @@ def _parent(
         own = _of_file(where)
         likes = {str(one.get("name", own)): str(one.get("like", "")) for one in mappings}
         if name not in likes:
-            need, hint = error.need, error.hint
+            need = "a template that is shipped, or stands above it in this file"
+            hint = error.hint or "tunesmith template list"
             raise TemplateError(f"{where}: like", got=name, need=need, hint=hint) from None
     path = [str(document.get("name", own)), name]
     while likes[path[-1]] in likes and path[-1] not in path[:-1]:

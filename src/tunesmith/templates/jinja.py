@@ -63,6 +63,8 @@ class OwnJinja:
             raise TemplateError("default_system", got='""', need=need)
         self.name, self.source, self.default_system = name, source, default_system
         self.where = f"template: {name}"
+        if not source.strip():
+            raise TemplateError(self.where, got="nothing", need="a Jinja chat template")
         self._render: Callable[..., str] = compiled(source, self.where)
         self._options = {key: value for key, value in (options or {}).items() if value is not None}
         facts = {

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ from typing import Any
 import torch
 
 from tunesmith import store
-from tunesmith.compute import chance
+from tunesmith.compute import chance, sharing
+from tunesmith.compute.fused import blocks
 from tunesmith.config.run import Run
 from tunesmith.data.batches import lay_out
 from tunesmith.errors import OutputError, StoreError
@@ -171,6 +170,7 @@ class Job:
                 self.model,
                 self.material.data.eval,
                 max_tokens=self.plan.micro_batch_tokens,
+                share=self._share,
                 want_accuracy=self.run.eval.compute_accuracy,
                 progress=lambda done, total: self.report.work("evaluating", done, total),
                 each_dataset=self.run.eval.eval_on_each_dataset,
@@ -191,7 +191,7 @@ class Job:
             best_step=seen.best[0] if seen.best else None,
             identity=self.plan.identity,
             probe=self.probe,
-            versions=versions(),
+            versions=numerics.versions(),
             progress={
                 "watched": seen.as_dict(),
                 "loss_scale": vars(self.loss_scale) if self.loss_scale else None,
@@ -259,8 +259,9 @@ class Job:
         for number in range(first, self.plan.steps + 1):
             rows = self.units.examples(number)
             batches = lay_out(
-                self.material.data.train, rows, max_tokens=self.plan.micro_batch_tokens
-            )
+                self.material.data.train, rows, max_tokens=self.plan.micro_batch_tokens,
+                share=self._share,
+            )  # fmt: skip
             yield number, [outputs.to_device(batch, device) for batch in batches]
 
     def _checkpoint(self) -> tuple[Path, checkpoint.TrainState] | None:
@@ -318,12 +319,13 @@ class Job:
             device=precision.device,
             trust_remote_code=self.run.model.trust_remote_code,
             quantization=self.run.model.quantization,
+            kernel=self.run.model.flash_attn,
         )
         self.probe, note = numerics.check(
             model,
             f"{self.material.model_fingerprint} {self.run.model.quantization or ''}".rstrip(),
             precision,
-            versions=versions(),
+            versions=numerics.versions(),
             before=self.state.probe if self.state else None,
             fresh_process=self._fresh_process,
         )
@@ -332,12 +334,30 @@ class Job:
             self.notes.append(note)
         make_trainable(self.run, model, self.material.adapters, self.material.words)
         model.config.use_cache = False
+        self.fused = blocks.fuse(model)  # before a checkpoint is read: the same in every process
+        self._share = self.plan.share and self._shares(model)
         self.model = model
         if path is not None:
             self._read_weights(path)
         if self.plan.recompute:
             chance.enable_checkpointing(model, self.plan.recompute)
         return model
+
+    def _shares(self, model: Any) -> bool:
+        """Whether the model gets for rows that share what it gets for each alone.
+
+        Raises:
+            ModelError: it does not, and the run file wants it.
+        """
+        if sharing.shares(model):
+            return True
+        if self.run.train.prefix_sharing is True:
+            raise sharing.refusal(model)
+        self.notes.append(
+            "prefix sharing is off: this model gets something else for rows that share"
+        )
+        self.report.say(f"note: {self.notes[-1]}")
+        return False
 
     def _read_weights(self, path: Path) -> None:
         outputs.read_weights(self.model, path)
@@ -378,18 +398,3 @@ def fingerprint(plan: Plan) -> str:
     """Hash of what changes what is learned."""
     text = json.dumps(plan.identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """What computed: two runs are promised to be equal only where these are."""
-    import transformers
-
-    bnb = sys.modules.get("bitsandbytes")
-    return {
-        **({"bitsandbytes": bnb.__version__} if bnb else {}),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-        "threads": str(torch.get_num_threads()),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-    }

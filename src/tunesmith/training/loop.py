@@ -196,9 +196,10 @@ def _read(done: _Done) -> Step:
         grad_norm=norm,
         learning_rate=done.rate,
         weight=weight,
-        tokens=sum(len(batch.ids_T) for batch in done.batches),
+        tokens=sum(batch.num_tokens for batch in done.batches),
         metrics={name: value / weight for name, value in zip(names, sums, strict=True)},
         examples=sum(len(batch.rows) for batch in done.batches),
+        saved=sum(batch.saved for batch in done.batches),
     )
 
 

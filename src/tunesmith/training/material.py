@@ -7,7 +7,6 @@ files; `planning.py` does the arithmetic.
 from __future__ import annotations
 
 import datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from tunesmith.data.prepare import Prepared, prepare
 from tunesmith.errors import ConfigError, ModelError
 from tunesmith.models import adapter_rows, adapters, doctor, facts, freeze, load, source
 from tunesmith.models import tokenizer as tokenizers
+from tunesmith.models.adapter_files import read_spec
 from tunesmith.models.adapter_spec import LoraSpec
 from tunesmith.models.adapters import falls_on
 from tunesmith.models.facts import Facts
@@ -31,9 +31,9 @@ from tunesmith.templates import Renderer
 from tunesmith.training import new_tokens, reach
 from tunesmith.training.fingerprints import fingerprint
 from tunesmith.training.new_tokens import Words
-from tunesmith.training.report import Report
+from tunesmith.training.report import Report, pieces
 from tunesmith.training.wanted import wanted
-from tunesmith.types import Example, Tokenizer
+from tunesmith.types import Tokenizer
 
 _COMPARED_ROWS = 32
 """Rows of the run on which the loaded tokenizer is held against `tokenizer.json`."""
@@ -41,7 +41,8 @@ _COMPARED_ROWS = 32
 
 _OF_AN_ADAPTER = {
     "lora_rank": "rank", "lora_alpha": "alpha", "use_rslora": "rslora", "lora_dropout": "dropout",
-    "lora_target": "target", "additional_target": "additional_target",
+    "lora_target": "target", "additional_target": "additional_target", "use_dora": "dora",
+    "pissa_init": "is_pissa",
 }  # fmt: skip
 """Keys that an adapter which is gone on with has decided, and where its spec holds them."""
 
@@ -259,18 +260,6 @@ def _refuse_ids_without_row(data: Prepared, tokenizer: Tokenizer, rows: int) -> 
             )
 
 
-def pieces(example: Example, tokenizer: Tokenizer) -> list[tuple[str, bool]]:
-    """An example as text, cut where trained begins or ends."""
-    starts = [0, *(np.flatnonzero(np.diff(example.trained)) + 1).tolist(), len(example.ids)]
-    return [
-        (
-            tokenizer.backend.decode(example.ids[start:end].tolist(), skip_special_tokens=False),
-            bool(example.trained[start]),
-        )
-        for start, end in pairwise(starts)
-    ]
-
-
 def lora_spec(run: Run, words: Words | None = None) -> LoraSpec:
     """The adapter that a run asks for, with the rows of its new tokens."""
     method: Any = run.method
@@ -282,6 +271,8 @@ def lora_spec(run: Run, words: Words | None = None) -> LoraSpec:
         rslora=method.use_rslora,
         additional_target=method.additional_target,
         token_ids=words.token_ids if words else (),
+        dora=method.use_dora,
+        pissa=method.pissa_iter if method.pissa_init else None,
     )
 
 
@@ -339,12 +330,13 @@ def _refuse_other_adapter(run: Run, model: Any, there: LoraSpec) -> None:
         asked, own = getattr(wanted, field), getattr(there, field)
         if run.asked.get(key) is None or asked == own:
             continue
-        names_modules = field in ("target", "additional_target")
-        like_asked = there._replace(**{field: asked})
-        if names_modules and falls_on(model, like_asked) == falls_on(model, there):
-            continue
+        if field in ("target", "additional_target"):
+            like_asked = there._replace(**{field: asked})
+            if falls_on(model, like_asked) == falls_on(model, there):
+                continue
         raise ConfigError(
-            run.where(key), got=asked, need=f"{own}, as the adapter that is gone on with has",
+            run.where(key), got=run.asked[key],
+            need=f"{own}, as the adapter that is gone on with has",
             hint="create_new_adapter: true merges it and starts a new one",
         )  # fmt: skip
 
@@ -365,7 +357,7 @@ def _skeleton(
     if method.finetuning_type != "lora":
         make_trainable(run, model, (), words)
     elif adapter_directories and not method.create_new_adapter:
-        _refuse_other_adapter(run, model, adapters.read_spec(adapter_directories[-1]))
+        _refuse_other_adapter(run, model, read_spec(adapter_directories[-1]))
         adapters.load_adapter(model, adapter_directories[-1], trainable=True)
     else:
         words.make_rows(model)

@@ -20,13 +20,20 @@ class Progress(NamedTuple):
 
     step: int = 0
     tokens: int = 0
-    """All tokens that went through the model in training steps."""
+    """All tokens of the training steps, each row counted whole."""
     trained_tokens: float = 0.0
     examples: int = 0
     loss_sum: float = 0.0
     """Mean losses of the steps, added up."""
     elapsed_seconds: float = 0.0
     """Time in training steps, of all processes that worked on the run."""
+    saved: int = 0
+    """Of all tokens those that were not computed, because rows share them."""
+
+    @property
+    def computed(self) -> int:
+        """Tokens that went through the model."""
+        return self.tokens - self.saved
 
     def after(self, step: Step, *, seconds: float) -> Progress:
         """The sums with one more step."""
@@ -37,6 +44,7 @@ class Progress(NamedTuple):
             self.examples + step.examples,
             self.loss_sum + step.loss,
             self.elapsed_seconds + seconds,
+            self.saved + step.saved,
         )
 
 
@@ -127,6 +135,7 @@ def train_results(
         "train_steps_per_second": round(progress.step / seconds, 3),
         "train_tokens_per_second": round(progress.tokens / seconds, 3),
         "train_tokens": progress.tokens,
+        "train_computed_tokens": progress.computed,
         "train_trained_tokens": round(progress.trained_tokens),
         "peak_memory_bytes": peak_memory(),
     }

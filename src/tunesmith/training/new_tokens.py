@@ -130,7 +130,8 @@ def _changed(extended: Extended) -> bool:
 
 
 def _renderer(run: Run, tokenizer: Tokenizer, today: datetime.date | None) -> Renderer:
-    return choose(run.dataset.template, tokenizer, Asked.of(run.dataset), today=today)
+    asked = Asked.of(run.dataset)
+    return choose(run.dataset.template, tokenizer, asked, today=today, where=run.where)
 
 
 def _described(run: Run) -> dict[str, str]:

@@ -22,6 +22,7 @@ from tunesmith.data.prepare import Prepared
 from tunesmith.errors import StoreError
 from tunesmith.models import adapters, files
 from tunesmith.models import tokenizer as tokenizers
+from tunesmith.models.adapter_files import read_tensors
 from tunesmith.models.card import CardFacts, title
 from tunesmith.models.load import quiet
 from tunesmith.training import journal
@@ -184,25 +185,26 @@ def read_weights(model: Any, directory: Path) -> None:
     """
     from safetensors.torch import load_file
 
-    own = adapters.adapter_tensors(model) if adapters.attached(model) else None
-    if own is not None:
-        tensors = load_file(directory / adapters.WEIGHTS)
-        stored = {key.removeprefix("base_model.model."): value for key, value in tensors.items()}
+    if adapters.attached(model):
+        wanted, stored = adapters.adapter_tensors(model), read_tensors(directory)
     else:
-        stored = {}
+        wanted, stored = adapters.trainable(model), {}
         for path in files.weight_files(directory):
             stored |= load_file(path)
-    for name, parameter in adapters.trainable(model).items():
-        key = adapters.file_key(name)
+    for key, own in wanted.items():
         found = stored.get(key)
-        if found is None or found.shape != parameter.shape:
+        if found is None or found.shape != own.shape:
             raise StoreError(
                 f"{directory}: {key}",
                 got="missing" if found is None else tuple(found.shape),
-                need=f"a tensor of shape {tuple(parameter.shape)}",
+                need=f"a tensor of shape {tuple(own.shape)}",
             )
-        with torch.no_grad():
-            parameter.copy_(found)
+    if adapters.attached(model):
+        adapters.put_tensors(model, {key: stored[key] for key in wanted})
+        return
+    with torch.no_grad():
+        for name, parameter in adapters.trainable(model).items():
+            parameter.copy_(stored[name])
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -82,6 +82,12 @@ class Plan:
     """What of `memory_needed` is what: name to bytes."""
     memory_moment: str = ""
     """When the run needs the most."""
+    share: bool = False
+    """Whether what the rows of a step begin with in common is computed once."""
+    prefix_sharing: str = "off"
+    """How many tokens that saves, or why it is not done."""
+    computed_tokens_per_epoch: int = 0
+    """Of `tokens_per_epoch` those that go through the model."""
     day: str = ""
     """The date that templates print which print one, YYYY-MM-DD: of the first start."""
 
@@ -114,6 +120,7 @@ class Plan:
             ("evaluation", self._evaluation()),
             ("precision", self.precision),
             ("attention", self.attention),
+            ("prefix sharing", self.prefix_sharing),
             ("recompute", self._recompute()),
             ("micro-batch", f"up to {self.micro_batch_tokens:,} tokens on {self.device}"),
             ("memory", f"about {_size(self.memory_needed)} of {_size(self.memory_free)} free"),
@@ -203,6 +210,7 @@ def cadence(every: float, *, steps: int) -> int:
 LEARNED = (
     "stage", "finetuning_type", "lora_rank", "lora_alpha", "lora_dropout", "lora_target",
     "additional_target", "create_new_adapter", "use_rslora", "loraplus_lr_ratio",
+    "use_dora", "pissa_init", "pissa_iter",
     "freeze_trainable_layers", "freeze_trainable_modules", "freeze_extra_modules",
     "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_ratio", "warmup_steps",
     "weight_decay", "max_grad_norm", "optim", "adam_beta1", "adam_beta2", "adam_epsilon", "seed",
@@ -246,6 +254,8 @@ def identity(
     # what was not there in former versions counts only where it is used: their runs go on
     if run.train.optim_args:
         parts["optim_args"] = run.train.optim_args
+    if run.model.flash_attn != "auto":
+        parts["flash_attn"] = run.model.flash_attn
     if run.model.quantization:
         parts["quantization"] = str(run.model.quantization)
     watches = any(keys.get(key) for key in _WATCH_EVALUATION)

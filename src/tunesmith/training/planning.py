@@ -11,10 +11,9 @@ from tunesmith.config.run import Run, flat
 from tunesmith.config.train import WITHOUT_WARMUP
 from tunesmith.data.split import fingerprint
 from tunesmith.errors import ConfigError
-from tunesmith.models import quantize
 from tunesmith.models.facts import Facts
 from tunesmith.templates import mismatch, probes_for, stop_ids
-from tunesmith.training import optim
+from tunesmith.training import asking, sharing
 from tunesmith.training.material import Material
 from tunesmith.training.memory import machine
 from tunesmith.training.memory.estimate import Estimate, needs
@@ -22,6 +21,7 @@ from tunesmith.training.memory.solve import Layout
 from tunesmith.training.metrics import real_flops
 from tunesmith.training.plan import Plan, cadence, identity, steps_of
 from tunesmith.training.schedule import WATCHES_EVALUATION, schedule, warmup_steps_of
+from tunesmith.training.sharing import Sharing
 from tunesmith.training.sizing import few_steps
 from tunesmith.training.units import Units, unit_of
 
@@ -41,7 +41,6 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
     Raises:
         ConfigError: settings that contradict what was found.
     """
-    _require_extras(run)
     examples, global_batch = material.data.train, run.global_batch()
     lengths = examples.lengths
     tokens, trained_tokens = int(lengths.sum()), int(examples.num_trained.sum())
@@ -54,14 +53,13 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
         max_steps=run.train.max_steps,
     )
     _refuse_endless(run, steps)
-    layout, estimate = _layout(run, material, layout, global_batch, packing=packing)
+    estimate = needs(run, material)
+    layout, shared = _laid_out(run, material, units, estimate, steps=steps, before=layout)
     _check_evaluation(run, held_out=bool(material.data.eval))
     cadences = _cadences(run, per_epoch=per_epoch, steps=steps, held_out=bool(material.data.eval))
     return Plan(
         **_described(run, material),
         **cadences,
-        trainable=material.trainable,
-        parameters=material.parameters,
         train_examples=len(examples),
         eval_examples=len(material.data.eval),
         tokens_per_epoch=tokens,
@@ -77,11 +75,12 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
         steps_per_epoch=per_epoch,
         steps=steps,
         **_memory(layout, estimate),
+        **shared.of_plan(tokens),
         seconds=_seconds(
             run,
             material,
             layout,
-            tokens=tokens * steps / per_epoch,
+            tokens=shared.computed(tokens) * steps / per_epoch,
             trained_tokens=trained_tokens * steps / per_epoch,
         ),
         notes=(
@@ -101,18 +100,34 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
     )
 
 
-def _layout(
-    run: Run, material: Material, before: Layout | None, global_batch: int, *, packing: bool
-) -> tuple[Layout, Estimate]:
-    """The layout of the first start, or the one for this machine now, and what it rests on."""
-    estimate = needs(run, material)
+def _laid_out(
+    run: Run,
+    material: Material,
+    units: Units,
+    estimate: Estimate,
+    *,
+    steps: int,
+    before: Layout | None,
+) -> tuple[Layout, Sharing]:
+    """The layout of micro-batches, that of the first start if there was one, and what is shared."""
+    packing, global_batch = units.unit != "examples", run.global_batch()
     free = machine.free_bytes(estimate.device)
     if before is not None:
-        return estimate.keeping(before, free=free), estimate
-    found = layout_for(
-        run, material, estimate, global_batch=global_batch, packing=packing, free=free
+        layout = estimate.keeping(before, free=free)
+    else:
+        layout = layout_for(
+            run, material, estimate, global_batch=global_batch, packing=packing, free=free
+        )
+    shared = sharing.decide(
+        run,
+        material,
+        units,
+        steps=steps,
+        max_tokens=layout.tokens,
+        body=body_of(material.facts),
+        before=before.share if before else None,
     )
-    return found, estimate
+    return layout, shared
 
 
 def _memory(layout: Layout, estimate: Estimate) -> dict[str, Any]:
@@ -141,27 +156,19 @@ def layout_for(
     )
 
 
-def _require_extras(run: Run) -> None:
-    """Before anything is loaded, whatever the plan rests on must be installed."""
-    if run.model.quantization:
-        try:
-            quantize.require()
-        except ConfigError as error:
-            error.where = run.where(error.where)
-            raise
-
-
 def _described(run: Run, material: Material) -> dict[str, Any]:
-    """What the plan says in words."""
+    """What the plan says of the material: names, reasons, counts."""
     chosen = stop_ids(material.renderer, material.tokenizer)
     return {
+        "trainable": material.trainable,
+        "parameters": material.parameters,
         "model": _model(run, material),
         "template": material.renderer.name + _why(run),
         "method": _method(run),
         "linear_modules": material.targets,
         "device": material.precision.device.type,
         "precision": f"{material.precision.name} ({material.precision.reason})",
-        "attention": _attention(material),
+        "attention": _attention(material) + asking.kernel(run),
         "stop_tokens": tuple(str(material.tokenizer.backend.id_to_token(i)) for i in chosen),
         "output_dir": str(run.output.output_dir),
         "day": str(material.day),
@@ -291,9 +298,10 @@ def _method(run: Run) -> str:
     method = run.method
     if method.finetuning_type == "lora":
         dropout = f", dropout {method.lora_dropout:g}" if method.lora_dropout else ""
+        kind = "dora" if method.use_dora else "pissa" if method.pissa_init else "lora"
         held = f", over a {run.model.quantization} base" if run.model.quantization else ""
         return (
-            f"{method.stage}, lora rank {method.lora_rank}, alpha {method.alpha:g}{dropout}{held}"
+            f"{method.stage}, {kind} rank {method.lora_rank}, alpha {method.alpha:g}{dropout}{held}"
         )
     return f"{method.stage}, {method.finetuning_type}"
 
@@ -307,7 +315,7 @@ def _attention(material: Material) -> str:
 def _notes(
     run: Run, material: Material, layout: Layout, *, steps: int, warmup_steps: int
 ) -> tuple[str, ...]:
-    notes = [*run.notes, *material.adapter_notes]
+    notes = [*run.notes, *asking.notes(run, material), *material.adapter_notes]
     notes += [*material.renderer.notes, *_against_the_models_own(run, material)]
     notes += material.tokenizer_notes
     if material.precision.note:
@@ -320,26 +328,9 @@ def _notes(
         notes.append("the estimate exceeds the memory that is there: the run may be killed")
     if steps <= warmup_steps:
         notes.append(f"all {steps} steps are warm-up: the learning rate never reaches its peak")
-    notes += _of_optimizer(run, material)
     if run.output.save_only_model:
         notes.append("save_only_model: checkpoints cannot be resumed from")
     return tuple(notes)
-
-
-def _of_optimizer(run: Run, material: Material) -> list[str]:
-    """What is to be known about the optimizer; refuses one that cannot be made."""
-    name, paged = run.train.optimizer, material.precision.device.type == "cuda"
-    try:
-        notes = optim.check(name, run.train.optim_args, paged=paged)
-    except ConfigError as error:
-        error.where = run.where(error.where)
-        raise
-    if name == "muon" and run.method.finetuning_type == "lora":
-        notes += (
-            "optim: muon orthogonalises the updates of A and of B, each alone; the method is made "
-            "for whole weight matrices (finetuning_type: full)",
-        )
-    return list(notes)
 
 
 def _against_the_models_own(run: Run, material: Material) -> list[str]:

@@ -8,10 +8,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, TextIO
+
+import numpy as np
 
 from tunesmith.errors import printable
 from tunesmith.training.metrics import clock
+from tunesmith.types import Example, Tokenizer
 
 STEP_FORMAT = (
     "step {current_steps}/{total_steps}  loss {loss:.4f}  grad_norm {grad_norm:.3f}  "
@@ -171,6 +175,18 @@ def report_for(stream: TextIO) -> Report:
 def in_colour(console: Any) -> bool:
     """Whether a reader sees colours: a terminal that has them, and no `NO_COLOR`."""
     return console.is_terminal and not console.no_color and console.color_system is not None
+
+
+def pieces(example: Example, tokenizer: Tokenizer) -> list[tuple[str, bool]]:
+    """An example as text, cut where trained begins or ends."""
+    starts = [0, *(np.flatnonzero(np.diff(example.trained)) + 1).tolist(), len(example.ids)]
+    return [
+        (
+            tokenizer.backend.decode(example.ids[start:end].tolist(), skip_special_tokens=False),
+            bool(example.trained[start]),
+        )
+        for start, end in pairwise(starts)
+    ]
 
 
 def bracketed(pieces: Sequence[tuple[str, bool]]) -> str:

@@ -33,12 +33,12 @@ from tunesmith.training import (
     trackers,
 )
 from tunesmith.training.job import Job
-from tunesmith.training.material import Material, gather, pieces
+from tunesmith.training.material import Material, gather
 from tunesmith.training.memory import advice, estimate
 from tunesmith.training.memory.solve import Layout
 from tunesmith.training.numerics import FreshProcess
 from tunesmith.training.plan import Plan, row_text
-from tunesmith.training.report import Report
+from tunesmith.training.report import Report, pieces
 from tunesmith.training.signals import Stopper
 from tunesmith.training.watch import Watch
 
@@ -183,6 +183,7 @@ def _begin(run: Run, planned: Plan, output_dir: Path) -> resume.Record:
         "recompute": planned.recompute,
         "needed": planned.memory_needed,
         "free": planned.memory_free,
+        "share": planned.share,
     }
     store.make_directory(output_dir)
     record = resume.Record(
@@ -303,7 +304,7 @@ def _finish(job: Job, watch: Watch) -> dict[str, Any]:
         flops=planning.flops_of(
             run,
             known,
-            tokens=progress.tokens,
+            tokens=progress.computed,
             trained_tokens=progress.trained_tokens,
             recompute=job.plan.recompute / job.plan.layers,
         ),

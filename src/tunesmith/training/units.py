@@ -39,12 +39,13 @@ class Units:
     """
 
     def __init__(self, lengths: np.ndarray, run: Run, unit: Unit) -> None:
-        self.lengths, self._run, self._unit = lengths, run, unit
+        self.lengths, self._run, self.unit = lengths, run, unit
         self._epoch, self._packs = -1, Bins(np.zeros(0, np.int64), np.zeros(0, np.int64))
         self.count = len(lengths) if unit == "examples" else len(self._packs_of(0))
         """Units of one epoch."""
         self._per_step = run.global_batch()
-        self._per_epoch = order.steps_per_epoch(self.count, global_batch=self._per_step)
+        self.per_epoch = order.steps_per_epoch(self.count, global_batch=self._per_step)
+        """Optimizer steps of one epoch."""
 
     def examples(self, number: int) -> list[int]:
         """Indices of the examples of one optimizer step."""
@@ -55,9 +56,9 @@ class Units:
             seed=self._run.train.seed,
             shuffle=not self._run.dataset.disable_shuffling,
         ).tolist()
-        if self._unit == "examples":
+        if self.unit == "examples":
             return rows
-        packed = self._packs_of((number - 1) // self._per_epoch)
+        packed = self._packs_of((number - 1) // self.per_epoch)
         return [index for row in rows for index in packed[row].tolist()]
 
     def _packs_of(self, epoch: int) -> Bins:
@@ -67,7 +68,7 @@ class Units:
                 cutoff_len=self._run.dataset.cutoff_len,
                 seed=self._run.train.seed,
                 epoch=epoch,
-                bucketed=self._unit == "buckets",
+                bucketed=self.unit == "buckets",
             )
             self._epoch = epoch
         return self._packs

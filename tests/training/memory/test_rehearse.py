@@ -8,6 +8,7 @@ from torch import nn
 
 from tiny_model import KINDS, tiny_model
 from tunesmith.compute import attention, chance
+from tunesmith.compute.fused import blocks
 from tunesmith.models import adapters, facts, freeze, load
 from tunesmith.stages import sft
 from tunesmith.training.memory import rehearse
@@ -48,6 +49,7 @@ def really_saved(directory, change, dtype=torch.float32):
     """Bytes that one real forward pass holds for its backward pass, each storage once."""
     model = load.load_model(directory, dtype=dtype)
     change(model)
+    blocks.fuse(model)
     model.train()
     own = {p.untyped_storage().data_ptr() for p in model.parameters()}
     seen = {}

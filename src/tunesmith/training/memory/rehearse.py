@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from tunesmith.compute import chance
 from tunesmith.compute.attention import decoder
+from tunesmith.compute.fused import blocks
 from tunesmith.compute.pretend import Counter, pretending, put_on
 from tunesmith.types import Batch, Loss
 
@@ -99,6 +100,7 @@ def rehearse(setting: Setting, *, tokens: int) -> Profile:
     kinds, place = _thin(model)
     with pretending() as counter, chance.aside():
         put_on(model, setting.device, setting.dtype)
+        blocks.fuse(model)
         for parameter in model.parameters():
             if parameter.requires_grad:  # from the second micro-batch on they are there
                 parameter.grad = torch.empty_like(parameter)

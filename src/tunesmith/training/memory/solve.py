@@ -75,6 +75,8 @@ class Layout(NamedTuple):
     """What is needed, by name."""
     moment: str = ""
     """The fullest one."""
+    share: bool = False
+    """Whether what rows begin with in common stands once; see `sharing`."""
 
     @classmethod
     def of(cls, record: Mapping[str, Any], *, layers: int) -> Layout:

@@ -1,0 +1,1 @@
+"""Blocks of a decoder layer as few autograd functions; see `blocks`."""

@@ -1,0 +1,74 @@
+"""RMSNorm as one autograd function that keeps its input, one number a token, and nothing else.
+
+y = w · x / sqrt(mean(x²) + ε), in fp32 whatever the input is, rounded once. On a processor it runs
+over slices of rows that stay in its cache, so that no fp32 copy of all rows is ever made.
+
+Kept for the backward pass, per token: the input (by reference) and 4 bytes.
+
+Shape letters: T tokens, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_VALUES_AT_ONCE = 2**16
+
+
+def rms_norm(x: Tensor, weight_W: Tensor, epsilon: float) -> Tensor:
+    """(..., W) in the dtype that input and weight have in common.
+
+    Args:
+        x: (..., W).
+        weight_W: factor on each feature.
+        epsilon: added to the mean of squares.
+    """
+    return _Norm.apply(x, weight_W, epsilon)
+
+
+def slices(rows: int, width: int, device: torch.device) -> Iterator[slice]:
+    """Rows that are worked on at once: all of them on a GPU, a cache full on a processor."""
+    size = max(1, _VALUES_AT_ONCE // max(width, 1)) if device.type == "cpu" else max(rows, 1)
+    return (slice(start, min(start + size, rows)) for start in range(0, rows, size))
+
+
+class _Norm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight_W: Tensor, epsilon: float) -> Tensor:
+        flat_TW = x.reshape(-1, x.shape[-1])
+        rows, width = flat_TW.shape
+        out_TW = flat_TW.new_empty(rows, width, dtype=torch.result_type(x, weight_W))
+        length_T1 = torch.linalg.vector_norm(flat_TW, dim=-1, keepdim=True, dtype=torch.float32)
+        rate_T1 = length_T1.square_().div_(width).add_(epsilon).rsqrt_()
+        weight = weight_W.float()
+        for part in slices(rows, width, x.device):
+            out_TW[part] = flat_TW[part].float().mul(rate_T1[part]).mul_(weight)
+        ctx.save_for_backward(flat_TW, rate_T1, weight_W)
+        ctx.shape = x.shape
+        return out_TW.view(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        flat_TW, rate_T1, weight_W = ctx.saved_tensors
+        grad_TW = grad.reshape(-1, grad.shape[-1])
+        rows, width = flat_TW.shape
+        wants_x, wants_weight, _ = ctx.needs_input_grad
+        toward_TW = torch.empty_like(flat_TW) if wants_x else None
+        toward_W = torch.zeros_like(weight_W, dtype=torch.float32) if wants_weight else None
+        weight = weight_W.float()
+        for part in slices(rows, width, grad.device):
+            unit = flat_TW[part].float().mul(rate_T1[part])
+            pull = grad_TW[part].float()
+            if toward_W is not None:
+                toward_W += (pull * unit).sum(0)
+            if toward_TW is not None:
+                pull = pull * weight
+                share = (pull * unit).mean(-1, keepdim=True)
+                toward_TW[part] = pull.sub_(unit.mul_(share)).mul_(rate_T1[part])
+        if toward_W is not None:
+            toward_W = toward_W.to(weight_W.dtype)
+        return None if toward_TW is None else toward_TW.view(ctx.shape), toward_W, None

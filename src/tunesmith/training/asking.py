@@ -1,0 +1,49 @@
+"""What a run asks of libraries and hardware: there, or refused before a weight is read."""
+
+from __future__ import annotations
+
+from tunesmith.compute import attention_kernels
+from tunesmith.config.run import Run
+from tunesmith.errors import ConfigError
+from tunesmith.models import quantize
+from tunesmith.training import optim
+from tunesmith.training.material import Material
+
+
+def notes(run: Run, material: Material) -> tuple[str, ...]:
+    """What a careful reader would want to know about it.
+
+    Args:
+        run: what was asked.
+        material: what was found.
+
+    Raises:
+        ConfigError: a library, a device or a setting is not there; at the place of its key.
+    """
+    precision, known = material.precision, material.facts
+    try:
+        if run.model.quantization:
+            quantize.require()
+        attention_kernels.check(
+            run.model.flash_attn,
+            device=precision.device,
+            dtype=precision.dtype,
+            head_dim=known.head_dim,
+        )
+        paged = precision.device.type == "cuda"
+        found = optim.check(run.train.optimizer, run.train.optim_args, paged=paged)
+    except ConfigError as error:
+        error.where = run.where(error.where)
+        raise
+    if run.train.optimizer == "muon" and run.method.finetuning_type == "lora":
+        found += (
+            "optim: muon orthogonalises the updates of A and of B, each alone; the method is made "
+            "for whole weight matrices (finetuning_type: full)",
+        )
+    return found
+
+
+def kernel(run: Run) -> str:
+    """The attention kernel that was asked for, as the plan's row ends with it."""
+    name = attention_kernels.NAMES[run.model.flash_attn]
+    return f"; {name}" if name else ""

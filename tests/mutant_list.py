@@ -1,0 +1,541 @@
+"""The silent bugs of `docs/silent-bugs.md`, each as the change of our source that brings it in.
+
+Ids name the groups: A loss, gradients, precision; C packing; D adapters, embeddings, merging; M
+what no batch order, split, layout, stop or precision may change. `old` stands once in its file.
+"""
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """One bug, put back."""
+
+    id: str
+    bug: str
+    file: str
+    """Below src/tunesmith."""
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    """Of which one at least must fail; below tests."""
+
+
+LOOP = ("training/test_loop.py",)
+ORACLE_LORA = "whole/test_oracle.py::test_adapters_learn_as_the_oracle_says[True-llama]"
+ORACLE_FULL = "whole/test_oracle.py::test_all_weights_learn_as_the_oracle_says[True-llama]"
+ORACLE_SOME = "whole/test_oracle.py::test_some_layers_learn_as_the_oracle_says[llama]"
+ORACLE_KINDS = "whole/test_oracle.py::test_every_kind_of_adapter_learns_as_the_oracle_says"
+ORACLE_RUN = (
+    "whole/test_oracle.py"
+    "::test_every_step_of_a_run_is_the_oracles_also_the_short_last_one[rows-split0]"
+)
+RESUMED = (
+    "training/test_run.py::test_a_run_stopped_at_any_step_and_gone_on_with_is_the_straight_run[0.3]"
+)
+ADAPTERS = ("models/test_adapters.py",)
+PEFT = "whole/test_peft.py"
+
+MUTANTS = (
+    # A: loss, gradients, precision
+    Mutant(
+        "A1", "each micro-batch is averaged by itself", "stages/sft.py",
+        "Loss(-logprob_P.sum(), weight, metrics)",
+        "Loss(-logprob_P.mean(), torch.ones_like(weight), metrics)",
+        ("stages/test_sft.py", *LOOP, ORACLE_LORA),
+    ),
+    Mutant(
+        "A2a", "two places divide by the tokens", "stages/sft.py",
+        "Loss(-logprob_P.sum(), weight, metrics)",
+        "Loss(-logprob_P.sum() / weight.clamp(min=1), weight, metrics)",
+        ("stages/test_sft.py", ORACLE_LORA),
+    ),
+    Mutant(
+        "A2b", "no place divides by the tokens", "training/loop.py",
+        "torch._foreach_div_(gradients, divisor)", "pass",
+        LOOP,
+    ),
+    Mutant(
+        "A2c", "the logged loss is another one than that of the gradient", "training/loop.py",
+        "loss.total.detach(), weight +", "loss.total.detach() * scale / len(batches), weight +",
+        LOOP,
+    ),
+    Mutant(
+        "A4a", "the last step of an epoch is left out", "data/order.py",
+        "return -(-rows // global_batch)", "return max(1, rows // global_batch)",
+        ("data/test_order.py",),
+    ),
+    Mutant(
+        "A4b", "the last step of an epoch is filled up with rows of its beginning", "data/order.py",
+        "return _of_epoch(rows, seed=seed, epoch=epoch)[first:last]",
+        "return np.resize(_of_epoch(rows, seed=seed, epoch=epoch)[first:], global_batch)",
+        ("data/test_order.py",),
+    ),
+    Mutant(
+        "A4c", "gradients of a step leak into the next", "training/loop.py",
+        "        step = read(done)\n        optimizer.step()\n"
+        "        optimizer.zero_grad(set_to_none=True)",
+        "        step = read(done)\n        optimizer.step()",
+        (*LOOP, ORACLE_RUN),
+    ),
+    Mutant(
+        "A5a", "the schedule advances per micro-batch", "training/loop.py",
+        "rate=learning_rate(number)", "rate=learning_rate(number * len(batches))",
+        LOOP,
+    ),
+    Mutant(
+        "A5b", "the first step has the rate of the second", "training/schedule.py",
+        "learning_rate * usual(number - 1,", "learning_rate * usual(number,",
+        ("training/test_schedule.py",),
+    ),
+    Mutant(
+        "A6a", "held-out loss weighs batches, not tokens", "eval/held_out.py",
+        "total -= float(found.logprob_P.double().sum())",
+        "total -= float(found.logprob_P.double().mean()) * max(1, len(batch.labels_P)) ** 0.5",
+        ("eval/test_held_out.py",),
+    ),
+    Mutant(
+        "A6b", "examples without a trained token count in the held-out loss", "eval/held_out.py",
+        "tokens += len(batch.labels_P)", "tokens += len(batch.ids_T)",
+        ("eval/test_held_out.py",),
+    ),
+    Mutant(
+        "A7a", "the fused head gives all positions the first one's upstream gradient",
+        "compute/score.py",
+        "(toward_PW * grad_P[:, None])", "(toward_PW * grad_P[:1, None])",
+        ("compute/test_score.py",),
+    ),
+    Mutant(
+        "A7b", "the gradient of a trained head forgets the upstream gradient", "compute/score.py",
+        "slope).mul_(grad_P[part, None])", "slope)",
+        ("compute/test_score.py",),
+    ),
+    Mutant(
+        "A7c", "a cap or a scale on the logits is left out of the gradient", "compute/score.py",
+        "and slope == 1.0 else pull.mul_(slope)", "and slope == 1.0 else pull",
+        ("compute/test_score.py",),
+    ),
+    Mutant(
+        "A7d", "only the last chunk's share of the head's gradient is kept", "compute/score.py",
+        "grad_weight.addmm_(pull.T, states[part])", "grad_weight.copy_(pull.T @ states[part])",
+        ("compute/test_score.py",),
+    ),
+    Mutant(
+        "A8a", "a loss that is not finite goes on", "training/loop.py",
+        "if math.isfinite(step.loss) and math.isfinite(step.grad_norm):",
+        "if not math.isfinite(step.loss) or True:",
+        LOOP,
+    ),
+    Mutant(
+        "A8b", "a number that is not finite is smoothed in the log", "training/journal.py",
+        'return "NaN" if math.isnan(value) else', "return 0.0 if math.isnan(value) else",
+        ("training/test_journal.py",),
+    ),
+    Mutant(
+        "A8c", "weights that have overflowed are saved", "training/numerics.py",
+        "    if bad:\n        raise TrainError", "    if bad and False:\n        raise TrainError",
+        ("training/test_numerics.py",),
+    ),
+    Mutant(
+        "A9a", "what learns in full stays in bf16", "models/freeze.py",
+        "parameter.data = parameter.data.float()", "parameter.data = parameter.data",
+        ("models/test_freeze.py",),
+    ),
+    Mutant(
+        "A9b", "adapters learn in the dtype of their base", "compute/lora.py",
+        "torch.zeros(base.out_features, rank, device=device)",
+        "torch.zeros(base.out_features, rank, device=device, dtype=base.weight.dtype)",
+        ("compute/test_lora.py",),
+    ),
+    Mutant(
+        "A9c", "a cast of the weights outlives their update", "compute/precision.py",
+        "cache_enabled=False", "cache_enabled=True",
+        ("training/test_run.py::test_in_bf16_every_step_sees_the_update_before_it",),
+    ),
+    Mutant(
+        "A9d", "modules trained in full beside an adapter stay in bf16", "models/adapters.py",
+        "parameter.data = parameter.data.float()", "parameter.data = parameter.data",
+        (
+            *ADAPTERS,
+            "training/test_run.py::test_a_small_rate_moves_weights_that_bf16_would_round_back",
+        ),
+    ),
+    Mutant(
+        "A10a", "each position predicts its own token", "data/batches.py",
+        "predict_P=torch.from_numpy(labelled_P - 1)", "predict_P=torch.from_numpy(labelled_P)",
+        ("data/test_batches.py", ORACLE_RUN),
+    ),
+    Mutant(
+        "A10b", "the first trained token of an answer is not learned", "data/batches.py",
+        "labelled_P = np.flatnonzero(learned_T)",
+        "labelled_P = np.flatnonzero(learned_T & np.roll(learned_T, 1))",
+        ("data/test_batches.py", ORACLE_RUN),
+    ),
+    Mutant(
+        "A11a", "the cap of attention scores is dropped", "compute/attention.py",
+        "rule = Rule(scaling, sliding_window, softcap, s_aux)",
+        "rule = Rule(scaling, sliding_window, None, s_aux)",
+        ("compute/test_attention.py",),
+    ),
+    Mutant(
+        "A11b", "the window is one token too wide", "compute/attention.py",
+        "mask.triu_(1 - window)", "mask.triu_(-window)",
+        ("compute/test_attention.py",),
+    ),
+    Mutant(
+        "A11c", "the model's own scale of scores is ignored", "compute/flash_cpu.py",
+        "True, scale=scaling)", "True, scale=None)",
+        ("compute/test_flash_cpu.py",),
+    ),
+    Mutant(
+        "A11d", "the backward pass of attention ignores the scale", "compute/flash_cpu.py",
+        "True, scale=ctx.scaling)", "True, scale=None)",
+        ("compute/test_flash_cpu.py",),
+    ),
+    Mutant(
+        "A11e", "sinks of attention heads are left out", "compute/attention.py",
+        "weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)[..., : key.shape[2]]",
+        "weights = scores[..., : key.shape[2]].softmax(-1, dtype=torch.float32).to(query.dtype)",
+        ("compute/test_attention.py",),
+    ),
+    Mutant(
+        "A12a", "padding is attended to where rows are answered together", "infer/many.py",
+        "mask_BL = (places_BL >= 0).long()", "mask_BL = torch.ones_like(places_BL)",
+        ("infer/test_many.py",),
+    ),
+    Mutant(
+        "A12b", "positions count the padding before a prompt", "infer/many.py",
+        "places_BL = torch.arange(longest)[None] - pads[:, None]",
+        "places_BL = torch.arange(longest)[None] - 0 * pads[:, None]",
+        ("infer/test_many.py",),
+    ),
+    Mutant(
+        "A13", "recomputing a frozen layer cuts the gradient above it", "compute/chance.py",
+        "partial(checkpoint, use_reentrant=False, context_fn=recompute_contexts)",
+        "partial(checkpoint, use_reentrant=True)",
+        (ORACLE_LORA, ORACLE_SOME),
+    ),
+    Mutant(
+        "A14a", "a model's own dropout trains along", "compute/chance.py",
+        "        if found:\n            raise ModelError(",
+        "        if found and False:\n            raise ModelError(",
+        ("compute/test_chance.py",),
+    ),
+    Mutant(
+        "A14b", "dropout stays on in evaluation", "eval/held_out.py",
+        "    model.eval()\n", "",
+        ("eval/test_held_out.py",),
+    ),
+    Mutant(
+        "A14c", "an adapter drops inputs in evaluation too", "compute/lora.py",
+        "if self.training and self.dropout > 0 else None", "if self.dropout > 0 else None",
+        ("compute/test_lora.py",),
+    ),
+    # C: packing
+    Mutant(
+        "C1a", "documents of a batch attend to each other", "compute/attention.py",
+        "offsets = tuple(attention_mask.flatten().tolist())", "offsets = (0, query.shape[2])",
+        ("compute/test_attention.py",),
+    ),
+    Mutant(
+        "C1b", "no borders are told to the model", "compute/score.py",
+        'None if isolation(model) != "varlen" else documents(batch.offsets)', "None",
+        ("compute/test_score.py", ORACLE_LORA),
+    ),
+    Mutant(
+        "C2", "positions run on from one document to the next", "data/batches.py",
+        "[np.arange(length, dtype=np.int64) for length in lengths]",
+        "[np.arange(offsets[-1], dtype=np.int64)]",
+        ("data/test_batches.py",),
+    ),
+    Mutant(
+        "C3", "an attention is trusted that nobody has tried", "compute/attention.py",
+        '_probe(model) if name == NAME else "per_document_forward"', '"varlen"',
+        ("compute/test_attention.py", "compute/test_score.py"),
+    ),
+    Mutant(
+        "C4a", "rows longer than a micro-batch are dropped", "data/batches.py",
+        "[chosen[i] for i in items.tolist()]) for items in bins]",
+        "[chosen[i] for i in items.tolist()]) for items in bins\n"
+        "            if sum(lengths[i] for i in items) <= max_tokens]",
+        ("data/test_batches.py",),
+    ),
+    Mutant(
+        "C4b", "a pack loses its last document", "data/packing.py",
+        "        return self.items[self.ends[number - 1] if number else 0 : self.ends[number]]",
+        "        return self.items[self.ends[number - 1] if number else 0 : self.ends[number]"
+        " - (number == 1)]",
+        ("data/test_packing.py", "data/test_batches.py"),
+    ),
+    Mutant(
+        "C5", "a document's first token is predicted from its neighbour's last", "data/batches.py",
+        "learned_T[offsets[:-1]] = False", "learned_T[0] = False",
+        ("data/test_batches.py",),
+    ),
+    Mutant(
+        "C6", "layers with a state are taken for attention", "compute/attention.py",
+        'equal = (packed - alone).norm() <= near * alone.norm() and (',
+        'equal = True or (packed - alone).norm() <= near * alone.norm() and (',
+        ("compute/test_attention.py", "compute/test_score.py"),
+    ),
+    # D: adapters, embeddings, merging, export
+    Mutant(
+        "D1a", "`all` misses most layers", "models/adapter_spec.py",
+        "            if n != head and not any(",
+        '            if "attn" in n and not any(',
+        (ADAPTERS[0] + "::test_all_means_every_linear_layer_but_the_head",),
+    ),
+    Mutant(
+        "D1b", "experts are left out without a word", "models/adapter_spec.py",
+        "        if deep:\n", "        if deep and False:\n",
+        ("models/test_adapter_spec.py",),
+    ),
+    Mutant(
+        "D1c", "a target that matches nothing is passed over", "models/adapter_spec.py",
+        "        if not hits:\n", "        if not hits and False:\n",
+        ("models/test_adapter_spec.py",),
+    ),
+    Mutant(
+        "D2a", "the adapter is not put on where answers are made", "cli/answering.py",
+        "        adapters.load_adapter(model, path, trainable=False)", "        pass",
+        ("cli/test_answering.py::test_adapters_are_stacked_in_their_order",),
+    ),
+    Mutant(
+        "D2b", "an adapter works in training only", "compute/lora.py",
+        "if not self.enabled:", "if not self.enabled or not self.training:",
+        ("compute/test_lora.py",),
+    ),
+    Mutant(
+        "D3a", "tensors of a file that no layer takes are skipped", "models/adapter_files.py",
+        "    if missing or foreign:", "    if missing:",
+        ("models/test_adapter_files.py", *ADAPTERS),
+    ),
+    Mutant(
+        "D3b", "what a layer holds in the file is not put into it", "models/adapter_layers.py",
+        "    layer.lora_B.copy_(b)\n", "",
+        ("models/test_adapter_layers.py",),
+    ),
+    Mutant(
+        "D4", "a part of the adapter is not saved", "models/adapters.py",
+        "in adapter_tensors(model).items()}\n    told",
+        'in adapter_tensors(model).items() if "lora_B" not in key}\n    told',
+        (ADAPTERS[0] + "::test_what_is_saved_is_loaded_bit_equal",),
+    ),
+    Mutant(
+        "D5a", "merging into a tied head changes the embedding", "models/adapters.py",
+        "    _untie_adapted_head(model)\n", "",
+        (ADAPTERS[0] + "::test_merging_an_adapter_on_a_tied_head_leaves_the_embedding_alone",),
+    ),
+    Mutant(
+        "D5b", "of two tied modules one is trained and saved", "models/adapters.py",
+        "    return [*extra, *(name for name in also if not within(name, extra))]",
+        "    return [*extra]",
+        ADAPTERS,
+    ),
+    Mutant(
+        "D5c", "weights that a file has untied are loaded as one", "models/adapters.py",
+        "    check_tied(model, extra, tensors, directory / WEIGHTS)\n", "",
+        ADAPTERS,
+    ),
+    Mutant(
+        "D6a", "rows of new tokens do not learn", "models/adapter_rows.py",
+        "    if not spec.token_ids:\n        return\n", "    if True:\n        return\n",
+        ("models/test_adapter_rows.py",),
+    ),
+    Mutant(
+        "D6b", "rows of new tokens are not saved", "models/adapters.py",
+        "    for name in adapter_rows.own(model):\n", "    for name in ():\n",
+        ("models/test_adapter_rows.py",),
+    ),
+    Mutant(
+        "D6c", "learned rows are left out of the merge", "models/adapter_rows.py",
+        "            write_back(module)\n", "",
+        ("models/test_adapter_rows.py",),
+    ),
+    Mutant(
+        "D7", "an adapter is merged into a few bits", "export/merge.py",
+        "    _refuse_quantised(model_dir)\n", "",
+        ("export/test_merge.py::test_quantised_weights_are_not_merged_into",),
+    ),
+    Mutant(
+        "D8a", "a merge is computed in the dtype of the base", "models/adapters.py",
+        "(layer.weight.float() + layer.delta()).to(layer.weight.dtype)",
+        "layer.weight + layer.delta().to(layer.weight.dtype)",
+        (ADAPTERS[0] + "::test_a_merge_rounds_once_to_the_dtype_of_the_base",),
+    ),
+    Mutant(
+        "D8b", "an export is stored in another dtype than its base", "export/merge.py",
+        "stored = dtype or proofs.stored_dtype(model_dir)", "stored = dtype or torch.float32",
+        ("export/test_merge.py::test_the_bases_own_type_is_kept_when_none_is_asked_for",),
+    ),
+    Mutant(
+        "D9", "merging forgets the adapter", "models/adapters.py",
+        "            layer.weight.copy_(merged)\n", "",
+        (ADAPTERS[0] + "::test_merged_is_what_the_adapter_computed",),
+    ),
+    Mutant(
+        "D10a", "rsLoRA is scaled as LoRA", "models/adapter_spec.py",
+        "(math.sqrt(self.rank) if self.rslora else self.rank)", "self.rank",
+        (ADAPTERS[0] + "::test_scaling_is_alpha_by_rank_or_by_its_root",),
+    ),
+    Mutant(
+        "D10b", "a loaded adapter forgets that it is rsLoRA", "models/adapter_spec.py",
+        'rslora=bool(config.get("use_rslora"))', "rslora=False",
+        (ADAPTERS[0] + "::test_what_is_saved_is_loaded_bit_equal",),
+    ),
+    Mutant(
+        "D10c", "a loaded adapter forgets that it is DoRA", "models/adapter_spec.py",
+        'dora=bool(config.get("use_dora"))', "dora=False",
+        (ADAPTERS[0] + "::test_what_is_saved_is_loaded_bit_equal",),
+    ),
+    Mutant(
+        "D10d", "the scale is left out of the merge", "compute/lora.py",
+        "return (b @ a) * self.scaling", "return b @ a",
+        ("compute/test_lora.py",),
+    ),
+    Mutant(
+        "D10e", "DoRA is merged by the norm of the bare base", "compute/dora.py",
+        "self.lora_magnitude_vector.detach().float() / self.norm()",
+        "self.lora_magnitude_vector.detach().float() / weight.norm(dim=1)",
+        ("compute/test_dora.py",),
+    ),
+    Mutant(
+        "D10f", "the file of PiSSA adds what it should take away", "models/adapter_layers.py",
+        "torch.cat([layer.lora_A, -layer.first_A])", "torch.cat([layer.lora_A, layer.first_A])",
+        ("models/test_adapter_layers.py",),
+    ),
+    Mutant(
+        "D10g", "the file of PiSSA has the scale of half its rank", "models/adapter_spec.py",
+        "2 * rank * spec.scaling, False", "rank * spec.scaling, False",
+        (ADAPTERS[0] + "::test_what_is_saved_is_loaded_bit_equal",),
+    ),
+    Mutant(
+        "D10h", "an adapter made for a changed base is put on the base", "models/adapter_spec.py",
+        '    "init_lora_weights": (True,', '    "init_lora_weights_": (True,',
+        ("models/test_adapter_spec.py",),
+    ),
+    Mutant(
+        "D11a", "the last weights are delivered in place of the best", "training/run.py",
+        "        job.load_best(watch.seen.best)\n", "",
+        ("training/test_run.py::test_the_best_checkpoint_becomes_the_result",),
+    ),
+    Mutant(
+        "D11b", "the worst evaluation is taken for the best", "training/watch.py",
+        "value > self.seen.best[1] if self._greater else value < self.seen.best[1]",
+        "value < self.seen.best[1] if self._greater else value > self.seen.best[1]",
+        (
+            "training/test_watch.py",
+            "training/test_run.py::test_the_best_checkpoint_becomes_the_result",
+        ),
+    ),
+    Mutant(
+        "D12", "the optimizer starts anew when a run goes on", "training/job.py",
+        "        restore_optimizer(self.optimizer, self.parameters, "
+        "checkpoint.load_optimizer(path))\n",
+        "",
+        ("training/test_job.py::test_weights_optimizer_and_counters_come_back_bit_by_bit",),
+    ),
+    Mutant(
+        "D13", "the trained ends are not in the exported files", "export/merge.py",
+        "every = (*stop_words, tokenizer.eos,", "every = (tokenizer.eos,",
+        ("export/test_merge.py::test_every_stop_token_is_in_every_file_that_engines_read",),
+    ),
+    Mutant(
+        "D14a", "the base learns along", "models/adapters.py",
+        "    model.requires_grad_(False)\n    for name in names:", "    for name in names:",
+        ADAPTERS,
+    ),
+    Mutant(
+        "D14b", "an adapter that is gone on with is frozen", "models/adapters.py",
+        "    if not trainable:\n", "    if True:\n",
+        ADAPTERS,
+    ),
+    Mutant(
+        "D14c", "an adapter that is gone on with is merged as well", "models/adapters.py",
+        "merged = directories if create_new else directories[:-1]",
+        "merged = directories",
+        (ADAPTERS[0] + "::test_earlier_adapters_are_merged_and_the_last_goes_on",),
+    ),
+    # M: what must not change anything
+    Mutant(
+        "M1", "dropout depends on where a row stands in its batch", "compute/chance.py",
+        "rows = batch.rows or range(len(sizes))", "rows = range(len(sizes))",
+        ("compute/test_chance.py",
+         "whole/test_oracle.py::test_checkpointing_does_not_change_what_dropout_drops"),
+    ),
+    Mutant(
+        "M2", "every layer drops the same", "compute/chance.py",
+        'number("dropout", draw.seed, draw.step, layer)', 'number("dropout", draw.seed, draw.step)',
+        ("compute/test_chance.py",),
+    ),
+    Mutant(
+        "M3", "every step drops the same", "compute/chance.py",
+        'number("dropout", draw.seed, draw.step, layer)', 'number("dropout", draw.seed, layer)',
+        ("compute/test_chance.py",),
+    ),
+    Mutant(
+        "M4", "recomputed layers drop anew", "compute/chance.py",
+        "    before, _Now.draw = _Now.draw, draw\n",
+        "    before, _Now.draw = _Now.draw, draw and draw._replace(seed=draw.seed + 1)\n",
+        ("whole/test_oracle.py::test_checkpointing_does_not_change_what_dropout_drops",),
+    ),
+    Mutant(
+        "M5", "the mask of the backward pass is not that of the forward pass", "compute/lora.py",
+        "grad_x += _dropped(grad_low_TR @ a.to(how.dtype), how)",
+        "grad_x += grad_low_TR @ a.to(how.dtype)",
+        ("compute/test_lora.py",),
+    ),
+    Mutant(
+        "M6", "every epoch has the order of the first", "data/order.py",
+        'f"tunesmith order {seed} {epoch}"', 'f"tunesmith order {seed}"',
+        ("data/test_order.py",),
+    ),
+    Mutant(
+        "M7", "a run that goes on takes a step again", "training/job.py",
+        "first = self.watched.progress.step + 1", "first = max(1, self.watched.progress.step)",
+        ("training/test_job.py", RESUMED),
+    ),
+    Mutant(
+        "M8", "a run that goes on has the weights that it began with", "training/job.py",
+        "        if path is not None:\n            self._read_weights(path)\n", "",
+        ("training/test_job.py::test_weights_optimizer_and_counters_come_back_bit_by_bit",),
+    ),
+    Mutant(
+        "M9", "where PiSSA started is lost when a run goes on", "models/adapter_layers.py",
+        "        layer.first_B.copy_(first_b)\n", "",
+        ("models/test_adapter_layers.py",),
+    ),
+    Mutant(
+        "M10", "LoRA+ speeds up A in place of B", "training/optim.py",
+        'key.endswith(".lora_B")', 'key.endswith(".lora_A")',
+        ("training/test_optim.py",),
+    ),
+    Mutant(
+        "M11", "norms and biases decay", "training/optim.py",
+        "decays = parameter.ndim >= 2", "decays = True",
+        ("training/test_optim.py",),
+    ),
+    Mutant(
+        "M12", "the scale is left out of B's gradient", "compute/lora.py",
+        "(grad_TO.T @ low_TR).to(b.dtype).mul_(how.scaling)", "(grad_TO.T @ low_TR).to(b.dtype)",
+        ("compute/test_lora.py",),
+    ),
+    Mutant(
+        "M13", "a gain near 1 is rounded to bf16",
+        "compute/dora.py",
+        "more_O = (magnitude / norm_O - 1).to(how.dtype)",
+        "more_O = (magnitude / norm_O).to(torch.bfloat16).to(how.dtype) - 1",
+        ("compute/test_dora.py",),
+    ),
+    Mutant(
+        "M14", "the head's chunks give another loss than the whole", "compute/score.py",
+        "norm_P[part] = top + total.log()", "norm_P[part] = total.log()",
+        ("compute/test_score.py",),
+    ),
+)  # fmt: skip
+
+NOT_HERE = {
+    "A3": "one process: there are no ranks yet whose tokens could be weighed apart",
+    "A15": "noise on embeddings is not offered",
+    "D15": "models that see are not trained yet",
+}
+"""Entries of the groups that nothing here could bring in."""
