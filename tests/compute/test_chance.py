@@ -121,3 +121,29 @@ def test_a_models_own_dropout_is_refused(kind, key):
         with pytest.raises(ModelError, match=r"config\.json") as caught:
             chance.refuse_other(model, "config.json")
         assert "dropout of 0.1 in " in caught.value.got
+
+
+@pytest.mark.parametrize("again", [1, 2, 4])
+def test_loss_and_gradients_are_the_same_bit_for_bit_however_many_layers_are_recomputed(
+    tmp_path, again
+):
+    from tunesmith.models import adapters
+    from tunesmith.models.load import load_model
+    from tunesmith.stages import sft
+
+    directory = tiny_model(tmp_path, "llama", tokenizer=False, num_hidden_layers=4)
+    model = load_model(directory, dtype=torch.float32)
+    adapters.attach(model, adapters.LoraSpec(4, 8, dropout=0.2), seed=0)
+    model.train()
+    found = []
+    for count in (0, again):
+        assert chance.enable_checkpointing(model, count) == count
+        chance.seek(seed=3, step=1)
+        loss = sft.loss_of()(model, batch_of(EXAMPLES)).total
+        loss.backward()
+        learned = adapters.trainable(model)
+        found.append([loss.detach(), *(p.grad for p in learned.values())])
+        for parameter in learned.values():
+            parameter.grad = None
+    assert len(found[0]) > 8
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))

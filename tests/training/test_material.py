@@ -10,7 +10,7 @@ from tunesmith.config.load import load
 from tunesmith.errors import ConfigError, ModelError
 from tunesmith.models import adapters
 from tunesmith.models.load import load_model
-from tunesmith.training.material import fingerprint, gather, make_trainable, pieces
+from tunesmith.training.material import gather, make_trainable, pieces
 from tunesmith.training.report import Silent
 from tunesmith.types import Example, Origin
 
@@ -33,27 +33,6 @@ def test_the_counts_are_those_of_the_loaded_model(tmp_path, keys):
     trained = sum(p.numel() for p in adapters.trainable(model).values())
     assert material.trainable == trained
     assert material.parameters == sum(p.numel() for p in model.parameters())
-
-
-def test_another_model_of_the_same_shape_has_another_fingerprint(tmp_path):
-    from tiny_model import tiny_model
-
-    one, other = (tiny_model(tmp_path, seed=seed, name=f"m{seed}") for seed in (0, 1))
-    same = tiny_model(tmp_path, seed=0, name="again")
-    assert fingerprint(one) == fingerprint(same)
-    assert fingerprint(one) != fingerprint(other)
-
-
-def test_a_tuned_model_is_another_model(tmp_path):
-    from tiny_model import tiny_model
-
-    path = tiny_model(tmp_path)
-    before = fingerprint(path)
-    weights = path / "model.safetensors"
-    data = bytearray(weights.read_bytes())
-    data[-5] ^= 1
-    weights.write_bytes(data)
-    assert fingerprint(path) != before
 
 
 def test_a_target_that_matches_nothing_is_found_before_weights_are_read(tmp_path):

@@ -79,10 +79,10 @@ def test_models_with_state_get_buckets_where_others_get_packs(tmp_path):
 
 
 def test_the_identity_does_not_depend_on_the_layout_of_micro_batches(tmp_path, monkeypatch):
-    from tunesmith.training import memory
+    from tunesmith.training.memory import solve
 
     plan, _, _ = planned(tmp_path)
-    monkeypatch.setitem(memory.MICRO_BATCH_TOKENS, "cpu", 60)
+    monkeypatch.setitem(solve.MICRO_BATCH_TOKENS, "cpu", 60)
     other, _, _ = planned(tmp_path)
     assert other.micro_batch_tokens < plan.micro_batch_tokens
     assert other.identity == plan.identity

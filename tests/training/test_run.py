@@ -95,9 +95,9 @@ def test_the_adapter_gives_the_same_logits_in_peft(tmp_path):
 
 @pytest.mark.parametrize("tokens", [40, 64, 4096])
 def test_micro_batches_do_not_change_what_is_learned(tmp_path, tokens, monkeypatch):
-    from tunesmith.training import memory
+    from tunesmith.training.memory import solve
 
-    monkeypatch.setitem(memory.MICRO_BATCH_TOKENS, "cpu", tokens)
+    monkeypatch.setitem(solve.MICRO_BATCH_TOKENS, "cpu", tokens)
     train(tiny_run(tmp_path / "a" if (tmp_path / "a").mkdir() is None else tmp_path))
     found = adapter(tmp_path / "a" / "out")
     monkeypatch.undo()

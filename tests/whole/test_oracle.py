@@ -15,9 +15,10 @@ from tunesmith.data.batches import lay_out
 from tunesmith.models import adapters
 from tunesmith.models.freeze import freeze, full
 from tunesmith.stages.sft import loss_of
-from tunesmith.training import memory, planning
+from tunesmith.training import planning
 from tunesmith.training.job import Job
 from tunesmith.training.material import gather
+from tunesmith.training.memory.solve import MICRO_BATCH_TOKENS
 from tunesmith.training.report import Silent
 
 KINDS = ("llama", "qwen2", "qwen3", "gemma3_text", "gemma2", "mistral", "phi3")
@@ -188,7 +189,7 @@ def test_every_step_of_a_run_is_the_oracles_also_the_short_last_one(
     tmp_path, monkeypatch, split, keys
 ):
     """Loss and norm of the gradient of each step, over the rows that stand in it."""
-    monkeypatch.setitem(memory.MICRO_BATCH_TOKENS, "cpu", 90)
+    monkeypatch.setitem(MICRO_BATCH_TOKENS, "cpu", 90)
     size, accumulation = split
     path = tiny_run(tmp_path, rows=tiny_rows(30 if keys else 10), num_train_epochs=2, **keys,
                     per_device_train_batch_size=size, gradient_accumulation_steps=accumulation,

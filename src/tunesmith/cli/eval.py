@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tunesmith.cli import answering
     from tunesmith.eval.held_out import evaluate
     from tunesmith.training.material import examples
-    from tunesmith.training.memory import MICRO_BATCH_TOKENS
+    from tunesmith.training.memory.solve import MICRO_BATCH_TOKENS
     from tunesmith.training.report import Silent, report_for
 
     report = Silent() if arguments.json else report_for(sys.stderr)

@@ -23,6 +23,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from tunesmith.compute import flash_cpu, tree_attention, tree_flex, varlen
 from tunesmith.compute.attention_kernels import FLASH
+from tunesmith.compute.pretend import pretended
 from tunesmith.errors import ModelError
 
 NAME = "tunesmith"
@@ -312,6 +313,8 @@ def _probe(model: Any) -> Isolation:
     config = model.config.get_text_config()
     if set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}:
         return "per_document_forward"
+    if pretended(model):
+        return "varlen"
     device = next(model.parameters()).device
     first, other, second = (
         torch.tensor(ids, device=device) % config.vocab_size

@@ -104,6 +104,13 @@ def only(index: slice | Tensor) -> Iterator[None]:
         _Now.draw = before
 
 
+@contextmanager
+def aside() -> Iterator[None]:
+    """Within it another step may be said; after it the one of before is in force."""
+    with _restored(_Now.draw):
+        yield
+
+
 def recompute_contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """`context_fn` for `torch.utils.checkpoint`: the second forward draws what the first drew."""
     draw = _Now.draw
@@ -125,6 +132,7 @@ def enable_checkpointing(model: Any, count: int | None = None) -> int:
     Args:
         model: a transformers model.
         count: how many of its layers, from the first; all of them when not given, 0 for none.
+            The first, since what they leave behind is held longest. Results do not depend on it.
 
     Returns:
         How many layers are recomputed.

@@ -23,7 +23,7 @@ from tunesmith.models.facts import Facts
 from tunesmith.training.asked_adapter import lora_spec
 from tunesmith.training.flops import Flops, flops
 from tunesmith.training.material import Material
-from tunesmith.training.memory import free_bytes
+from tunesmith.training.memory.machine import free_bytes
 from tunesmith.training.pace import Cost, Pace, Work, of_table
 from tunesmith.training.trial import measure
 from tunesmith.training.units import Units

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from tunesmith.training import checkpoint, loop, numerics, outputs
 from tunesmith.training.feed import ahead
 from tunesmith.training.journal import FILE, Journal
 from tunesmith.training.material import Material, make_trainable
+from tunesmith.training.memory import machine, worst
 from tunesmith.training.optim import optimizer_for
 from tunesmith.training.optimizer_state import optimizer_tensors, restore_optimizer
 from tunesmith.training.outputs import Written
@@ -104,6 +103,29 @@ class Job:
         self.loss_scale = loop.LossScale() if plan.precision.startswith("fp16") else None
         self.watched = self._restore(found)
         self._written = self._beside()
+        self._peak_before = machine.reset_peak(self.material.precision.device.type)
+
+    def try_largest(self) -> None:
+        """Before the first step of a run, the largest micro-batch of all; see `memory.worst`."""
+        if self.watched.progress.step:
+            return
+        batch = worst.to_try(self.plan, self.units, self.material.data.train)
+        if batch is not None:
+            chance.seek(seed=self.run.train.seed, step=1)
+            batch = outputs.to_device(batch, self.material.precision.device)
+            self._loss_of()(self.model.train(), batch).total.backward()
+            self.optimizer.zero_grad(set_to_none=True)
+
+    def memory(self) -> dict[str, int]:
+        """The most memory that the steps took, beside what was predicted; bytes."""
+        measured = machine.peak_bytes(self.material.precision.device.type)
+        predicted = self.plan.memory_needed
+        self.report.say(machine.compared(predicted, measured))
+        return {
+            "peak_memory_bytes": max(measured, self._peak_before),
+            "predicted_memory_bytes": predicted,
+            "measured_memory_bytes": measured,
+        }
 
     def steps(self, watch: Watch) -> Iterator[Step]:
         """The optimizer steps that are left."""
@@ -114,18 +136,12 @@ class Job:
             steps=self.plan.steps,
             options=self.run.train.lr_scheduler_kwargs,
         )
-        stage, context = sft.loss_of(), self.material.precision.context(self.model)
-
-        def loss_of(model: Any, batch: Batch) -> Loss:
-            with context:
-                return stage(model, batch)
-
         self.model.train()
         return loop.steps(
             self.model,
             self.optimizer,
             ahead(self._work()),
-            loss_of,
+            self._loss_of(),
             learning_rate=lambda number: rate(number, watch.metrics_so_far),
             clip=self.run.train.max_grad_norm,
             before_step=lambda number: chance.seek(seed=self.run.train.seed, step=number),
@@ -135,6 +151,16 @@ class Job:
             and self.loss_scale is None
             and loop.reads_late(self.optimizer),
         )
+
+    def _loss_of(self) -> loop.LossOf:
+        """The stage's loss, in the precision of the run."""
+        stage, context = sft.loss_of(), self.material.precision.context(self.model)
+
+        def loss_of(model: Any, batch: Batch) -> Loss:
+            with context:
+                return stage(model, batch)
+
+        return loss_of
 
     def evaluate(self, evaluate: Callable[..., Mapping[str, float]]) -> Mapping[str, float]:
         """Metrics on the held-out examples."""
@@ -165,7 +191,7 @@ class Job:
             best_step=seen.best[0] if seen.best else None,
             identity=self.plan.identity,
             probe=self.probe,
-            versions=versions(),
+            versions=numerics.versions(),
             progress={
                 "watched": seen.as_dict(),
                 "loss_scale": vars(self.loss_scale) if self.loss_scale else None,
@@ -299,7 +325,7 @@ class Job:
             model,
             f"{self.material.model_fingerprint} {self.run.model.quantization or ''}".rstrip(),
             precision,
-            versions=versions(),
+            versions=numerics.versions(),
             before=self.state.probe if self.state else None,
             fresh_process=self._fresh_process,
         )
@@ -314,7 +340,7 @@ class Job:
         if path is not None:
             self._read_weights(path)
         if self.plan.recompute:
-            chance.enable_checkpointing(model)
+            chance.enable_checkpointing(model, self.plan.recompute)
         return model
 
     def _shares(self, model: Any) -> bool:
@@ -372,18 +398,3 @@ def fingerprint(plan: Plan) -> str:
     """Hash of what changes what is learned."""
     text = json.dumps(plan.identity, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """What computed: two runs are promised to be equal only where these are."""
-    import transformers
-
-    bnb = sys.modules.get("bitsandbytes")
-    return {
-        **({"bitsandbytes": bnb.__version__} if bnb else {}),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-        "threads": str(torch.get_num_threads()),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-    }

@@ -7,7 +7,6 @@ files; `planning.py` does the arithmetic.
 from __future__ import annotations
 
 import datetime
-import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from tunesmith.compute.precision import Precision
 from tunesmith.config.run import Run
 from tunesmith.data.prepare import Prepared, prepare
 from tunesmith.errors import ModelError
-from tunesmith.models import adapter_rows, adapters, facts, files, freeze, load, source
+from tunesmith.models import adapter_rows, adapters, facts, freeze, load, source
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_files import read_spec
 from tunesmith.models.facts import Facts
@@ -28,12 +27,12 @@ from tunesmith.templates import Renderer
 from tunesmith.training import devices, new_tokens, reach
 from tunesmith.training.asked_adapter import lora_spec, refuse_other
 from tunesmith.training.devices import Device
+from tunesmith.training.fingerprints import fingerprint
 from tunesmith.training.new_tokens import Words
 from tunesmith.training.report import Report, pieces
 from tunesmith.training.wanted import check_tokenizer
 from tunesmith.types import Tokenizer
 
-_SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 _COMPARED_ROWS = 32
 """Rows of the run on which the loaded tokenizer is held against `tokenizer.json`."""
 
@@ -68,6 +67,8 @@ class Material(NamedTuple):
     """What a template prints that prints the date."""
     elsewhere: Device | None = None
     """The device that the plan is for, if it is not here."""
+    skeleton: Any = None
+    """The model of the run without memory (meta device), with what is trained marked."""
 
 
 def gather(
@@ -100,7 +101,7 @@ def gather(
     known = known._replace(vocab=words.extended.rows)
     elsewhere, precision = devices.chosen(device, bf16=run.train.bf16, fp16=run.train.fp16)
     tokenizer_notes += check_tokenizer(run, renderer, tokenizer, known.vocab)
-    trainable, parameters, targets = _count(run, directory, adapter_directories, words)
+    skeleton = _skeleton(run, directory, adapter_directories, words)
     data = examples(run, renderer, tokenizer, report)
     _refuse_ids_without_row(data, tokenizer, known.vocab)
     first = data.train[:_COMPARED_ROWS]
@@ -114,9 +115,9 @@ def gather(
         data=data,
         facts=known,
         precision=precision,
-        trainable=trainable,
-        parameters=parameters,
-        targets=targets,
+        trainable=sum(p.numel() for p in adapters.trainable(skeleton).values()),
+        parameters=sum(p.numel() for p in skeleton.parameters()),
+        targets=_targets(skeleton),
         model_fingerprint=fingerprint(directory),
         adapter_fingerprint=" ".join(fingerprint(path) for path in adapter_directories),
         adapter_notes=_other_bases(run, directory, adapter_directories) if weights else (),
@@ -124,6 +125,7 @@ def gather(
         words=words,
         day=today,
         elsewhere=elsewhere,
+        skeleton=skeleton,
     )
 
 
@@ -273,46 +275,20 @@ def make_trainable(
         )
 
 
-def fingerprint(directory: Path) -> str:
-    """Short hash of a model or adapter directory: config, headers and samples of its weights.
-
-    Whole files of many gigabytes would take longer to hash than planning may; 64 samples of
-    64 KiB of each file notice another model, not a flipped bit.
-    """
-    whole = hashlib.sha256()
-    names = ("config.json", "adapter_config.json", "tokenizer.json")
-    paths = [directory / name for name in names if (directory / name).is_file()]
-    for path in paths:
-        whole.update(path.read_bytes())
-    adapter = directory / "adapter_model.safetensors"
-    for path in [adapter] if adapter.is_file() else _weights(directory):
-        size = path.stat().st_size
-        whole.update(f"{path.name} {size}".encode())
-        with path.open("rb") as file:
-            for i in range(_SAMPLES):
-                file.seek(i * max(size - _SAMPLE_BYTES, 0) // (_SAMPLES - 1))
-                whole.update(file.read(_SAMPLE_BYTES))
-    return whole.hexdigest()[:16]
-
-
 def _other_bases(run: Run, directory: Path, below: tuple[Path, ...]) -> tuple[str, ...]:
     name, held = str(run.model.model_name_or_path), str(run.model.quantization or "")
     return tuple(differences(directory, name, below, quantization=held))
 
 
-def _weights(directory: Path) -> list[Path]:
-    """Weight files, none where only a plan is made before they are downloaded."""
-    there = any((directory / name).is_file() for name in (files.SINGLE, files.INDEX))
-    return files.weight_files(directory) if there else []
-
-
-def _count(
+def _skeleton(
     run: Run, directory: Path, adapter_directories: tuple[Path, ...], words: Words
-) -> tuple[int, int, tuple[str, ...]]:
-    """(trained parameters, all parameters, kinds of adapted module), on the meta device."""
+) -> Any:
+    """The model of the run on the meta device, with its adapters."""
     trust = run.model.trust_remote_code
     config = load.read_config(directory, trust_remote_code=trust)
     model = facts.empty_model(directory, config, trust_remote_code=trust)
+    kernel = load.own_attention(config)
+    model.config._attn_implementation = kernel or model.config._attn_implementation
     chance.refuse_other(model, str(directory / "config.json"))
     method: Any = run.method
     if run.model.quantization:
@@ -325,6 +301,9 @@ def _count(
     else:
         words.make_rows(model)
         adapters.attach(model, lora_spec(run, words), seed=0)
-    kinds = dict.fromkeys(name.rpartition(".")[2] for name in adapters.attached(model))
-    trainable = sum(p.numel() for p in adapters.trainable(model).values())
-    return trainable, sum(p.numel() for p in model.parameters()), tuple(kinds)
+    return model
+
+
+def _targets(model: Any) -> tuple[str, ...]:
+    """Kinds of linear module with an adapter, in the model's order."""
+    return tuple(dict.fromkeys(name.rpartition(".")[2] for name in adapters.attached(model)))

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -101,3 +103,18 @@ def _read(path: Path) -> str | None:
         return str(json.loads(path.read_text(encoding="utf8"))["probe"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # a lost cache only costs the comparison
+
+
+def versions() -> dict[str, str]:
+    """What computed: two runs are promised to be equal only where these are."""
+    import transformers
+
+    bnb = sys.modules.get("bitsandbytes")
+    return {
+        **({"bitsandbytes": bnb.__version__} if bnb else {}),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+        "threads": str(torch.get_num_threads()),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }

@@ -58,11 +58,14 @@ class Plan:
     device: str
     precision: str
     attention: str
-    recompute: bool
+    recompute: int
+    """Layers, from the first, that are computed again in the backward pass."""
+    layers: int
     micro_batch_tokens: int
     memory_needed: int
     """Bytes, estimated."""
     memory_free: int
+    """Bytes that the run could have in all, with what its process has already."""
     seconds: float
     """Time in training steps, estimated."""
     stop_tokens: tuple[str, ...]
@@ -76,6 +79,10 @@ class Plan:
     """What the batch size counts."""
     mix: tuple[dict[str, Any], ...] = ()
     """What an epoch takes of each training data set; see `data.mix.Part`."""
+    memory_components: dict[str, int] = dataclasses.field(default_factory=dict)
+    """What of `memory_needed` is what: name to bytes."""
+    memory_moment: str = ""
+    """When the run needs the most."""
     share: bool = False
     """Whether what the rows of a step begin with in common is computed once."""
     prefix_sharing: str = "off"
@@ -119,9 +126,10 @@ class Plan:
             ("precision", self.precision),
             ("attention", self.attention),
             ("prefix sharing", self.prefix_sharing),
-            ("recompute", "every layer, memory demands it" if self.recompute else "nothing"),
+            ("recompute", self._recompute()),
             ("micro-batch", f"up to {self.micro_batch_tokens:,} tokens on {self.device}"),
             ("memory", f"about {_size(self.memory_needed)} of {_size(self.memory_free)} free"),
+            *((("", self._parts()),) if self.memory_components else ()),
             *self._costs(),
             ("output", self.output_dir),
             *(("note", note) for note in self.notes),
@@ -184,6 +192,16 @@ class Plan:
         last = count % self.global_batch
         short = f"; the last step of an epoch holds {last}" if last else ""
         return f"{self.steps:,} ({self.steps_per_epoch:,} per epoch{warm}{short})"
+
+    def _recompute(self) -> str:
+        return f"{self.recompute} of {self.layers} layers" if self.recompute else "nothing"
+
+    def _parts(self) -> str:
+        """Components of at least a twentieth, largest first, and when they add up so."""
+        parts = sorted(self.memory_components.items(), key=lambda part: -part[1])
+        large = [p for p in parts if p[1] >= self.memory_needed / 20]
+        said = ", ".join(f"{name} {_size(size)}" for name, size in large)
+        return f"{said} at the fullest moment, {self.memory_moment}"
 
     def _evaluation(self) -> str:
         if not self.eval_examples:

@@ -10,20 +10,19 @@ from tunesmith.config.run import Run, flat
 from tunesmith.config.train import WITHOUT_WARMUP
 from tunesmith.data.split import fingerprint
 from tunesmith.errors import ConfigError
-from tunesmith.models import quantize
-from tunesmith.models.facts import Facts
 from tunesmith.templates import mismatch, probes_for, stop_ids
-from tunesmith.training import asking, memory, sharing
+from tunesmith.training import asking, sharing
 from tunesmith.training.forecast import attention_of, body_of, forecast
 from tunesmith.training.material import Material
-from tunesmith.training.memory import Layout, Shape
+from tunesmith.training.memory import machine
+from tunesmith.training.memory.estimate import Estimate, needs
+from tunesmith.training.memory.solve import Layout
 from tunesmith.training.plan import Plan, cadence, identity, steps_of
 from tunesmith.training.schedule import WATCHES_EVALUATION, schedule, warmup_steps_of
 from tunesmith.training.sharing import Sharing
 from tunesmith.training.sizing import few_steps
 from tunesmith.training.units import Units, unit_of
 
-_LOGITS_AT_ONCE = 2**24
 _MOST_STEPS = 2**31 - 1
 
 
@@ -49,7 +48,8 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
         max_steps=run.train.max_steps,
     )
     _refuse_endless(run, steps)
-    layout, shared = _laid_out(run, material, units, steps=steps, before=layout)
+    estimate = needs(run, material)
+    layout, shared = _laid_out(run, material, units, estimate, steps=steps, before=layout)
     _check_evaluation(run, held_out=bool(material.data.eval))
     cadences = _cadences(run, per_epoch=per_epoch, steps=steps, held_out=bool(material.data.eval))
     coming = forecast(
@@ -60,7 +60,7 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
         per_epoch=per_epoch,
         micro_batch_tokens=layout.tokens,
         computed=shared.computed(tokens) / tokens,
-        recompute=float(layout.recompute),
+        recompute=layout.recompute / max(estimate.layers, 1),
         save_every=cadences["save_every"],
         eval_every=cadences["eval_every"],
     )
@@ -77,15 +77,13 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
         global_batch=global_batch,
         steps_per_epoch=per_epoch,
         steps=steps,
-        recompute=layout.recompute,
-        micro_batch_tokens=layout.tokens,
-        memory_needed=layout.needed,
-        memory_free=layout.free,
+        **_memory(layout, estimate),
         **shared.of_plan(tokens),
         seconds=coming.seconds,
         forecast=coming,
         notes=(
             *_notes(run, material, layout, steps=steps, warmup_steps=cadences["warmup_steps"]),
+            *([estimate.note] if estimate.note else []),
             *([] if run.train.max_steps else few_steps(steps, per_epoch=per_epoch)),
         ),
         identity=identity(
@@ -101,11 +99,24 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
 
 
 def _laid_out(
-    run: Run, material: Material, units: Units, *, steps: int, before: Layout | None
+    run: Run,
+    material: Material,
+    units: Units,
+    estimate: Estimate,
+    *,
+    steps: int,
+    before: Layout | None,
 ) -> tuple[Layout, Sharing]:
     """The layout of micro-batches, that of the first start if there was one, and what is shared."""
     packing, global_batch = units.unit != "examples", run.global_batch()
-    layout = before or layout_for(run, material, global_batch=global_batch, packing=packing)
+    away = material.elsewhere
+    free = away.free if away else machine.free_bytes(estimate.device)
+    if before is not None:
+        layout = estimate.keeping(before, free=free)
+    else:
+        layout = layout_for(
+            run, material, estimate, global_batch=global_batch, packing=packing, free=free
+        )
     shared = sharing.decide(
         run,
         material,
@@ -118,41 +129,30 @@ def _laid_out(
     return layout, shared
 
 
-def layout_for(run: Run, material: Material, *, global_batch: int, packing: bool) -> Layout:
-    """How many tokens a micro-batch holds on this machine now."""
-    known, dtype = material.facts, material.precision.dtype
-    whole = run.method.finetuning_type == "full"
+def _memory(layout: Layout, estimate: Estimate) -> dict[str, Any]:
+    return {
+        "recompute": layout.recompute,
+        "layers": estimate.layers,
+        "micro_batch_tokens": layout.tokens,
+        "memory_needed": layout.needed,
+        "memory_free": layout.free,
+        "memory_components": dict(layout.components),
+        "memory_moment": layout.moment,
+    }
+
+
+def layout_for(
+    run: Run, material: Material, estimate: Estimate, *, global_batch: int, packing: bool, free: int
+) -> Layout:
+    """How many tokens a micro-batch holds in so much memory, and what is computed again."""
     lengths = np.sort(material.data.train.lengths)[::-1]
     largest_step = int(lengths[:global_batch].sum())
-    step_tokens = global_batch * run.dataset.cutoff_len if packing else largest_step
-    shape = Shape(
-        layers=known.layers,
-        hidden=known.hidden,
-        intermediate=known.intermediate or 4 * known.hidden,
-        kv_width=known.kv_heads * known.head_dim,
-        vocab=known.vocab,
-    )
-    return memory.choose_layout(
-        shape,
-        device=material.precision.device.type,
-        weight_bytes=0 if whole else _weight_bytes(run, known, dtype.itemsize),
-        trained_bytes=material.trainable * 4 * 4,
-        element_bytes=dtype.itemsize,
-        head_chunk=max(16, _LOGITS_AT_ONCE // known.vocab),
+    return estimate.layout(
         longest=int(lengths[0]),
-        step_tokens=step_tokens,
+        step_tokens=global_batch * run.dataset.cutoff_len if packing else largest_step,
         may_recompute=not run.model.disable_gradient_checkpointing,
-        free=material.elsewhere.free
-        if material.elsewhere
-        else memory.free_bytes(material.precision.device.type),
+        free=free,
     )
-
-
-def _weight_bytes(run: Run, known: Facts, element_bytes: int) -> int:
-    """Of the weights as the run holds them."""
-    if run.model.quantization is None:
-        return known.parameters * element_bytes
-    return quantize.weight_bytes(known, run.model.quantization, element_bytes=element_bytes)
 
 
 def _counted(material: Material) -> dict[str, Any]:
@@ -304,7 +304,7 @@ def _notes(
     if limit is not None and longest > limit:
         notes.append(f"examples of up to {longest} tokens exceed the model's context of {limit}")
     if layout.needed > layout.free:
-        notes.append("the estimate exceeds the free memory: the run may be killed")
+        notes.append("the estimate exceeds the memory that is there: the run may be killed")
     if steps <= warmup_steps:
         notes.append(f"all {steps} steps are warm-up: the learning rate never reaches its peak")
     if run.output.save_only_model:

@@ -10,6 +10,7 @@ import datetime
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,7 +24,6 @@ from tunesmith.data.registry import local_path
 from tunesmith.errors import Error
 from tunesmith.training import (
     journal,
-    memory,
     metrics,
     outputs,
     planning,
@@ -34,7 +34,8 @@ from tunesmith.training import (
 from tunesmith.training.forecast import body_of
 from tunesmith.training.job import Job
 from tunesmith.training.material import Material, gather
-from tunesmith.training.memory import Layout
+from tunesmith.training.memory import advice, estimate
+from tunesmith.training.memory.solve import Layout
 from tunesmith.training.numerics import FreshProcess
 from tunesmith.training.plan import Plan, compared, row_text
 from tunesmith.training.report import Report, pieces
@@ -125,17 +126,19 @@ def train(
         before = resume.read(output_dir) if start.kind == "resume" else None
         pin(before.facts["threads"] if before else torch.get_num_threads())
         if before is not None:
-            planned = planning.make(run, material, layout=Layout(**before.facts["layout"]))
+            planned = planning.make(run, material, layout=_before(before, material))
         report.say(planned.text(report.width))
         for note in start.notes:
             report.say(row_text("note", note, report.width))
+        if before is None:
+            _refuse_too_large(run, material, planned)
         report.example(pieces(material.data.train[0], material.tokenizer))
         if start.move_aside:
             report.say(f"the old directory is now {store.move_aside(output_dir)}")
         store.require_space(output_dir, _checkpoint_bytes(planned))
         record = _begin(run, planned, output_dir)
         try:
-            with memory.explained(planned.memory_needed, planned.memory_free):
+            with _explained(run, material, planned):
                 job = Job(
                     run, planned, material, output_dir, report=report, fresh_process=fresh_process
                 )
@@ -148,7 +151,7 @@ def train(
         watch = _watch(job, evaluate)
         try:
             stopper.can_save()
-            with memory.explained(planned.memory_needed, planned.memory_free):
+            with _explained(run, material, planned):
                 stopped = _steps(job, watch, stopper)
             if stopped:
                 note = f"stopped by {stopped} after step {watch.seen.progress.step}"
@@ -182,13 +185,13 @@ def _in_use(run: Run, material: Material) -> dict[str, Path]:
 
 def _begin(run: Run, planned: Plan, output_dir: Path) -> resume.Record:
     """The first file of the run: what it is, before anything else is written."""
-    layout = Layout(
-        planned.micro_batch_tokens,
-        planned.recompute,
-        planned.memory_needed,
-        planned.memory_free,
-        planned.share,
-    )
+    layout = {
+        "tokens": planned.micro_batch_tokens,
+        "recompute": planned.recompute,
+        "needed": planned.memory_needed,
+        "free": planned.memory_free,
+        "share": planned.share,
+    }
     store.make_directory(output_dir)
     record = resume.Record(
         identity=planned.identity,
@@ -196,13 +199,48 @@ def _begin(run: Run, planned: Plan, output_dir: Path) -> resume.Record:
         finished=False,
         asked=dict(run.asked),
         facts={
-            "layout": layout._asdict(),
+            "layout": layout,
             "threads": torch.get_num_threads(),
             "day": planned.day,
         },
     )
     resume.write(output_dir, record)
     return record
+
+
+def _before(before: resume.Record, material: Material) -> Layout:
+    """The layout of the first start, by which a run goes on to its end."""
+    return Layout.of(before.facts["layout"], layers=material.facts.layers)
+
+
+def _layout(planned: Plan) -> Layout:
+    return Layout(
+        planned.micro_batch_tokens,
+        planned.recompute,
+        planned.memory_needed,
+        planned.memory_free,
+        planned.memory_components,
+        planned.memory_moment,
+    )
+
+
+def _remedies(run: Run, material: Material, planned: Plan) -> list[advice.Remedy]:
+    return advice.remedies(run, material, estimate.needs(run, material), _layout(planned))
+
+
+def _explained(run: Run, material: Material, planned: Plan) -> AbstractContextManager[None]:
+    return advice.explained(_layout(planned), lambda: _remedies(run, material, planned))
+
+
+def _refuse_too_large(run: Run, material: Material, planned: Plan) -> None:
+    """See `advice.refuse`."""
+    advice.refuse(
+        run.where("cutoff_len"),
+        lambda: _remedies(run, material, planned),
+        _layout(planned),
+        longest=planned.longest,
+        device=planned.device,
+    )
 
 
 def _watch(job: Job, evaluate: Evaluate) -> Watch:
@@ -236,6 +274,7 @@ def _steps(job: Job, watch: Watch, stopper: Stopper) -> str | None:
             f"better for {job.run.eval.early_stopping_steps} evaluations; more steps change nothing"
         )
         return None
+    job.try_largest()
     began = time.monotonic()
     for step in job.steps(watch):
         now = time.monotonic()
@@ -272,6 +311,7 @@ def _finish(job: Job, watch: Watch) -> dict[str, Any]:
         flops=_operations(job.plan, progress),
     )
     results |= _against_the_plan(job, progress)
+    results |= job.memory()
     job.write_result(delivered)
     outputs.write_results(job.output_dir, train=results, evaluation=evaluation)
     outputs.write_trainer_state(

@@ -39,7 +39,7 @@ class Units:
     """
 
     def __init__(self, lengths: np.ndarray, run: Run, unit: Unit) -> None:
-        self._lengths, self._run, self.unit = lengths, run, unit
+        self.lengths, self._run, self.unit = lengths, run, unit
         self._epoch, self._packs = -1, Bins(np.zeros(0, np.int64), np.zeros(0, np.int64))
         self.count = len(lengths) if unit == "examples" else len(self._packs_of(0))
         """Units of one epoch."""
@@ -64,7 +64,7 @@ class Units:
     def _packs_of(self, epoch: int) -> Bins:
         if epoch != self._epoch:
             self._packs = packs(
-                self._lengths,
+                self.lengths,
                 cutoff_len=self._run.dataset.cutoff_len,
                 seed=self._run.train.seed,
                 epoch=epoch,

@@ -34,6 +34,7 @@ from tunesmith.compute.fused.gated import gated
 from tunesmith.compute.fused.linears import read, together
 from tunesmith.compute.fused.norm import rms_norm
 from tunesmith.compute.fused.rotary import rotate
+from tunesmith.compute.pretend import pretended
 
 NORM = {"dtype", "float32", "mean", "pow", "rsqrt", "to", "torch", "variance_epsilon", "weight"}
 GATED = {"act_fn", "down_proj", "gate_proj", "up_proj"}
@@ -76,7 +77,7 @@ def fuse(model: nn.Module) -> Fused:
         if reason is None:
             like = (type(module), *_traits(module))
             if like not in proved:
-                proved[like] = _differs(module, kind)
+                proved[like] = None if pretended(module) else _differs(module, kind)
             reason = proved[like]
         if reason is not None:
             left[name] = reason

@@ -1,0 +1,118 @@
+"""Running the real code on tensors without numbers, and counting the bytes that it holds.
+
+Inside `pretending` every tensor that is made is a `FakeTensor`: it has shape, dtype and device, no
+memory and no numbers. A training step of a model of any size runs so in a moment, through the same
+functions as in earnest, and `Counter` sees each storage come and go. What is small, stands on the
+CPU and is real (the ends of documents, say) stays real, since Python looks at its numbers.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
+
+
+class Counter(TorchDispatchMode):
+    """Bytes of the storages that live, each once however many tensors look at it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = 0
+        self.peak = 0
+        """The most that lived at one time since `mark`."""
+        self._bytes: dict[int, int] = {}
+
+    def mark(self) -> int:
+        """Begin a new peak here; what lives now."""
+        self.peak = self.live
+        return self.live
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run an operation and count what it made."""
+        given = tree_leaves((args, kwargs or {}))
+        tensors = [x for x in given if isinstance(x, Tensor)]
+        elsewhere = any(isinstance(x, torch.device) and x.type != "cpu" for x in given)
+        if tensors and not elsewhere and not any(isinstance(x, FakeTensor) for x in tensors):
+            with _disable_current_modes():
+                return func(*args, **(kwargs or {}))
+        made = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(made):
+            if isinstance(tensor, FakeTensor):
+                self._add(tensor)
+        return made
+
+    def _add(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._bytes:
+            return
+        self._bytes[key] = size
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._gone, key)
+
+    def _gone(self, key: int) -> None:
+        self.live -= self._bytes.pop(key)
+
+
+@contextmanager
+def pretending() -> Iterator[Counter]:
+    """Within it tensors have no numbers, and the counter counts them."""
+    _forget()
+    counter = Counter()
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), counter:
+            yield counter
+    finally:
+        _forget()
+
+
+def pretended(model: nn.Module) -> bool:
+    """Whether the weights of a model have no numbers that could be looked at."""
+    weight = next(model.parameters(), None)
+    return isinstance(weight, FakeTensor)
+
+
+def put_on(model: nn.Module, device: str, dtype: torch.dtype) -> None:
+    """Give a model from the meta device weights on a device, within `pretending`, in place.
+
+    Args:
+        model: on the meta device; what is trained has `requires_grad`.
+        device: type of it.
+        dtype: of the floating-point weights that are not trained; trained ones are fp32.
+    """
+    made: dict[int, nn.Parameter] = {}
+    for module in model.modules():
+        for name, old in module._parameters.items():
+            if old is not None and id(old) not in made:
+                kind = torch.float32 if old.requires_grad else dtype
+                kind = kind if old.dtype.is_floating_point else old.dtype
+                data = torch.empty(old.shape, dtype=kind, device=device)
+                made[id(old)] = nn.Parameter(data, requires_grad=old.requires_grad)
+                made[id(made[id(old)])] = made[id(old)]
+            if old is not None:
+                module._parameters[name] = made[id(old)]
+        for name, old in module._buffers.items():
+            if old is not None:
+                module._buffers[name] = torch.empty(old.shape, dtype=old.dtype, device=device)
+
+
+def _forget() -> None:
+    """Empty what our functions have kept by key: a pretended mask must not meet a real run."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("tunesmith."):
+            for value in list(vars(module).values()):
+                clear = getattr(value, "cache_clear", None)
+                if callable(clear):
+                    clear()

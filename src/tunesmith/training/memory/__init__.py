@@ -1,0 +1,1 @@
+"""What a run needs of memory: measured on pretended tensors, solved for, compared, explained."""

@@ -1,0 +1,209 @@
+"""From a run and what was found to what it needs of memory, component by component.
+
+No weight is read: the model is the one on the meta device that the plan counted its parameters
+on. What does not depend on the layout is added up from shapes; what a micro-batch costs is
+rehearsed (`rehearse.py`). Where the code of a model asks for numbers that are not there, a formula
+stands in, and the plan says so.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from tunesmith.compute.lora import LoraLinear
+from tunesmith.config.run import Run
+from tunesmith.models import quantize
+from tunesmith.models.adapter_spec import token_modules
+from tunesmith.models.adapters import trainable
+from tunesmith.stages import sft
+from tunesmith.training.material import Material
+from tunesmith.training.memory import machine
+from tunesmith.training.memory.rehearse import (
+    Costs,
+    Measured,
+    Profile,
+    Setting,
+    layers_of,
+    optimizer_bytes,
+    rehearse,
+)
+from tunesmith.training.memory.solve import Fixed, Layout, Need, choose_layout, need
+from tunesmith.training.optim import optimizer_for
+
+_FP32 = 4
+_MANY = 1 << 14
+
+
+class Estimate(NamedTuple):
+    """What a run needs, for every layout of it."""
+
+    fixed: Fixed
+    profile: Profile
+    device: str
+    """"cpu" or "cuda"."""
+    layers: int
+    note: str = ""
+    """Where a formula stands in for the rehearsal."""
+
+    def need(self, tokens: int, recompute: int) -> Need:
+        """Of a micro-batch of so many tokens with so many layers computed again."""
+        return need(
+            self.fixed, self.profile, tokens=tokens, recompute=recompute, device=self.device
+        )
+
+    def layout(self, *, longest: int, step_tokens: int, may_recompute: bool, free: int) -> Layout:
+        """See `solve.choose_layout`."""
+        return choose_layout(
+            self.need,
+            device=self.device,
+            layers=self.layers,
+            longest=longest,
+            step_tokens=step_tokens,
+            may_recompute=may_recompute,
+            free=free,
+        )
+
+    def keeping(self, layout: Layout, *, free: int) -> Layout:
+        """The layout of an earlier start, with what it needs by today's estimate."""
+        found = self.need(layout.tokens, layout.recompute)
+        return layout._replace(
+            needed=found.total, free=free, components=found.components, moment=found.moment
+        )
+
+
+def needs(run: Run, material: Material, *, device: str | None = None) -> Estimate:
+    """What a run needs on a kind of device.
+
+    Args:
+        run: what was asked.
+        material: what was found.
+        device: "cpu" or "cuda", which need not be there; `None`: the run's own.
+    """
+    kind = device or material.precision.device.type
+    model = material.skeleton
+    profile, note = _profile(run, material, kind)
+    return Estimate(_fixed(run, material, model, kind), profile, kind, len(layers_of(model)), note)
+
+
+def _fixed(run: Run, material: Material, model: Any, kind: str) -> Fixed:
+    learned = trainable(model)
+    trained = sum(p.numel() for p in learned.values()) * _FP32
+    kept, moment = _optimizer(run, model, learned)
+    weights, spelled = _weights(run, material, model)
+    return Fixed(
+        process=machine.process_bytes(kind),
+        weights=weights,
+        trained=trained,
+        gradients=trained,
+        optimizer=kept,
+        step=moment,
+        spelled=spelled,
+    )
+
+
+def _weights(run: Run, material: Material, model: Any) -> tuple[int, int]:
+    """Of what is not trained, each parameter once: (bytes, bytes spelled out for a moment)."""
+    each, quantization = material.precision.dtype.itemsize, run.model.quantization
+    dense = codes = spelled = 0
+    seen: set[int] = set()
+    outside = token_modules(model)
+    for name, module in model.named_modules():
+        for key, weight in module._parameters.items():
+            if weight is None or weight.requires_grad or id(weight) in seen:
+                continue
+            seen.add(id(weight))
+            linear = isinstance(module, nn.Linear | LoraLinear) and key == "weight"
+            if quantization is not None and linear and name not in outside:
+                codes += weight.numel()
+                spelled = max(spelled, weight.numel() * each)
+            else:
+                dense += weight.numel() * each
+    return dense + (quantize.bytes_of(codes, quantization) if quantization else 0), spelled
+
+
+def _optimizer(run: Run, model: Any, learned: dict[str, nn.Parameter]) -> tuple[int, int]:
+    """(what it keeps, what it holds for a moment more), by a step without numbers."""
+    shapes = [(name, tuple(p.shape)) for name, p in learned.items()]
+
+    def build(parameters: dict[str, nn.Parameter]) -> Any:
+        return optimizer_for(
+            run.train.optimizer,
+            parameters,
+            learning_rate=run.train.learning_rate,
+            weight_decay=run.train.weight_decay,
+            betas=(run.train.adam_beta1, run.train.adam_beta2),
+            epsilon=run.train.adam_epsilon,
+            args=run.train.optim_args,
+            by_token=[f"{name}.weight" for name in token_modules(model)],
+        )
+
+    try:
+        return optimizer_bytes(build, shapes)
+    except Exception:  # kernels of other libraries want memory to work on
+        count = sum(p.numel() for p in learned.values())
+        return count * (2 if "8bit" in run.train.optimizer else 8), 0
+
+
+_known: dict[str, Profile] = {}
+"""Profiles of this process: a run is planned more than once."""
+
+
+def _profile(run: Run, material: Material, kind: str) -> tuple[Profile, str]:
+    """(of one micro-batch, a note where it is by formula)."""
+    lengths = material.data.train.lengths
+    share = float(material.data.train.num_trained.sum()) / max(int(lengths.sum()), 1)
+    tokens = max(int(lengths.max()), min(_MANY, run.global_batch() * int(lengths.max())))
+    longest = 1 << max(int(lengths.max()) - 1, 15).bit_length()
+    size = max(1 << (tokens - 1).bit_length(), longest)
+    model, precision = material.skeleton, material.precision
+    setting = Setting(
+        model=model,
+        dtype=precision.dtype,
+        device=kind if kind == precision.device.type else "cpu",
+        context=precision.context,
+        loss_of=sft.loss_of(),
+        trained_share=-(-share * 8 // 1) / 8,
+        longest=longest,
+    )
+    learned = [name for name, p in model.named_parameters() if p.requires_grad]
+    shapes = [list(p.shape) for p in model.parameters()]
+    config = {k: v for k, v in model.config.to_dict().items() if k != "_name_or_path"}
+    key = json.dumps(
+        [config, learned, shapes, str(setting[1:3]), setting[5:], size],
+        default=str,
+    )
+    if key in _known:
+        return _known[key], ""
+    try:
+        _known[key] = rehearse(setting, tokens=size)
+    except Exception as error:  # the code of a model may ask for numbers that are not there
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+        return _by_formula(material, share), f"memory is estimated by a formula here ({told})"
+    return _known[key], ""
+
+
+def _by_formula(material: Material, share: float) -> Profile:
+    """A decoder of the usual kind: inputs of norms, projections and attention (about ten times
+    the hidden width), keys and values before and after rotation, gate, up, their activation and
+    product; of the head a chunk of 16 Mi logits, three times in fp32.
+    """
+    known, each = material.facts, material.precision.dtype.itemsize
+    intermediate = known.intermediate or 4 * known.hidden
+    wide = 10 * known.hidden + 4 * known.kv_heads * known.head_dim + 5 * intermediate
+
+    def at(tokens: int) -> Measured:
+        layer, hidden = tokens * each * wide, tokens * each * known.hidden
+        logits = 3 * _FP32 * min(int(tokens * share), max(16, (1 << 24) // known.vocab))
+        return Measured(
+            plain=(Costs(layer, layer, layer / 2),) * known.layers,
+            again=(Costs(hidden, layer, 1.5 * layer),) * known.layers,
+            below=hidden,
+            head_kept=hidden,
+            head=logits * known.vocab + 2 * hidden,
+            carried=hidden,
+        )
+
+    return Profile((1024, 2048), (at(1024), at(2048)))

@@ -1,0 +1,104 @@
+"""Memory of this machine: what is free, what this process takes, what it took at most."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+_STARTED = 10 << 20
+"""What libraries take with their first step, beyond what the rehearsal made them take; measured."""
+_CONTEXT = 600 << 20
+"""Of a CUDA context and its libraries."""
+
+
+def free_bytes(device: str) -> int:
+    """What a run could have in all: of the GPU, else of this machine or its container.
+
+    What this process has taken already counts as free: it is the run's.
+    """
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0]) + _CONTEXT
+    free = _meminfo("MemAvailable")
+    limit, used = _number("/sys/fs/cgroup/memory.max"), _number("/sys/fs/cgroup/memory.current")
+    if limit is not None and used is not None:
+        free = min(free, limit - used)
+    return free + resident_bytes()
+
+
+def swap_bytes(device: str) -> int:
+    """Free swap, which an estimate that is too high may fall back on."""
+    return 0 if device == "cuda" else _meminfo("SwapFree", 0)
+
+
+def process_bytes(device: str) -> int:
+    """What stands beside the tensors of a run."""
+    return _CONTEXT if device == "cuda" else resident_bytes() + _STARTED
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in use now."""
+    return _status("VmRSS") or peak_bytes("cpu")
+
+
+def reset_peak(device: str) -> int:
+    """Let the peak begin here, where the system allows it; what it was before."""
+    before = peak_bytes(device)
+    if device == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        return before
+    with contextlib.suppress(OSError):  # "5" sets the peak to what is resident now: proc(5)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return before
+
+
+def peak_bytes(device: str) -> int:
+    """The most that this process held since `reset_peak`, on that device."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_reserved()) + _CONTEXT
+    found = _status("VmHWM")
+    if found is None:
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return found
+
+
+def compared(predicted: int, measured: int) -> str:
+    """The line that ends a run."""
+    gib = 1 << 30
+    return f"memory: {predicted / gib:.1f} GiB predicted, {measured / gib:.1f} measured"
+
+
+def _status(key: str) -> int | None:
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf8").splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith(key + ":"))
+    except (OSError, StopIteration):
+        return None
+
+
+def _meminfo(key: str, otherwise: int | None = None) -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith(key))
+    except (OSError, StopIteration):
+        import os
+
+        if otherwise is not None:
+            return otherwise
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def _number(path: str) -> int | None:
+    try:
+        return int(Path(path).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None

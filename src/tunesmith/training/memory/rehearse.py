@@ -1,0 +1,304 @@
+"""What one micro-batch costs in memory, measured on the code itself: a step without numbers.
+
+The model of the run is built without memory, its layers are thinned to one of each kind, and a
+forward and a backward pass run on pretended tensors (`compute.pretend`). What each layer leaves
+behind, and how much more it holds for a moment, is read off between the layers; so the figures
+follow whatever the functions really save, of any architecture. Two sizes of micro-batch give what
+grows with the tokens and what does not.
+
+Shape letters: T tokens of a micro-batch.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from tunesmith.compute import chance
+from tunesmith.compute.attention import decoder
+from tunesmith.compute.fused import blocks
+from tunesmith.compute.pretend import Counter, pretending, put_on
+from tunesmith.types import Batch, Loss
+
+
+class Costs(NamedTuple):
+    """Bytes of one layer, for one micro-batch."""
+
+    kept: float
+    """What it leaves behind for the backward pass."""
+    forward: float
+    """The most that lives during its forward pass, beyond what lived before."""
+    backward: float
+    """The most that lives during its backward pass, beyond what lived before."""
+
+
+class Measured(NamedTuple):
+    """Bytes of one micro-batch of some size."""
+
+    plain: tuple[Costs, ...]
+    """Of each layer, where its activations are kept."""
+    again: tuple[Costs, ...]
+    """Of each layer, where they are computed again."""
+    below: float
+    """What embedding and positions leave behind."""
+    head_kept: float
+    """What everything above the layers leaves behind."""
+    head: float
+    """The most that lives there, forward or backward, beyond what the layers left."""
+    carried: float
+    """Gradient that comes down to the highest layer."""
+
+
+class Setting(NamedTuple):
+    """What is rehearsed."""
+
+    model: Any
+    """On the meta device, with what is trained marked; it is left as it is."""
+    dtype: torch.dtype
+    """Of the weights that are not trained."""
+    device: str
+    """"cpu" or "cuda"."""
+    context: Callable[[Any], AbstractContextManager[Any]]
+    """What a forward pass runs in."""
+    loss_of: Callable[[Any, Batch], Loss]
+    trained_share: float
+    """Of the tokens, 0 to 1."""
+    longest: int
+    """Tokens of a document."""
+
+
+class Profile(NamedTuple):
+    """Measured at two sizes."""
+
+    tokens: tuple[int, int]
+    measured: tuple[Measured, Measured]
+
+    def at(self, tokens: int) -> Measured:
+        """For a micro-batch of so many tokens: along the line through both."""
+        (t1, t2), (one, two) = self.tokens, self.measured
+        part = (tokens - t1) / (t2 - t1)
+        return Measured(
+            *(_between(a, b, part) for a, b in zip(one, two, strict=True))  # pyright: ignore
+        )
+
+
+def rehearse(setting: Setting, *, tokens: int) -> Profile:
+    """Costs of micro-batches around a size.
+
+    Args:
+        setting: what is rehearsed.
+        tokens: of the larger micro-batch; the other has half as many.
+    """
+    sizes = (max(tokens // 2, 16), max(tokens, 32))
+    model = copy.deepcopy(setting.model)
+    kinds, place = _thin(model)
+    with pretending() as counter, chance.aside():
+        put_on(model, setting.device, setting.dtype)
+        blocks.fuse(model)
+        for parameter in model.parameters():
+            if parameter.requires_grad:  # from the second micro-batch on they are there
+                parameter.grad = torch.empty_like(parameter)
+        model.train()
+        chance.seek(seed=0, step=1)
+        found = [_measure(model, setting, size, counter) for size in sizes]
+    whole = [
+        m._replace(
+            plain=tuple(m.plain[place[kind]] for kind in kinds),
+            again=tuple(m.again[place[kind]] for kind in kinds),
+        )
+        for m in found
+    ]
+    return Profile(sizes, (whole[0], whole[1]))
+
+
+def layers_of(model: Any) -> nn.ModuleList:
+    """The decoder's layers."""
+    body, count = decoder(model), model.config.get_text_config().num_hidden_layers
+    for module in body.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return module
+    raise LookupError(f"{type(model).__name__} has no list of {count} layers")
+
+
+def _thin(model: Any) -> tuple[list[Any], dict[Any, int]]:
+    """Leave one layer of each kind; (kind of every layer, where each kind is measured)."""
+    config, layers = model.config.get_text_config(), layers_of(model)
+    learns = [any(p.requires_grad for p in layer.parameters()) for layer in layers]
+    first = learns.index(True) if any(learns) else len(layers)
+    inside = {id(p) for layer in layers for p in layer.parameters()}
+    lower = [p for p in decoder(model).parameters() if id(p) not in inside]
+    if any(p.requires_grad for p in lower):
+        first = -1
+    kinds = [_kind(layer, (i > first) - (i < first)) for i, layer in enumerate(layers)]
+    chosen: list[int] = []
+    for i, kind in enumerate(kinds):
+        before = [j for j in chosen if kinds[j] == kind]
+        # without gradient what comes in is held by nobody but the one who handed it in: the first
+        # layer of all does not show it
+        if not before or (len(before) == 1 and i < first):
+            chosen.append(i)
+    place = {kinds[i]: number for number, i in enumerate(chosen)}
+    types = getattr(config, "layer_types", None)
+    if len(chosen) < len(layers):
+        layers._modules = {str(n): layers[i] for n, i in enumerate(chosen)}
+        config.num_hidden_layers = len(chosen)
+        if types:
+            config.layer_types = [types[i] for i in chosen]
+    return kinds, place
+
+
+def _kind(layer: nn.Module, above: int) -> Any:
+    """Layers with one answer cost the same."""
+    shapes = tuple((n, tuple(p.shape), p.requires_grad) for n, p in layer.named_parameters())
+    marks = tuple(
+        (name, key, value)
+        for name, module in layer.named_modules()
+        for key, value in sorted(vars(module).items())
+        if isinstance(value, int | float | str | None)
+        and not key.startswith("_")
+        and key not in ("layer_idx", "layer", "layer_number", "idx")
+    )
+    return shapes, marks, above
+
+
+def _measure(model: Any, setting: Setting, tokens: int, counter: Counter) -> Measured:
+    plain, below, head_kept, head, carried = _once(model, setting, tokens, counter, again=False)
+    again = _once(model, setting, tokens, counter, again=True)[0]
+    return Measured(plain, again, below, head_kept, head, carried)
+
+
+def _once(
+    model: Any, setting: Setting, tokens: int, counter: Counter, *, again: bool
+) -> tuple[tuple[Costs, ...], float, float, float, float]:
+    """One forward and backward pass with all layers kept, or all computed again."""
+    layers = layers_of(model)
+    chance.enable_checkpointing(model, None if again else 0)
+    batch = _batch(setting, tokens)
+    watch = _Watch(counter, len(layers))
+    hooks = [
+        layer.register_forward_pre_hook(partial(watch.enters, number), with_kwargs=True)
+        for number, layer in enumerate(layers)
+    ]
+    hooks.append(layers[-1].register_forward_hook(watch.leaves))
+    start = counter.mark()
+    try:
+        with setting.context(model):
+            loss = setting.loss_of(model, batch)
+        above, top = counter.live, counter.peak
+        counter.mark()
+        if loss.total.requires_grad:
+            loss.total.backward()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    watch.ended()
+    kept = [b - a for a, b in zip(watch.before, watch.before[1:], strict=False)]
+    costs = tuple(
+        Costs(kept[i], watch.forward[i] - watch.before[i], watch.backward[i])
+        for i in range(len(layers))
+    )
+    after = watch.before[-1]
+    head = max(top, watch.top or counter.peak) - after
+    carried = max(0.0, (watch.down if watch.down is not None else above) - after)
+    return costs, watch.before[0] - start, above - after, head, carried
+
+
+class _Watch:
+    """Reads the counter when a layer begins, and when its backward pass does."""
+
+    def __init__(self, counter: Counter, layers: int) -> None:
+        self.counter = counter
+        self.before: list[float] = []
+        """What lived before each layer, and after the last."""
+        self.forward: list[float] = []
+        """The most that lived in each layer's forward pass."""
+        self.backward = [0.0] * layers
+        """The most in each layer's backward pass, beyond what lived at its beginning."""
+        self.top: float | None = None
+        self.down: float | None = None
+        """What lived when the backward pass came to the highest layer."""
+        self._at: tuple[int, float] | None = None
+
+    def enters(self, number: int, _module: Any, args: Any, kwargs: Any) -> None:
+        if len(self.before) > number:  # computed again, in the backward pass
+            return
+        if number:
+            self.forward.append(self.counter.peak)
+        self.before.append(self.counter.mark())
+        hidden = args[0] if args else kwargs.get("hidden_states")
+        if isinstance(hidden, Tensor) and hidden.requires_grad:
+            hidden.register_hook(partial(self._grad, number - 1))
+
+    def leaves(self, _module: Any, _args: Any, out: Any) -> None:
+        if self.top is not None or len(self.forward) == len(self.backward):
+            return
+        self.forward.append(self.counter.peak)
+        self.before.append(self.counter.mark())
+        hidden = out[0] if isinstance(out, tuple) else out
+        if hidden.requires_grad:
+            hidden.register_hook(partial(self._grad, len(self.backward) - 1))
+
+    def _grad(self, below: int, _gradient: Tensor) -> None:
+        """The gradient of what lies above layer `below` is there: that layer begins."""
+        if self.down is None:
+            self.top, self.down = self.counter.peak, self.counter.live
+        self.ended()
+        self._at = (below, self.counter.mark()) if below >= 0 else None
+
+    def ended(self) -> None:
+        """The layer whose backward pass ran is done."""
+        if self._at is not None:
+            number, start = self._at
+            self.backward[number] = self.counter.peak - start
+        self._at = None
+
+
+def _batch(setting: Setting, tokens: int) -> Batch:
+    length = min(setting.longest, tokens)
+    ends = [*range(0, tokens, length), tokens]
+    trained = max(1, int(tokens * setting.trained_share))
+    place = torch.device(setting.device)
+    ids_T, predict_P = (torch.zeros(n, dtype=torch.int64, device=place) for n in (tokens, trained))
+    return Batch(
+        ids_T=ids_T,
+        positions_T=torch.zeros_like(ids_T),
+        offsets=tuple(ends),
+        predict_P=predict_P,
+        labels_P=torch.zeros_like(predict_P),
+        rows=tuple(range(len(ends) - 1)),
+    )
+
+
+def _between(one: Any, two: Any, part: float) -> Any:
+    if isinstance(one, tuple):
+        values = [_between(a, b, part) for a, b in zip(one, two, strict=True)]
+        return Costs(*values) if isinstance(one, Costs) else tuple(values)
+    return max(0.0, one + (two - one) * part)
+
+
+def optimizer_bytes(
+    build: Callable[[dict[str, nn.Parameter]], torch.optim.Optimizer], shapes: Sequence[Any]
+) -> tuple[int, int]:
+    """(what an optimizer keeps for parameters, what it holds for a moment more in a step).
+
+    Args:
+        build: from named parameters to the optimizer.
+        shapes: (name, shape) of each.
+    """
+    with pretending() as counter:
+        parameters = {name: nn.Parameter(torch.empty(shape)) for name, shape in shapes}
+        for parameter in parameters.values():
+            parameter.grad = torch.empty_like(parameter)
+        optimizer = build(parameters)
+        start = counter.mark()
+        optimizer.step()
+        kept = counter.live - start
+        middle = counter.mark()
+        optimizer.step()
+        return kept, counter.peak - middle

@@ -1,0 +1,94 @@
+"""Not enough memory is one error: what is fullest, and what would help by how much."""
+
+import pytest
+import torch
+
+from tiny_run import tiny_run
+from tunesmith.config.load import load
+from tunesmith.errors import ConfigError, TrainError
+from tunesmith.training.material import gather
+from tunesmith.training.memory import advice
+from tunesmith.training.memory.advice import Remedy, explained, refuse
+from tunesmith.training.memory.estimate import needs
+from tunesmith.training.memory.solve import Layout
+from tunesmith.training.report import Silent
+
+GIB = 1 << 30
+PARTS = {"process": GIB // 2, "weights": GIB, "activations": 10 * GIB}
+LAYOUT = Layout(2048, 30, 11 * GIB + GIB // 2, 8 * GIB, PARTS, "head")
+SHORTER, RANK = Remedy("cutoff_len: 1024", 5 * GIB), Remedy("lora_rank: 4", GIB)
+
+
+def test_an_allocation_that_fails_names_the_fullest_part_and_two_remedies():
+    with pytest.raises(TrainError) as caught, explained(LAYOUT, lambda: [SHORTER, RANK]):
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert "activations 10.0 GiB" in caught.value.need
+    assert "8.0 GiB were free" in caught.value.need
+    assert caught.value.hint == (
+        "cutoff_len: 1024 (saves 5.0 GiB), or lora_rank: 4 (saves 1.0 GiB)"
+    )
+
+
+def test_other_errors_are_left_alone():
+    with pytest.raises(RuntimeError, match="mine"), explained(LAYOUT, list):
+        raise RuntimeError("mine")
+
+
+def test_what_exceeds_everything_by_more_than_the_estimates_error_is_refused():
+    swapless = LAYOUT._replace(free=8 * GIB)
+    with pytest.raises(ConfigError) as caught:
+        refuse("run.yaml:3: cutoff_len", lambda: [SHORTER], swapless, longest=2048, device="cuda")
+    assert "2,048 tokens needs 11.5 GiB at the head, of which activations 10.0 GiB" in str(
+        caught.value.got
+    )
+    assert caught.value.need == "8.0 GiB, which there are"
+    near = LAYOUT._replace(free=LAYOUT.needed * 10 // 11 + 1)
+    refuse("", lambda: [], near, longest=2048, device="cuda")
+
+
+def remedies(tmp_path, *, needed=1.0, **keys):
+    run = load(tiny_run(tmp_path, **keys))
+    material = gather(run, Silent())
+    estimate = needs(run, material)
+    small = estimate._replace(fixed=estimate.fixed._replace(process=0))
+    tokens = int(material.data.train.lengths.max())
+    found = small.need(tokens, 0)
+    layout = Layout(tokens, 0, found.total, int(needed * found.total), found.components, "head")
+    return {r.change: r.saves for r in advice.remedies(run, material, small, layout)}, found.total
+
+
+def test_a_remedy_saves_what_it_says(tmp_path):
+    found, total = remedies(tmp_path)
+    shorter = next(name for name in found if name.startswith("cutoff_len: "))
+    tokens = int(shorter.split()[1])
+    run = load(tiny_run(tmp_path))
+    material = gather(run, Silent())
+    estimate = needs(run, material)
+    process = estimate.fixed.process
+    assert total - found[shorter] == estimate.need(tokens, 0).total - process
+
+
+def test_a_batch_size_is_never_a_remedy_and_none_is_worthless(tmp_path):
+    found, total = remedies(tmp_path, per_device_train_batch_size=8)
+    assert found
+    assert not any("batch" in name for name in found)
+    assert all(saves > 0.03 * total for saves in found.values())
+
+
+def test_full_training_is_told_of_adapters_and_small_optimizer_states(tmp_path):
+    found, _ = remedies(tmp_path, finetuning_type="full", lora_rank=None)
+    assert {"finetuning_type: lora", "optim: adamw_8bit"} <= set(found)
+    assert not any("rank" in name or "quantization" in name for name in found)
+
+
+def test_recomputation_is_a_remedy_only_where_it_is_forbidden(tmp_path):
+    assert "disable_gradient_checkpointing: false" not in remedies(tmp_path)[0]
+    forbidden, _ = remedies(tmp_path, disable_gradient_checkpointing=True)
+    assert forbidden["disable_gradient_checkpointing: false"] > 0
+
+
+def test_what_suffices_stands_first(tmp_path):
+    found, total = remedies(tmp_path, needed=0.7)
+    enough = [total - saves <= 0.7 * total for saves in found.values()]
+    assert enough == sorted(enough, reverse=True)
+    assert enough[0]

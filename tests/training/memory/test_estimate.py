@@ -1,0 +1,73 @@
+"""From a run to its needs: every component, by the config alone."""
+
+import pytest
+
+from tiny_run import tiny_run
+from tunesmith.config.load import load
+from tunesmith.models.freeze import full
+from tunesmith.training.material import gather
+from tunesmith.training.memory import estimate
+from tunesmith.training.memory.estimate import needs
+from tunesmith.training.report import Silent
+
+
+def found(tmp_path, **keys):
+    run = load(tiny_run(tmp_path, **keys))
+    material = gather(run, Silent())
+    return needs(run, material), material
+
+
+def test_weights_adapters_gradients_and_moments_are_counted_once(tmp_path):
+    made, material = found(tmp_path)
+    frozen = material.parameters - material.trainable
+    fixed = made.fixed
+    assert fixed.weights == frozen * 4  # the head is the embedding: tied weights count once
+    assert fixed.trained == fixed.gradients == material.trainable * 4
+    assert 2 * fixed.trained <= fixed.optimizer < 2.1 * fixed.trained
+    assert made.layers == 2
+
+
+def test_full_training_has_no_frozen_weights(tmp_path):
+    made, material = found(tmp_path, finetuning_type="full", lora_rank=None)
+    assert made.fixed.weights == 0
+    assert made.fixed.trained == material.parameters * 4
+
+
+@pytest.mark.parametrize(("name", "words"), [("sgd", 0), ("adamw_torch", 2), ("rmsprop", 1)])
+def test_each_optimizer_keeps_its_own(tmp_path, name, words):
+    made, material = found(tmp_path, optim=name)
+    assert words * material.trainable * 4 <= made.fixed.optimizer
+    assert made.fixed.optimizer <= (words + 0.1) * material.trainable * 4
+
+
+def test_in_bf16_frozen_weights_take_half_and_trained_ones_stay_fp32(tmp_path):
+    one, _ = found(tmp_path)
+    half, _ = found(tmp_path, bf16=True)
+    assert half.fixed.weights * 2 == one.fixed.weights
+    assert half.fixed.trained == one.fixed.trained
+
+
+def test_a_model_that_asks_for_numbers_is_estimated_by_a_formula(tmp_path, monkeypatch):
+    def asks(setting, tokens):
+        raise RuntimeError("numbers, please")
+
+    monkeypatch.setattr(estimate, "rehearse", asks)
+    monkeypatch.setattr(estimate, "_known", {})
+    made, _ = found(tmp_path)
+    assert "numbers, please" in made.note
+    assert made.need(64, 2).total < made.need(64, 0).total < made.need(128, 0).total
+
+
+def test_the_formula_is_near_the_rehearsal(tmp_path):
+    made, material = found(tmp_path)
+    formula = estimate._by_formula(material, 0.5).at(1000)
+    rehearsed = made.profile.at(1000)
+    ratio = sum(c.kept for c in formula.plain) / sum(c.kept for c in rehearsed.plain)
+    assert 0.6 < ratio < 1.5
+
+
+def test_the_skeleton_is_left_as_it_was(tmp_path):
+    made, material = found(tmp_path)
+    assert made.note == ""
+    assert all(p.device.type == "meta" for p in material.skeleton.parameters())
+    assert len(full(material.skeleton)) == len(list(material.skeleton.named_parameters()))

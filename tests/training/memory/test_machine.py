@@ -1,0 +1,28 @@
+"""What this machine has, and what this process took of it."""
+
+import mmap
+
+from tunesmith.training.memory import machine
+
+MIB = 1 << 20
+
+
+def test_memory_is_counted_in_bytes():
+    assert machine.free_bytes("cpu") > machine.resident_bytes() > 10 * MIB
+    assert machine.process_bytes("cpu") >= machine.resident_bytes()
+    assert machine.swap_bytes("cuda") == 0 <= machine.swap_bytes("cpu")
+
+
+def test_a_peak_begins_where_it_was_reset_and_is_seen_though_it_is_over():
+    machine.reset_peak("cpu")
+    start = machine.peak_bytes("cpu")
+    with mmap.mmap(-1, 64 * MIB) as block:
+        block.write(b"x" * 64 * MIB)
+    assert machine.peak_bytes("cpu") >= start + 60 * MIB
+    before = machine.reset_peak("cpu")
+    assert before >= start + 60 * MIB
+    assert machine.peak_bytes("cpu") <= before
+
+
+def test_a_run_ends_with_what_was_predicted_and_what_was():
+    assert machine.compared(3 << 29, 2 << 30) == "memory: 1.5 GiB predicted, 2.0 measured"
