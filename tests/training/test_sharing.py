@@ -13,6 +13,7 @@ from tunesmith.data.batches import lay_out
 from tunesmith.errors import ConfigError, ModelError
 from tunesmith.training.journal import read, without_times
 from tunesmith.training.material import gather
+from tunesmith.training.memory.solve import MICRO_BATCH_TOKENS
 from tunesmith.training.planning import make
 from tunesmith.training.report import Silent
 from tunesmith.training.run import plan as plan_of
@@ -68,11 +69,12 @@ def test_a_plan_of_many_steps_counts_some_of_them_and_says_so(tmp_path):
     assert 0.4 < plan.computed_tokens_per_epoch / plan.tokens_per_epoch < 0.8
 
 
-def test_time_is_estimated_from_what_is_computed(tmp_path, monkeypatch):
-    monkeypatch.setattr("tunesmith.training.planning.speed_of", lambda device, dtype: 1e9)
+def test_time_is_estimated_from_what_is_computed(tmp_path):
     shared, _ = planned(tmp_path, rows=rows())
     alone, _ = planned(tmp_path, rows=rows(), prefix_sharing=False)
-    assert shared.seconds < 0.9 * alone.seconds
+    assert shared.forecast.flops.total < 0.9 * alone.forecast.flops.total
+    share = shared.computed_tokens_per_epoch / shared.tokens_per_epoch
+    assert shared.forecast.work.tokens == pytest.approx(share * alone.forecast.work.tokens)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,7 @@ def test_a_run_learns_the_same_with_and_without(tmp_path, keys):
 def test_micro_batches_of_a_tree_do_not_change_what_is_learned(tmp_path, monkeypatch):
     path = tiny_run(tmp_path, entry=ENTRY, rows=rows())
     train(path, output_dir=str(tmp_path / "one"))
-    monkeypatch.setattr("tunesmith.training.memory.MICRO_BATCH_TOKENS", {"cpu": 150})
+    monkeypatch.setitem(MICRO_BATCH_TOKENS, "cpu", 150)
     train(path, output_dir=str(tmp_path / "other"))
     for one, other in zip(log(tmp_path / "one"), log(tmp_path / "other"), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
