@@ -52,7 +52,7 @@ MUTANTS = (
     Mutant(
         "A2b", "no place divides by the tokens", "training/loop.py",
         "torch._foreach_div_(gradients, divisor)", "pass",
-        LOOP,
+        (ORACLE_RUN,),
     ),
     Mutant(
         "A2c", "the logged loss is another one than that of the gradient", "training/loop.py",
@@ -85,18 +85,22 @@ MUTANTS = (
     Mutant(
         "A5b", "the first step has the rate of the second", "training/schedule.py",
         "learning_rate * usual(number - 1,", "learning_rate * usual(number,",
-        ("training/test_schedule.py",),
+        ("training/test_schedule.py"
+         "::test_the_usual_schedules_are_those_of_transformers_to_the_last_bit",),
     ),
     Mutant(
         "A6a", "held-out loss weighs batches, not tokens", "eval/held_out.py",
         "total -= float(found.logprob_P.double().sum())",
         "total -= float(found.logprob_P.double().mean()) * max(1, len(batch.labels_P)) ** 0.5",
-        ("eval/test_held_out.py",),
+        ("eval/test_held_out.py::test_tokens_are_weighed_not_rows",),
     ),
     Mutant(
-        "A6b", "examples without a trained token count in the held-out loss", "eval/held_out.py",
+        "A6b", "tokens that are not trained count in the held-out loss", "eval/held_out.py",
         "tokens += len(batch.labels_P)", "tokens += len(batch.ids_T)",
-        ("eval/test_held_out.py",),
+        (
+            "eval/test_held_out.py"
+            "::test_the_loss_is_the_oracles_and_does_not_depend_on_the_batches",
+        ),
     ),
     Mutant(
         "A7a", "the fused head gives all positions the first one's upstream gradient",
@@ -107,7 +111,8 @@ MUTANTS = (
     Mutant(
         "A7b", "the gradient of a trained head forgets the upstream gradient", "compute/score.py",
         "slope).mul_(grad_P[part, None])", "slope)",
-        ("compute/test_score.py",),
+        ("compute/test_score.py::test_any_weighting_of_positions_has_the_gradient_of_full_logits",
+         "compute/test_score.py::test_a_bias_of_the_head_counts_and_learns"),
     ),
     Mutant(
         "A7c", "a cap or a scale on the logits is left out of the gradient", "compute/score.py",
@@ -123,7 +128,8 @@ MUTANTS = (
         "A8a", "a loss that is not finite goes on", "training/loop.py",
         "if math.isfinite(step.loss) and math.isfinite(step.grad_norm):",
         "if not math.isfinite(step.loss) or True:",
-        LOOP,
+        ("training/test_loop.py"
+         "::test_a_loss_that_is_not_finite_stops_before_the_update_and_names_its_rows",),
     ),
     Mutant(
         "A8b", "a number that is not finite is smoothed in the log", "training/journal.py",
@@ -149,15 +155,16 @@ MUTANTS = (
     Mutant(
         "A9c", "a cast of the weights outlives their update", "compute/precision.py",
         "cache_enabled=False", "cache_enabled=True",
-        ("training/test_run.py::test_in_bf16_every_step_sees_the_update_before_it",),
+        (
+            "compute/test_precision.py"
+            "::test_an_update_within_the_context_is_seen_by_the_next_forward_pass",
+        ),
     ),
     Mutant(
         "A9d", "modules trained in full beside an adapter stay in bf16", "models/adapters.py",
         "parameter.data = parameter.data.float()", "parameter.data = parameter.data",
-        (
-            *ADAPTERS,
-            "training/test_run.py::test_a_small_rate_moves_weights_that_bf16_would_round_back",
-        ),
+        (ADAPTERS[0] + "::test_a_merge_rounds_once_to_the_dtype_of_the_base",
+         "training/test_run.py::test_a_small_rate_moves_weights_that_bf16_would_round_back"),
     ),
     Mutant(
         "A10a", "each position predicts its own token", "data/batches.py",
@@ -200,13 +207,15 @@ MUTANTS = (
     Mutant(
         "A12a", "padding is attended to where rows are answered together", "infer/many.py",
         "mask_BL = (places_BL >= 0).long()", "mask_BL = torch.ones_like(places_BL)",
-        ("infer/test_many.py",),
+        ("infer/test_many.py::test_each_row_gets_the_answer_that_it_gets_alone",
+         "infer/test_many.py::test_most_models_ignore_padding"),
     ),
     Mutant(
         "A12b", "positions count the padding before a prompt", "infer/many.py",
         "places_BL = torch.arange(longest)[None] - pads[:, None]",
         "places_BL = torch.arange(longest)[None] - 0 * pads[:, None]",
-        ("infer/test_many.py",),
+        ("infer/test_many.py::test_each_row_gets_the_answer_that_it_gets_alone",
+         "infer/test_many.py::test_most_models_ignore_padding"),
     ),
     Mutant(
         "A13", "recomputing a frozen layer cuts the gradient above it", "compute/chance.py",
@@ -218,12 +227,12 @@ MUTANTS = (
         "A14a", "a model's own dropout trains along", "compute/chance.py",
         "        if found:\n            raise ModelError(",
         "        if found and False:\n            raise ModelError(",
-        ("compute/test_chance.py",),
+        ("compute/test_chance.py::test_a_models_own_dropout_is_refused",),
     ),
     Mutant(
         "A14b", "dropout stays on in evaluation", "eval/held_out.py",
         "    model.eval()\n", "",
-        ("eval/test_held_out.py",),
+        ("eval/test_held_out.py::test_dropout_is_off_while_measuring",),
     ),
     Mutant(
         "A14c", "an adapter drops inputs in evaluation too", "compute/lora.py",
@@ -237,9 +246,10 @@ MUTANTS = (
         ("compute/test_attention.py",),
     ),
     Mutant(
-        "C1b", "no borders are told to the model", "compute/score.py",
-        'None if isolation(model) != "varlen" else documents(batch.offsets)', "None",
-        ("compute/test_score.py", ORACLE_LORA),
+        "C1b", "the borders between documents are off by one", "compute/attention.py",
+        "torch.tensor(offsets, dtype=torch.int32)",
+        "torch.tensor((0, *(o - 1 for o in offsets[1:-1]), offsets[-1]), dtype=torch.int32)",
+        ("compute/test_attention.py::test_another_first_document_leaves_the_second_bit_equal",),
     ),
     Mutant(
         "C2", "positions run on from one document to the next", "data/batches.py",
@@ -249,8 +259,9 @@ MUTANTS = (
     ),
     Mutant(
         "C3", "an attention is trusted that nobody has tried", "compute/attention.py",
-        '_probe(model) if name == NAME else "per_document_forward"', '"varlen"',
-        ("compute/test_attention.py", "compute/test_score.py"),
+        '_probe(model) if _ours(name) else "per_document_forward"', '"varlen"',
+        ("compute/test_attention.py"
+         "::test_attention_that_is_not_ours_gets_one_pass_for_each_document",),
     ),
     Mutant(
         "C4a", "rows longer than a micro-batch are dropped", "data/batches.py",
@@ -272,10 +283,11 @@ MUTANTS = (
         ("data/test_batches.py",),
     ),
     Mutant(
-        "C6", "layers with a state are taken for attention", "compute/attention.py",
-        'equal = (packed - alone).norm() <= near * alone.norm() and (',
-        'equal = True or (packed - alone).norm() <= near * alone.norm() and (',
-        ("compute/test_attention.py", "compute/test_score.py"),
+        "C6", "layers that carry a state are taken for attention", "compute/attention.py",
+        "equal = (packed - alone).norm() <= near * alone.norm() and (",
+        "equal = True or (packed - alone).norm() <= near * alone.norm() and (",
+        ("compute/test_attention.py"
+         "::test_a_layer_that_mixes_neighbours_is_noticed_whatever_it_says_of_itself",),
     ),
     # D: adapters, embeddings, merging, export
     Mutant(
@@ -329,12 +341,12 @@ MUTANTS = (
         "D5b", "of two tied modules one is trained and saved", "models/adapters.py",
         "    return [*extra, *(name for name in also if not within(name, extra))]",
         "    return [*extra]",
-        ADAPTERS,
+        (ADAPTERS[0] + "::test_what_is_tied_is_trained_and_saved_under_both_names",),
     ),
     Mutant(
         "D5c", "weights that a file has untied are loaded as one", "models/adapters.py",
         "    check_tied(model, extra, tensors, directory / WEIGHTS)\n", "",
-        ADAPTERS,
+        (ADAPTERS[0] + "::test_a_file_of_pefts_that_unties_what_is_tied_is_refused",),
     ),
     Mutant(
         "D6a", "rows of new tokens do not learn", "models/adapter_rows.py",
@@ -352,9 +364,9 @@ MUTANTS = (
         ("models/test_adapter_rows.py",),
     ),
     Mutant(
-        "D7", "an adapter is merged into a few bits", "export/merge.py",
-        "    _refuse_quantised(model_dir)\n", "",
-        ("export/test_merge.py::test_quantised_weights_are_not_merged_into",),
+        "D7", "what is merged into a few bits is lost without a word", "compute/quantized.py",
+        "told.alias_info is not None and told.alias_info.is_write", "False",
+        ("compute/test_quantized.py::test_writing_to_it_is_refused",),
     ),
     Mutant(
         "D8a", "a merge is computed in the dtype of the base", "models/adapters.py",
@@ -442,12 +454,12 @@ MUTANTS = (
     Mutant(
         "D14a", "the base learns along", "models/adapters.py",
         "    model.requires_grad_(False)\n    for name in names:", "    for name in names:",
-        ADAPTERS,
+        (ADAPTERS[0] + "::test_a_step_changes_the_adapter_and_nothing_else",),
     ),
     Mutant(
         "D14b", "an adapter that is gone on with is frozen", "models/adapters.py",
         "    if not trainable:\n", "    if True:\n",
-        ADAPTERS,
+        (ADAPTERS[0] + "::test_what_is_saved_is_loaded_bit_equal",),
     ),
     Mutant(
         "D14c", "an adapter that is gone on with is merged as well", "models/adapters.py",

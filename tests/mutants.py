@@ -9,16 +9,20 @@ tests are red without it.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import queue
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
 
 from mutant_list import MUTANTS, NOT_HERE, Mutant
 
@@ -63,19 +67,61 @@ def copy(place: Path) -> Path:
 
 
 def tested(place: Path, tests: tuple[str, ...]) -> tuple[int, str]:
-    """pytest's exit code over some tests of a copy, and the first that failed."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no"]
-    command += ["-p", "no:cacheprovider", *(f"tests/{test}" for test in tests)]
+    """pytest's exit code over some tests of a copy, and the first that failed.
+
+    In a child of this process, which has the heavy libraries in memory already.
+    """
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_child, args=(place, tests, theirs))
+    child.start()
+    theirs.close()
+    try:
+        if not ours.poll(_LIMIT_SECONDS):
+            return 1, f"more than {_LIMIT_SECONDS} s"
+        return ours.recv()
+    except EOFError:
+        return 1, "the process died"
+    finally:
+        child.kill()
+        child.join()
+
+
+def _child(place: Path, tests: tuple[str, ...], result: Connection) -> None:
+    os.chdir(place)
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+    sys.path[:] = [str(place / "src"), *(p for p in sys.path if Path(p) != ROOT / "tests")]
+    sys.dont_write_bytecode = True
+    failed: list[str] = []
+
+    class Recorder:
+        def pytest_runtest_logreport(self, report):
+            failed.extend([report.nodeid] if report.failed else [])
+
+        def pytest_collectreport(self, report):
+            failed.extend([report.nodeid] if report.failed else [])
+
     with tempfile.TemporaryDirectory(dir=place) as scratch:
-        told = {"PYTHONPATH": str(place / "src"), "PYTHONDONTWRITEBYTECODE": "1",
-                "OMP_NUM_THREADS": "1", "TUNESMITH_CACHE": scratch}  # fmt: skip
-        done = subprocess.run(
-            [*command, f"--basetemp={scratch}/pytest"], cwd=place, env=os.environ | told,
-            capture_output=True, text=True, timeout=_LIMIT_SECONDS, check=False,
-        )  # fmt: skip
-    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    name = failed[0].split(" - ")[0].split(" ", 1)[1] if failed else ""
-    return done.returncode, name.removeprefix("tests/")
+        os.environ |= {"PYTHONPATH": str(place / "src"), "TUNESMITH_CACHE": scratch}
+        arguments = [
+            "-x",
+            "-q",
+            "--tb=no",
+            "-W",
+            "ignore::pytest.PytestAssertRewriteWarning",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+        ]
+        arguments += [f"--basetemp={scratch}/pytest", *(f"tests/{test}" for test in tests)]
+        code = pytest.main(arguments, [Recorder()])
+        import tunesmith
+
+        assert Path(tunesmith.__file__).is_relative_to(place), "the copy is what is tested"
+    result.send((int(code), failed[0].removeprefix("tests/") if failed else ""))
 
 
 def judged(mutant: Mutant, places: queue.Queue[Path]) -> Verdict:
@@ -86,8 +132,6 @@ def judged(mutant: Mutant, places: queue.Queue[Path]) -> Verdict:
     try:
         path.write_text(changed(mutant, place), encoding="utf8")
         code, by = tested(place, mutant.tests)
-    except subprocess.TimeoutExpired:
-        code, by = 1, f"more than {_LIMIT_SECONDS} s"
     finally:
         path.write_text(good, encoding="utf8")
         places.put(place)
@@ -111,6 +155,10 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import peft  # noqa: F401 - its children have it, and torch and transformers, already
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
         places: queue.Queue[Path] = queue.Queue()
         for number in range(asked.jobs):

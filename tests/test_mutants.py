@@ -1,7 +1,10 @@
 """Every silent bug can still be put back, and the tests that are to notice it are there."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -46,11 +49,20 @@ def test_a_place_that_reads_otherwise_now_is_told_with_the_place_to_mend(tmp_pat
             mutants.changed(MUTANTS[0], tmp_path)
 
 
-def test_a_bug_is_killed_survives_or_cannot_be_judged(tmp_path):
-    """On a tree of one function and three tests of it."""
-    import queue
+JUDGE = """
+import queue, sys
+from pathlib import Path
+import mutants
+place, mutant = Path(sys.argv[1]), mutants.MUTANTS[0]._replace(file="x.py", old="1", new="2")
+places = queue.Queue()
+places.put(place)
+for name in ("sharp.py", "blunt.py", "missing.py"):
+    print(mutants.judged(mutant._replace(tests=(name,)), places).word)
+"""
 
-    mutant = MUTANTS[0]._replace(file="x.py", old="return 1", new="return 2")
+
+def test_a_bug_is_killed_survives_or_cannot_be_judged(tmp_path):
+    """On a tree of one function and two tests of it."""
     source = tmp_path / "src/tunesmith/x.py"
     source.parent.mkdir(parents=True)
     (source.parent / "__init__.py").touch()
@@ -60,18 +72,19 @@ def test_a_bug_is_killed_survives_or_cannot_be_judged(tmp_path):
         "from tunesmith.x import x\ndef test_x():\n    assert x() == 1\n"
     )
     (tmp_path / "tests/blunt.py").write_text("def test_x():\n    pass\n")
-    places = queue.Queue()
-    places.put(tmp_path)
-    found = {}
-    for name in ("sharp.py", "blunt.py", "missing.py"):
-        verdict = mutants.judged(mutant._replace(tests=(name,)), places)
-        found[name] = verdict.word
-        assert "return 1" in source.read_text()
-    assert found == {"sharp.py": "killed", "blunt.py": "SURVIVED", "missing.py": "BROKEN"}
-    verdicts = [verdict._replace(word=word) for word in ("killed", "killed")]
-    assert mutants.told(verdicts) == 0
-    assert mutants.told([verdicts[0], verdicts[0]._replace(word="SURVIVED")]) == 1
-    assert mutants.told([verdicts[0], verdicts[0]._replace(word="BROKEN")]) == 2
+    done = subprocess.run(
+        [sys.executable, "-c", JUDGE, str(tmp_path)], capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(mutants.ROOT / "tests")},
+    )  # fmt: skip
+    assert done.stdout.split() == ["killed", "SURVIVED", "BROKEN"]
+    assert "return 1" in source.read_text()
+
+
+def test_the_score_decides_the_exit_code():
+    killed = mutants.Verdict(MUTANTS[0], "killed", "", 1.0)
+    assert mutants.told([killed, killed]) == 0
+    assert mutants.told([killed, killed._replace(word="SURVIVED")]) == 1
+    assert mutants.told([killed, killed._replace(word="BROKEN")]) == 2
 
 
 def test_an_unknown_id_is_an_error(capsys):

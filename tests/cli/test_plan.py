@@ -1,11 +1,14 @@
 """`tunesmith plan` says what will be and touches nothing."""
 
 import json
+import re
+from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
 from tiny_run import tiny_run
 from tunesmith.cli.main import main
+from tunesmith.training.devices import names
 
 
 def test_the_block_of_the_tutorial_is_printed(tmp_path, capsys):
@@ -42,3 +45,49 @@ def test_something_is_said_before_anything_is_read(tmp_path, capsys):
     assert main(["plan", str(path)]) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"reading {tmp_path / 'nothing'} and tiny …\n")
+
+
+def test_the_forecast_in_json_has_the_keys_of_the_page(tmp_path, capsys):
+    page = (Path(__file__).parents[2] / "docs" / "plan.md").read_text(encoding="utf8")
+    path = tiny_run(tmp_path)
+    assert main(["plan", str(path), "--json", "price_per_hour=2"]) == 0
+    found = json.loads(capsys.readouterr().out)["forecast"]
+    listed = page.split("## JSON")[1]
+    named = set(re.findall(r"`(\w+)`", listed))
+    inner = {key for part in found.values() if isinstance(part, dict) for key in part}
+    assert named - {"forecast"} == set(found) | inner
+    numbers = [v for k, v in found["pace"].items() if k != "source"]
+    assert all(isinstance(value, int | float) for value in numbers)
+    assert all(isinstance(value, int | float) for value in found["disk"].values())
+
+
+def test_the_page_lists_the_devices(capsys, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "plan.md").read_text(encoding="utf8")
+    assert main(["plan", str(tiny_run(tmp_path)), "--device", "h20"]) == 2
+    said = capsys.readouterr().err
+    listed = page.split("## Devices")[1].split("## ")[0]
+    for name in names():
+        assert f"`{name}`" in listed
+        assert name in said
+
+
+TUTORIALS = {
+    "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 3584,
+    "intermediate_size": 18944, "num_attention_heads": 28, "num_hidden_layers": 28,
+    "num_key_value_heads": 4, "vocab_size": 152064, "tie_word_embeddings": False,
+    "max_position_embeddings": 131072, "rms_norm_eps": 1e-6, "torch_dtype": "bfloat16",
+}  # fmt: skip
+"""Facts of deepseek-ai/DeepSeek-R1-Distill-Qwen-7B: shapes of its config.json."""
+
+
+def test_the_tutorials_model_is_planned_from_its_config_alone(tmp_path, capsys):
+    path = tiny_run(tmp_path, lora_rank=8)
+    directory = tmp_path / "model"
+    (directory / "model.safetensors").unlink()
+    config = json.loads((directory / "config.json").read_text())
+    ids = {key: value for key, value in config.items() if key.endswith("token_id")}
+    (directory / "config.json").write_text(json.dumps({**TUTORIALS, **ids}))
+    assert main(["plan", str(path), "--device", "h200"]) == 0
+    said = capsys.readouterr().out
+    assert "20,185,088 || all: 7,635,801,600 || trainable%: 0.2643" in said
+    assert "the weights are not there yet" in said

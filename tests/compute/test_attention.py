@@ -126,6 +126,20 @@ def test_state_that_runs_across_tokens_is_noticed(tmp_path):
 
 
 @torch.no_grad()
+def test_a_layer_that_mixes_neighbours_is_noticed_whatever_it_says_of_itself(tmp_path):
+    """A short convolution under the name of a llama: only the probe can tell."""
+    model = load(tiny_model(tmp_path, "llama", tokenizer=False))
+    assert attention.isolation(model) == "varlen"
+
+    def mixed(_module, _args, out):
+        return out + torch.cat((torch.zeros_like(out[:, :1]), out[:, :-1]), 1)
+
+    model.model.layers[0].mlp.register_forward_hook(mixed)
+    attention._known.pop(model)
+    assert attention.isolation(model) == "per_document_forward"
+
+
+@torch.no_grad()
 def test_generation_with_a_cache_is_transformers_own(tmp_path):
     for kind in ("llama", "gemma3_text", "gemma2"):
         directory = tiny_model(tmp_path, kind, tokenizer=False)

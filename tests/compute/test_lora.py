@@ -88,6 +88,7 @@ def test_a_bf16_base_keeps_the_adapter_and_its_gradients_in_fp32():
     out.float().square().sum().backward()
     assert x.grad.dtype == torch.bfloat16
     assert made.lora_A.dtype == made.lora_A.grad.dtype == torch.float32
+    assert made.lora_B.dtype == made.lora_B.grad.dtype == torch.float32
     twin = layer()
     twin.weight, twin.bias = nn.Parameter(made.weight.float()), nn.Parameter(made.bias.float())
     exact = x.detach().float().requires_grad_(True)

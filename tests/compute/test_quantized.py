@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from tunesmith.compute.dora import DoraLinear
 from tunesmith.compute.lora import LoraLinear
 from tunesmith.compute.quantized import Quantized, quantize
 from tunesmith.errors import ModelError
@@ -201,3 +202,21 @@ def test_on_a_gpu_it_stands_for_the_same_weight(kind, double):
     x = inputs().cuda().requires_grad_(True)
     adapted(x).sum().backward()
     torch.testing.assert_close(x.grad, there.dense().sum(0).expand_as(x), rtol=1e-3, atol=1e-4)
+
+
+def test_dora_over_it_computes_as_over_the_dense_weight():
+    held = nn.Linear(128, 96, bias=False)
+    held.weight = parameter("nf4", True)
+    dense = nn.Linear(128, 96, bias=False)
+    dense.weight = nn.Parameter(held.weight.data.dense())
+    results = []
+    for base in (held, dense):
+        torch.manual_seed(0)
+        layer, x = DoraLinear(base, rank=4, scaling=2.0), inputs().requires_grad_(True)
+        nn.init.normal_(layer.lora_A, std=0.1)
+        nn.init.normal_(layer.lora_B, std=0.1)
+        layer(x).square().sum().backward()
+        learned = (layer.lora_A, layer.lora_B, layer.lora_magnitude_vector)
+        results.append((layer(x), x.grad, layer.delta(), *(p.grad for p in learned)))
+    for got, want in zip(*results, strict=True):
+        torch.testing.assert_close(got, want)

@@ -8,6 +8,7 @@ from alike import alike
 from tiny_batch import batch_of
 from tiny_model import tiny_model
 from tunesmith.compute import attention, chance, sharing
+from tunesmith.compute.fused import blocks
 from tunesmith.compute.score import hidden, score
 from tunesmith.data.batches import lay_out
 from tunesmith.errors import ModelError, TrainError
@@ -132,14 +133,20 @@ def test_recomputed_layers_give_the_same(tmp_path):
     assert_equal(learned(model, batches), want)
 
 
-def test_adapters_learn_the_same(tmp_path):
+@pytest.mark.parametrize("fused", [False, True])
+def test_adapters_learn_the_same(tmp_path, fused):
     model = load(tmp_path)
+    model.requires_grad_(False)
     adapters.attach(model, adapters.LoraSpec(4, 8), seed=0)
     for name in adapters.attached(model):
         torch.nn.init.normal_(model.get_submodule(name).lora_B, std=0.1)
     examples = without_first(alike(4))
     batches = lay_out(examples, range(12), max_tokens=10_000, share=True)
-    assert_equal(learned(model, batches), learned(model, one_by_one(examples)))
+    want = learned(model, one_by_one(examples))
+    if fused:
+        blocks.fuse(model)
+        assert sharing.shares(model)
+    assert_equal(learned(model, batches), want)
 
 
 def test_bf16_is_as_near_to_fp32_as_without_sharing(tmp_path):

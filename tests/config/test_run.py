@@ -89,6 +89,31 @@ def test_a_global_batch_that_contradicts_its_parts_is_refused():
         load(None, {"global_batch_size": 15, "per_device_train_batch_size": 2})
 
 
+@pytest.mark.parametrize(
+    ("asked", "batch"),
+    [
+        ({"global_batch_size": 16}, (16, 1)),
+        ({"global_batch_size": 16, "per_device_train_batch_size": 2}, (2, 8)),
+        ({"global_batch_size": 16, "gradient_accumulation_steps": 4}, (4, 4)),
+        ({"per_device_train_batch_size": 2, "gradient_accumulation_steps": 3}, (2, 3)),
+    ],
+)
+def test_with_one_of_its_two_keys_a_global_batch_decides_the_other(asked, batch):
+    assert load(None, asked).batch() == batch
+
+
+def test_a_contradiction_names_both_numbers():
+    keys = {"global_batch_size": 16, "per_device_train_batch_size": 3}
+    with pytest.raises(ConfigError) as caught:
+        load(None, keys)
+    assert caught.value.got == 16
+    assert "a multiple of 3, which per_device_train_batch_size 3 gives" in caught.value.need
+    keys = {**keys, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
+    with pytest.raises(ConfigError) as caught:
+        load(None, keys).batch()
+    assert caught.value.need.startswith("8, which")
+
+
 def test_cadence_of_evaluation_defaults_to_that_of_saving():
     assert Run().eval_every == 500
     assert load(None, {"save_steps": 20}).eval_every == 20

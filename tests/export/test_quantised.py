@@ -8,6 +8,7 @@ import torch
 
 from tiny_model import tiny_model
 from tunesmith.config.model import Quantization
+from tunesmith.export import quantised
 from tunesmith.export.proof import Loading, Probe, ask, tuned_model
 from tunesmith.export.quantised import divergence, note
 from tunesmith.models import adapters
@@ -46,6 +47,13 @@ def test_the_note_holds_both_figures(trained):
     assert f"{divergence(said, merged):.2g} nats" in text
     assert divergence(said, merged) > 1e-4
     assert "4-bit nf4" in text
+
+
+def test_far_from_what_was_trained_the_note_says_what_is_near(trained, monkeypatch):
+    for far, told in ((0.0, True), (9.0, False)):
+        monkeypatch.setattr(quantised, "_FAR", far)
+        text = note(*trained, Loading(), quantization=NF4)
+        assert ("beside its base in the same bits" in text) == told
 
 
 def test_where_it_cannot_be_measured_the_note_says_so(trained, monkeypatch):

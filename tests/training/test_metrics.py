@@ -7,7 +7,6 @@ from tunesmith.training.metrics import (
     Window,
     clock,
     peak_memory,
-    real_flops,
     train_results,
     where,
 )
@@ -51,14 +50,6 @@ def test_time_left_is_unknown_before_the_first_step_and_zero_after_the_last():
     assert where(Progress(step=4, elapsed_seconds=9), steps=4, steps_per_epoch=4)[
         "remaining_time"
     ] == clock(0)
-
-
-def test_flops_of_an_adapter_are_4n_and_of_full_training_6n():
-    common = {"tokens": 100, "trained_tokens": 100, "body": 7, "head": 3, "recompute": 0.0}
-    assert real_flops(**common, body_gradients=False) == 100 * 4 * 10
-    assert real_flops(**common, body_gradients=True) == 100 * 6 * 10
-    common["recompute"] = 1.0
-    assert real_flops(**common, body_gradients=True) == 100 * (8 * 7 + 6 * 3)
 
 
 def test_peak_memory_grows_with_what_is_held():

@@ -63,6 +63,8 @@ def test_a_plan_of_many_steps_counts_some_of_them_and_says_so(tmp_path):
         tmp_path, rows=rows(300), per_device_train_batch_size=2, gradient_accumulation_steps=1
     )
     assert "x fewer tokens: about " in plan.prefix_sharing
+    short, _ = planned(tmp_path, rows=rows(300), max_steps=2)
+    assert "x fewer tokens: about " in short.prefix_sharing
     assert 0.4 < plan.computed_tokens_per_epoch / plan.tokens_per_epoch < 0.8
 
 

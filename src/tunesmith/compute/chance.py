@@ -43,6 +43,17 @@ def seek(*, seed: int, step: int) -> None:
     _Now.draw = Draw(seed, step)
 
 
+@contextmanager
+def here(*, seed: int, step: int) -> Iterator[None]:
+    """As `seek`, and as if nothing had been drawn afterwards."""
+    before = _Now.draw
+    seek(seed=seed, step=step)
+    try:
+        yield
+    finally:
+        _Now.draw = before
+
+
 def refuse_other(model: nn.Module, where: str) -> None:
     """A model's own dropout draws from history: its run could not be gone on with bit for bit.
 

@@ -319,3 +319,16 @@ def _any_head(
             )
     logprob_P, correct_P = (torch.cat(column) for column in zip(*parts, strict=True))
     return Score(logprob_P, correct_P if want_correct else None)
+
+
+def apply_head(
+    hidden_PW: Tensor,
+    weight_VW: Tensor,
+    bias_V: Tensor | None,
+    labels_P: Tensor,
+    *,
+    chunk_tokens: int,
+) -> Tensor:
+    """Log-probabilities of labels under a plain head alone, (P,) f32; what `score` ends with."""
+    how = _How(1.0, None, chunk_tokens, hidden_PW.dtype, False, torch.is_grad_enabled())
+    return _Head.apply(hidden_PW, weight_VW, bias_V, labels_P, how)[0]

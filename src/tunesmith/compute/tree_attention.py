@@ -5,8 +5,8 @@ itself, its descendants, is one stretch right behind it. On a processor a segmen
 causally by itself and in full by that stretch: two calls of torch's flash kernel, merged by the
 logarithm of the sum of exponents that it returns. The backward pass needs no merging: given the
 final output and the final sum, the kernel's gradients toward some of the keys are the exact
-share of these keys (arXiv:2205.14135, algorithm 4). Measured against keys that are gathered for
-each segment behind a mask, this takes 0.6 to 0.9 of the time.
+share of these keys (arXiv:2205.14135, algorithm 4). Keys that are gathered for each segment, behind
+a mask, take as long in the kernel and are copies beside it (docs/log.md).
 
 Windows that are too narrow, caps and sinks: each segment with its ancestors' keys, and a mask.
 

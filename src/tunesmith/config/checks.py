@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 from tunesmith.config.dataset import names_of
@@ -74,17 +75,11 @@ def _arithmetic(run: Run) -> None:
             "no dropout: of a token that rows share, each row drops something else",
             hint="remove `prefix_sharing`, or set `lora_dropout: 0`",
         )
-    product = 1
-    for key in ("per_device_train_batch_size", "gradient_accumulation_steps"):
-        product *= getattr(train, key) if run.asked.get(key) is not None else 1
-    if train.global_batch_size and train.global_batch_size % product:
-        raise ConfigError(
-            run.where("global_batch_size"),
-            got=train.global_batch_size,
-            need=f"a multiple of {product}, which per_device_train_batch_size and "
-            "gradient_accumulation_steps give",
-            hint="leave out those two keys, or `global_batch_size`",
-        )
+    keys = ("per_device_train_batch_size", "gradient_accumulation_steps")
+    product = math.prod(getattr(train, key) for key in keys)
+    both = all(run.asked.get(key) is not None for key in keys)
+    if train.global_batch_size and not (both and train.global_batch_size % product == 0):
+        run.batch()  # with both, the number of devices may make up for the rest
     if isinstance(run.method, Lora) and run.method.use_dora and run.method.pissa_init:
         raise _contradiction(run, "pissa_init", "use_dora", "one of the two")
     if run.model.adapter_name_or_path and not isinstance(run.method, Lora):
@@ -118,9 +113,12 @@ def _quantization(run: Run) -> None:
             "adapters over the quantised weights, which cannot learn themselves",
             hint="set `finetuning_type: lora`, or remove `quantization_bit`",
         )
-    if getattr(run.method, "pissa_init", False):
+    if run.method.pissa_init:
         raise _contradiction(
-            run, "quantization_bit", "pissa_init", "one of the two: PiSSA changes the base"
+            run,
+            "quantization_bit",
+            "pissa_init",
+            "one of the two: PiSSA starts at the weights, not at what rounding leaves of them",
         )
     adapters = run.model.adapter_name_or_path
     merged = adapters if run.method.create_new_adapter else adapters[:-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from pathlib import Path
@@ -93,27 +94,40 @@ class Run(Section):
         return self.eval.eval_steps or self.output.save_steps
 
     def global_batch(self, ranks: int = 1) -> int:
-        """Examples of one optimizer step over `ranks` devices.
+        """Examples of one optimizer step over `ranks` devices; see `batch`."""
+        per_device, accumulation = self.batch(ranks)
+        return per_device * accumulation * ranks
+
+    def batch(self, ranks: int = 1) -> tuple[int, int]:
+        """(examples per device and micro-step, micro-steps) of one optimizer step.
+
+        `global_batch_size` stands for their product with `ranks`; given with one of them it
+        decides the other.
 
         Raises:
-            ConfigError: `global_batch_size` and the two keys that it stands for disagree.
+            ConfigError: it contradicts them, or is no multiple of what is given.
         """
-        train = self.train
-        product = train.per_device_train_batch_size * train.gradient_accumulation_steps * ranks
-        total = train.global_batch_size
-        if total is None:
-            return product
+        train, total = self.train, self.train.global_batch_size
         keys = ("per_device_train_batch_size", "gradient_accumulation_steps")
-        given = [self.asked.get(key) for key in keys]
-        if all(value is not None for value in given) and product != total:
+        if total is None:
+            return train.per_device_train_batch_size, train.gradient_accumulation_steps
+        given = {key: getattr(train, key) for key in keys if self.asked.get(key) is not None}
+        product = math.prod(given.values()) * ranks
+        if total % product or (len(given) == len(keys) and product != total):
+            factors = [f"{key} {value}" for key, value in given.items()]
+            factors += [f"{ranks} devices"] if ranks > 1 else []
+            least = "" if len(given) == len(keys) else "a multiple of "
             raise ConfigError(
                 self.where("global_batch_size"),
                 got=total,
-                need=f"{product}, the product of the two keys that it stands for and {ranks} "
-                f"device(s): {', '.join(keys)}",
-                hint="leave out `global_batch_size` or those two keys",
+                need=f"{least}{product}, which {' times '.join(factors)} give"
+                + ("" if len(factors) > 1 else "s"),
+                hint="leave out `global_batch_size`, or " + " and ".join(given or keys),
             )
-        return total
+        rest = total // product
+        if keys[0] not in given:
+            return rest, given.get(keys[1], 1)
+        return given[keys[0]], given.get(keys[1], rest)
 
 
 def fields() -> dict[str, tuple[str, FieldInfo]]:

@@ -79,6 +79,8 @@ class Output(Section):
         Says(f"none, or one or several of {', '.join(TRACKERS)}"),
     ] = ()
     """Experiment trackers that get the log; each is an extra to install."""
+    price_per_hour: Positive | None = None
+    """What an hour of the device costs, in any currency: the plan then says what the run does."""
 
 
 class Train(Section):

@@ -19,6 +19,9 @@ from tunesmith.config.model import Quantization
 from tunesmith.errors import ConfigError
 from tunesmith.export.proof import Asked, Loading, logits, tuned_model
 
+_FAR = 0.05
+"""Nats from which on somebody will notice; 8 bits stay far below it."""
+
 
 def note(
     model_dir: Path,
@@ -45,9 +48,11 @@ def note(
     trained_TV, merged_TV = (torch.cat(x) for x in (logits(model, asked.probes), asked.tuned))
     same = float((trained_TV.argmax(1) == merged_TV.argmax(1)).float().mean())
     changed = divergence(trained_TV, merged_TV)
+    advice = "; what was trained is served by the adapter beside its base in the same bits"
     return (
         f"{begun}: as in training, the first choice is the same at {same:.1%} of "
         f"{len(trained_TV)} positions, mean KL divergence {changed:.2g} nats"
+        f"{advice if changed > _FAR else ''}"
     )
 
 

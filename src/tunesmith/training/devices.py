@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 
+from tunesmith.compute import precision as precisions
 from tunesmith.compute.precision import Precision
 from tunesmith.errors import ConfigError
 
@@ -109,7 +110,6 @@ DEVICES = (
 )  # fmt: skip
 
 CPU = "cpu"
-HERE = "this machine"
 
 
 def names() -> list[str]:
@@ -137,6 +137,26 @@ def find(name: str) -> Device | None:
         need=f"{CPU} (this machine's), or one of {listed}",
         hint=f"--device {by_name[near[0]].name}" if near else "",
     )
+
+
+def chosen(
+    name: str | None, *, bf16: bool | None, fp16: bool | None
+) -> tuple[Device | None, Precision]:
+    """(the device if it is not here, the precision on it).
+
+    Args:
+        name: as in `find`; `None`: what is here.
+        bf16: as asked for in the run file.
+        fp16: likewise.
+
+    Raises:
+        ConfigError: an unknown name, or a precision that the device does not have.
+    """
+    device = find(name) if name else None
+    if device is not None:
+        return device, device.precision(bf16=bf16, fp16=fp16)
+    here = "cuda" if name is None and torch.cuda.is_available() else CPU
+    return None, precisions.choose(here, bf16=bf16, fp16=fp16)
 
 
 def _plain(name: str) -> str:

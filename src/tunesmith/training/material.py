@@ -12,40 +12,30 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from tunesmith.compute import chance
-from tunesmith.compute import precision as precisions
 from tunesmith.compute.precision import Precision
 from tunesmith.config.run import Run
 from tunesmith.data.prepare import Prepared, prepare
-from tunesmith.errors import ConfigError, ModelError
-from tunesmith.models import adapter_rows, adapters, doctor, facts, files, freeze, load, source
+from tunesmith.errors import ModelError
+from tunesmith.models import adapter_rows, adapters, facts, files, freeze, load, source
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_files import read_spec
-from tunesmith.models.adapter_spec import LoraSpec
-from tunesmith.models.adapters import falls_on
 from tunesmith.models.facts import Facts
 from tunesmith.models.lineage import differences
 from tunesmith.models.quantize import check as check_quantized
 from tunesmith.templates import Renderer
-from tunesmith.training import new_tokens, reach
+from tunesmith.training import devices, new_tokens, reach
+from tunesmith.training.asked_adapter import lora_spec, refuse_other
+from tunesmith.training.devices import Device
 from tunesmith.training.new_tokens import Words
 from tunesmith.training.report import Report, pieces
-from tunesmith.training.wanted import wanted
+from tunesmith.training.wanted import check_tokenizer
 from tunesmith.types import Tokenizer
 
 _SAMPLES, _SAMPLE_BYTES = 64, 1 << 16
 _COMPARED_ROWS = 32
 """Rows of the run on which the loaded tokenizer is held against `tokenizer.json`."""
-
-
-_OF_AN_ADAPTER = {
-    "lora_rank": "rank", "lora_alpha": "alpha", "use_rslora": "rslora", "lora_dropout": "dropout",
-    "lora_target": "target", "additional_target": "additional_target", "use_dora": "dora",
-    "pissa_init": "is_pissa",
-}  # fmt: skip
-"""Keys that an adapter which is gone on with has decided, and where its spec holds them."""
 
 
 class Material(NamedTuple):
@@ -76,10 +66,17 @@ class Material(NamedTuple):
     """Tokens that the run adds."""
     day: datetime.date | None = None
     """What a template prints that prints the date."""
+    elsewhere: Device | None = None
+    """The device that the plan is for, if it is not here."""
 
 
 def gather(
-    run: Run, report: Report, *, weights: bool = True, today: datetime.date | None = None
+    run: Run,
+    report: Report,
+    *,
+    weights: bool = True,
+    today: datetime.date | None = None,
+    device: str | None = None,
 ) -> Material:
     """Find, read and check everything that a run needs.
 
@@ -88,6 +85,7 @@ def gather(
         report: what the user sees.
         weights: whether they must be there too (they are not read); a plan does without.
         today: the date that some templates print; `None`: the clock's.
+        device: what the plan is for, by its name (see `devices`); `None`: what is here.
 
     Raises:
         Error: whatever is missing or wrong, the first in the order of the run file.
@@ -100,8 +98,7 @@ def gather(
     tokenizer, renderer = words.tokenizer, words.renderer
     tokenizer_notes = new_tokens.notes(run, words, known.vocab)
     known = known._replace(vocab=words.extended.rows)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = precisions.choose(device, bf16=run.train.bf16, fp16=run.train.fp16)
+    elsewhere, precision = devices.chosen(device, bf16=run.train.bf16, fp16=run.train.fp16)
     tokenizer_notes += check_tokenizer(run, renderer, tokenizer, known.vocab)
     trainable, parameters, targets = _count(run, directory, adapter_directories, words)
     data = examples(run, renderer, tokenizer, report)
@@ -126,6 +123,7 @@ def gather(
         tokenizer_notes=tuple(tokenizer_notes),
         words=words,
         day=today,
+        elsewhere=elsewhere,
     )
 
 
@@ -218,27 +216,6 @@ def examples(
     return prepared
 
 
-def check_tokenizer(
-    run: Run, renderer: Renderer, tokenizer: Tokenizer, rows: int
-) -> tuple[str, ...]:
-    """The tokenizer's doctor, for a run: errors refuse it, warnings are told in the plan.
-
-    Raises:
-        ConfigError: tokenizer, model and template do not go together.
-    """
-    found = doctor.check(tokenizer, rows, wanted=wanted(renderer, tokenizer))
-    for finding in found.errors[:1]:
-        key = "template" if finding.what in ("stop word", "end") else "model_name_or_path"
-        raise ConfigError(
-            run.where(key),
-            got=f"{finding.what}: {finding.found}",
-            need=finding.consequence,
-            hint=finding.todo,
-        )
-    told = " ".join(renderer.notes)
-    return tuple(f.line() for f in found.warnings if not (f.what == "bos" and "bos" in told))
-
-
 def _refuse_ids_without_row(data: Prepared, tokenizer: Tokenizer, rows: int) -> None:
     """Some tokenizers have tokens that the model has no row for; a text may spell them.
 
@@ -256,22 +233,6 @@ def _refuse_ids_without_row(data: Prepared, tokenizer: Tokenizer, rows: int) -> 
                 need=f"tokens that the model has a row for; its embedding has {rows:,}",
                 hint="take that text out, or tokenizer and model from one source",
             )
-
-
-def lora_spec(run: Run, words: Words | None = None) -> LoraSpec:
-    """The adapter that a run asks for, with the rows of its new tokens."""
-    method: Any = run.method
-    return LoraSpec(
-        rank=method.lora_rank,
-        alpha=method.alpha,
-        dropout=method.lora_dropout,
-        target=method.lora_target,
-        rslora=method.use_rslora,
-        additional_target=method.additional_target,
-        token_ids=words.token_ids if words else (),
-        dora=method.use_dora,
-        pissa=method.pissa_iter if method.pissa_init else None,
-    )
 
 
 def make_trainable(
@@ -339,28 +300,6 @@ def _other_bases(run: Run, directory: Path, below: tuple[Path, ...]) -> tuple[st
     return tuple(differences(directory, name, below, quantization=held))
 
 
-def _refuse_other_adapter(run: Run, model: Any, there: LoraSpec) -> None:
-    """A key that the adapter to go on with contradicts would be ignored without a word.
-
-    Raises:
-        ConfigError: the first such key.
-    """
-    wanted = lora_spec(run)
-    for key, field in _OF_AN_ADAPTER.items():
-        asked, own = getattr(wanted, field), getattr(there, field)
-        if run.asked.get(key) is None or asked == own:
-            continue
-        if field in ("target", "additional_target"):
-            like_asked = there._replace(**{field: asked})
-            if falls_on(model, like_asked) == falls_on(model, there):
-                continue
-        raise ConfigError(
-            run.where(key), got=run.asked[key],
-            need=f"{own}, as the adapter that is gone on with has",
-            hint="create_new_adapter: true merges it and starts a new one",
-        )  # fmt: skip
-
-
 def _weights(directory: Path) -> list[Path]:
     """Weight files, none where only a plan is made before they are downloaded."""
     there = any((directory / name).is_file() for name in (files.SINGLE, files.INDEX))
@@ -381,7 +320,7 @@ def _count(
     if method.finetuning_type != "lora":
         make_trainable(run, model, (), words)
     elif adapter_directories and not method.create_new_adapter:
-        _refuse_other_adapter(run, model, read_spec(adapter_directories[-1]))
+        refuse_other(run, model, read_spec(adapter_directories[-1]))
         adapters.load_adapter(model, adapter_directories[-1], trainable=True)
     else:
         words.make_rows(model)

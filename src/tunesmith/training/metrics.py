@@ -148,30 +148,3 @@ def peak_memory() -> int:
         return int(torch.cuda.max_memory_allocated())
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def real_flops(
-    *,
-    tokens: float,
-    trained_tokens: float,
-    body: int,
-    head: int,
-    body_gradients: bool,
-    recompute: float,
-) -> float:
-    """Floating-point operations of training, matrix products only.
-
-    Per token 2 · body forward and 2 · body for the gradient of the activations, 2 · body more
-    where the body's own weights are trained, and the forward again for the share of layers
-    that is recomputed; the head works on trained tokens alone, three products of it.
-
-    Args:
-        tokens: all tokens of the run.
-        trained_tokens: those with loss.
-        body: parameters in matrix products without the head.
-        head: parameters of the head.
-        body_gradients: whether the body's own weights are trained.
-        recompute: share of the layers that is computed twice, 0 to 1.
-    """
-    per_token = (4 + 2 * body_gradients + 2 * recompute) * body
-    return float(tokens * per_token + trained_tokens * (4 + 2 * body_gradients) * head)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunesmith.config.run import Run, flat
+from tunesmith.training.forecast import Forecast
 from tunesmith.training.metrics import clock
 from tunesmith.training.units import Unit
 
@@ -83,10 +84,13 @@ class Plan:
     """Of `tokens_per_epoch` those that go through the model."""
     day: str = ""
     """The date that templates print which print one, YYYY-MM-DD: of the first start."""
+    forecast: Forecast | None = None
+    """Work, operations, pace, disk and money; `None`: of a plan that is not to be carried out."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return dataclasses.asdict(self)
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return plain | {"forecast": self.forecast.as_dict() if self.forecast else None}
 
     def text(self, width: int | None = None) -> str:
         """The block that is printed before a run, wrapped to `width` columns."""
@@ -103,6 +107,7 @@ class Plan:
             ("examples", f"{self.train_examples:,} to train on, {self.eval_examples:,} held out"),
             *(("", line) for line in self.ledger),
             ("tokens", self._tokens()),
+            *self._layout(),
             ("epochs", f"{self.epochs:g}"),
             ("batch per device", f"{self.batch_per_device}"),
             ("total batch", self._batch()),
@@ -117,7 +122,7 @@ class Plan:
             ("recompute", "every layer, memory demands it" if self.recompute else "nothing"),
             ("micro-batch", f"up to {self.micro_batch_tokens:,} tokens on {self.device}"),
             ("memory", f"about {_size(self.memory_needed)} of {_size(self.memory_free)} free"),
-            ("time", f"about {clock(self.seconds)}, a rough estimate"),
+            *self._costs(),
             ("output", self.output_dir),
             *(("note", note) for note in self.notes),
         ]
@@ -129,6 +134,45 @@ class Plan:
             f"{self.tokens_per_epoch:,} per epoch, {share:.1f} % trained; "
             f"longest example {self.longest:,}"
         )
+
+    def _layout(self) -> list[tuple[str, str]]:
+        """What padding would have cost, and what packs leave empty."""
+        if self.forecast is None:
+            return []
+        made = self.forecast.layout
+        factor = made.padded_positions / max(made.positions, 1)
+        text = f"no padding; batches of {self.batch_per_device} padded to their longest would "
+        text += f"compute {factor:.2f} times as much" if factor > 1.005 else "compute as much"
+        if self.packs is not None:
+            text += f"; {self.packs:,} {self.unit}, {made.empty_share:.1%} of their room empty"
+        return [("layout", text.replace("%", " %"))]
+
+    def _costs(self) -> list[tuple[str, str]]:
+        """Time, operations, disk, money."""
+        if self.forecast is None:
+            return [("time", f"about {duration(self.seconds)}")]
+        coming = self.forecast
+        time = f"about {duration(coming.seconds)}, {duration(coming.seconds_per_step)} a step"
+        if coming.eval_seconds:
+            time += f", and {duration(coming.eval_seconds)} in evaluations"
+        spent = coming.flops._asdict()
+        shares = [f"{k} {v / coming.flops.total:.0%}" for k, v in spent.items() if v]
+        parts = ", ".join(shares).replace("%", " %")
+        disk = f"{_bytes(coming.disk.total)}: result {_bytes(coming.disk.result)}"
+        if coming.disk.checkpoints:
+            count = coming.disk.checkpoints
+            each = "" if count == 1 else " each"
+            what = "checkpoint" if count == 1 else "checkpoints"
+            disk += f", {count} {what} of {_bytes(coming.disk.checkpoint)}{each}"
+        rows = [
+            ("time", time),
+            ("", coming.pace.source),
+            ("operations", f"{operations(coming.flops.total)}: {parts}"),
+            ("disk", disk),
+        ]
+        if coming.cost is not None:
+            rows.append(("cost", f"about {coming.cost:,.2f} at {coming.price_per_hour:g} an hour"))
+        return rows
 
     def _batch(self) -> str:
         what = "buckets of examples of like length" if self.unit == "buckets" else self.unit
@@ -265,6 +309,35 @@ def _cadence(every: int | None, steps: int) -> str:
     if every is None or every > steps:
         return "after the last step"
     return f"every {_steps(every)} and after the last"
+
+
+def duration(seconds: float) -> str:
+    """`0.013 s`, `4.2 s`, `1:02:03`: two digits that count, at least."""
+    if seconds < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return clock(seconds)
+
+
+def compared(predicted: float, happened: float) -> str:
+    """How a prediction did: `predicted 0:01:40, took 0:01:46 (6 % longer)`."""
+    off = happened / max(predicted, 1e-9) - 1
+    word = f"{abs(off):.0%} {'longer' if off > 0 else 'shorter'}".replace("%", " %")
+    verdict = "as predicted" if abs(off) < 0.005 else word
+    return f"predicted {duration(predicted)}, took {duration(happened)} ({verdict})"
+
+
+def operations(count: float) -> str:
+    """`3.1 TFLOP`."""
+    for unit, size in (("EFLOP", 1e18), ("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count / 1e6:,.1f} MFLOP"
+
+
+def _bytes(count: int) -> str:
+    if count >= 1 << 30:
+        return f"{count / (1 << 30):,.1f} GiB"
+    return f"{count / (1 << 20):,.1f} MiB"
 
 
 def _size(count: int) -> str:

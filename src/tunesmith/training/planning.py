@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from tunesmith.compute.precision import speed as speed_of
 from tunesmith.config.run import Run, flat
 from tunesmith.config.train import WITHOUT_WARMUP
 from tunesmith.data.split import fingerprint
@@ -15,9 +14,9 @@ from tunesmith.models import quantize
 from tunesmith.models.facts import Facts
 from tunesmith.templates import mismatch, probes_for, stop_ids
 from tunesmith.training import asking, memory, sharing
+from tunesmith.training.forecast import attention_of, body_of, forecast
 from tunesmith.training.material import Material
 from tunesmith.training.memory import Layout, Shape
-from tunesmith.training.metrics import real_flops
 from tunesmith.training.plan import Plan, cadence, identity, steps_of
 from tunesmith.training.schedule import WATCHES_EVALUATION, schedule, warmup_steps_of
 from tunesmith.training.sharing import Sharing
@@ -26,8 +25,6 @@ from tunesmith.training.units import Units, unit_of
 
 _LOGITS_AT_ONCE = 2**24
 _MOST_STEPS = 2**31 - 1
-_SHARE_OF_SPEED = 0.4
-"""Share of the speed of a bare matrix product that training reaches; measured, see docs/log.md."""
 
 
 def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
@@ -41,9 +38,8 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
     Raises:
         ConfigError: settings that contradict what was found.
     """
-    examples, global_batch = material.data.train, run.global_batch()
-    lengths = examples.lengths
-    tokens, trained_tokens = int(lengths.sum()), int(examples.num_trained.sum())
+    lengths, global_batch = material.data.train.lengths, run.global_batch()
+    tokens = int(lengths.sum())
     unit = unit_of(run, carries_state=material.facts.carries_state)
     packing, units = unit != "examples", Units(lengths, run, unit)
     per_epoch, steps = steps_of(
@@ -56,19 +52,27 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
     layout, shared = _laid_out(run, material, units, steps=steps, before=layout)
     _check_evaluation(run, held_out=bool(material.data.eval))
     cadences = _cadences(run, per_epoch=per_epoch, steps=steps, held_out=bool(material.data.eval))
+    coming = forecast(
+        run,
+        material,
+        units,
+        steps=steps,
+        per_epoch=per_epoch,
+        micro_batch_tokens=layout.tokens,
+        computed=shared.computed(tokens) / tokens,
+        recompute=float(layout.recompute),
+        save_every=cadences["save_every"],
+        eval_every=cadences["eval_every"],
+    )
     return Plan(
         **_described(run, material),
         **cadences,
-        train_examples=len(examples),
-        eval_examples=len(material.data.eval),
-        tokens_per_epoch=tokens,
-        trained_tokens_per_epoch=trained_tokens,
-        longest=int(lengths.max()),
+        **_counted(material),
         packs=units.count if packing else None,
         unit=unit,
         epochs=run.train.num_train_epochs if run.train.max_steps is None else steps / per_epoch,
-        batch_per_device=run.train.per_device_train_batch_size,
-        accumulation=run.train.gradient_accumulation_steps,
+        batch_per_device=run.batch()[0],
+        accumulation=run.batch()[1],
         ranks=1,
         global_batch=global_batch,
         steps_per_epoch=per_epoch,
@@ -78,13 +82,8 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
         memory_needed=layout.needed,
         memory_free=layout.free,
         **shared.of_plan(tokens),
-        seconds=_seconds(
-            run,
-            material,
-            layout,
-            tokens=shared.computed(tokens) * steps / per_epoch,
-            trained_tokens=trained_tokens * steps / per_epoch,
-        ),
+        seconds=coming.seconds,
+        forecast=coming,
         notes=(
             *_notes(run, material, layout, steps=steps, warmup_steps=cadences["warmup_steps"]),
             *([] if run.train.max_steps else few_steps(steps, per_epoch=per_epoch)),
@@ -143,7 +142,9 @@ def layout_for(run: Run, material: Material, *, global_batch: int, packing: bool
         longest=int(lengths[0]),
         step_tokens=step_tokens,
         may_recompute=not run.model.disable_gradient_checkpointing,
-        free=memory.free_bytes(material.precision.device.type),
+        free=material.elsewhere.free
+        if material.elsewhere
+        else memory.free_bytes(material.precision.device.type),
     )
 
 
@@ -152,6 +153,18 @@ def _weight_bytes(run: Run, known: Facts, element_bytes: int) -> int:
     if run.model.quantization is None:
         return known.parameters * element_bytes
     return quantize.weight_bytes(known, run.model.quantization, element_bytes=element_bytes)
+
+
+def _counted(material: Material) -> dict[str, Any]:
+    """Parameters, examples and tokens."""
+    examples, lengths = material.data.train, material.data.train.lengths
+    return {
+        "train_examples": len(examples),
+        "eval_examples": len(material.data.eval),
+        "tokens_per_epoch": int(lengths.sum()),
+        "trained_tokens_per_epoch": int(examples.num_trained.sum()),
+        "longest": int(lengths.max()),
+    }
 
 
 def _described(run: Run, material: Material) -> dict[str, Any]:
@@ -164,9 +177,9 @@ def _described(run: Run, material: Material) -> dict[str, Any]:
         "template": material.renderer.name + _why(run),
         "method": _method(run),
         "linear_modules": material.targets,
-        "device": material.precision.device.type,
+        "device": _device(material),
         "precision": f"{material.precision.name} ({material.precision.reason})",
-        "attention": _attention(material) + asking.kernel(run),
+        "attention": attention_of(material) + asking.kernel(run),
         "stop_tokens": tuple(str(material.tokenizer.backend.id_to_token(i)) for i in chosen),
         "output_dir": str(run.output.output_dir),
         "day": str(material.day),
@@ -205,38 +218,6 @@ def _cadences(run: Run, *, per_epoch: int, steps: int, held_out: bool) -> dict[s
         "save_every": _every(output.save_strategy, output.save_steps, per_epoch, steps),
         "eval_every": evaluating if held_out else None,
     }
-
-
-def _seconds(
-    run: Run, material: Material, layout: Layout, *, tokens: float, trained_tokens: float
-) -> float:
-    """Time in training steps, from the speed of a small matrix product on this machine."""
-    flops = flops_of(
-        run, material.facts, tokens=tokens, trained_tokens=trained_tokens,
-        recompute=layout.recompute,
-    )  # fmt: skip
-    speed = 2 * speed_of(material.precision.device, material.precision.dtype)
-    return flops / (speed * _SHARE_OF_SPEED)
-
-
-def flops_of(
-    run: Run, known: Facts, *, tokens: float, trained_tokens: float, recompute: bool
-) -> float:
-    """Floating-point operations of training on so many tokens; see `metrics.real_flops`."""
-    return real_flops(
-        tokens=tokens,
-        trained_tokens=trained_tokens,
-        body=body_of(known),
-        head=known.head_parameters,
-        body_gradients=run.method.finetuning_type == "full",
-        recompute=float(recompute),
-    )
-
-
-def body_of(known: Facts) -> int:
-    """Parameters in matrix products, without embedding and head."""
-    lookup = 0 if known.tied else known.embedding_parameters
-    return known.parameters - lookup - known.head_parameters
 
 
 def _model_fingerprint(material: Material) -> str:
@@ -288,6 +269,10 @@ def _model(run: Run, material: Material) -> str:
     )
 
 
+def _device(material: Material) -> str:
+    return material.elsewhere.name if material.elsewhere else material.precision.device.type
+
+
 def _why(run: Run) -> str:
     return " (named in the run file)" if run.dataset.template else ""
 
@@ -304,18 +289,14 @@ def _method(run: Run) -> str:
     return f"{method.stage}, {method.finetuning_type}"
 
 
-def _attention(material: Material) -> str:
-    if material.facts.carries_state:
-        return "one document at a time: some layers carry state from token to token"
-    return "each document alone, no padding"
-
-
 def _notes(
     run: Run, material: Material, layout: Layout, *, steps: int, warmup_steps: int
 ) -> tuple[str, ...]:
     notes = [*run.notes, *asking.notes(run, material), *material.adapter_notes]
     notes += [*material.renderer.notes, *_against_the_models_own(run, material)]
     notes += material.tokenizer_notes
+    if material.facts.weight_bytes is None:
+        notes.append("the weights are not there yet: config.json is what this plan is made from")
     if material.precision.note:
         notes.append(material.precision.note)
     limit = material.facts.context_length

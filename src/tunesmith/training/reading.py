@@ -19,6 +19,7 @@ from tunesmith.models import facts
 from tunesmith.templates import Renderer
 from tunesmith.training import material, reach, resume
 from tunesmith.training.report import Report
+from tunesmith.training.wanted import check_tokenizer
 from tunesmith.types import Tokenizer
 
 
@@ -53,7 +54,7 @@ def wording(run: Run, report: Report) -> Wording:
     known = facts.facts(directory, trust_remote_code=run.model.trust_remote_code)
     today = day(run) or datetime.date.today()
     words = material.worded(run, directory, adapters, known.vocab, today=today)
-    checked = material.check_tokenizer(run, words.renderer, words.tokenizer, words.extended.rows)
+    checked = check_tokenizer(run, words.renderer, words.tokenizer, words.extended.rows)
     return Wording(words.tokenizer, words.renderer, checked, known.carries_state)
 
 

@@ -6,7 +6,6 @@ nothing is written before the decision about the output directory has been made.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import json
 import time
@@ -32,11 +31,12 @@ from tunesmith.training import (
     resume,
     trackers,
 )
+from tunesmith.training.forecast import body_of
 from tunesmith.training.job import Job
 from tunesmith.training.material import Material, gather
 from tunesmith.training.memory import Layout
 from tunesmith.training.numerics import FreshProcess
-from tunesmith.training.plan import Plan, row_text
+from tunesmith.training.plan import Plan, compared, row_text
 from tunesmith.training.report import Report, pieces
 from tunesmith.training.signals import Stopper
 from tunesmith.training.watch import Watch
@@ -57,7 +57,12 @@ class Result(NamedTuple):
 
 
 def plan(
-    run: Run, report: Report, *, weights: bool = False, today: datetime.date | None = None
+    run: Run,
+    report: Report,
+    *,
+    weights: bool = False,
+    today: datetime.date | None = None,
+    device: str | None = None,
 ) -> tuple[Plan, Material]:
     """Plan without training; weights need not have been downloaded.
 
@@ -66,13 +71,15 @@ def plan(
         report: what the user sees.
         weights: whether they must be there.
         today: the date that some templates print; `None`: that of the start that is gone on with.
+        device: what the plan is for, by its name (see `devices`); `None`: what is here.
 
     Raises:
         Error: whatever is missing or wrong.
     """
     require(run, "model_name_or_path", "dataset")
     trackers.check(run.output.report_to)
-    material = gather(run, report, weights=weights, today=today or reading.day(run))
+    today = today or reading.day(run)
+    material = gather(run, report, weights=weights, today=today, device=device)
     return planning.make(run, material), material
 
 
@@ -261,15 +268,10 @@ def _finish(job: Job, watch: Watch) -> dict[str, Any]:
     results = metrics.train_results(
         progress,
         steps_per_epoch=job.plan.steps_per_epoch,
-        parameters=planning.body_of(known) + known.head_parameters,
-        flops=planning.flops_of(
-            run,
-            known,
-            tokens=progress.computed,
-            trained_tokens=progress.trained_tokens,
-            recompute=job.plan.recompute,
-        ),
+        parameters=body_of(known) + known.head_parameters,
+        flops=_operations(job.plan, progress),
     )
+    results |= _against_the_plan(job, progress)
     job.write_result(delivered)
     outputs.write_results(job.output_dir, train=results, evaluation=evaluation)
     outputs.write_trainer_state(
@@ -279,6 +281,19 @@ def _finish(job: Job, watch: Watch) -> dict[str, Any]:
         outputs.write_plots(job.output_dir)
     job.write_card({**results, **(evaluation or {})})
     return {**results, **(evaluation or {})}
+
+
+def _operations(plan: Plan, progress: metrics.Progress) -> float:
+    """Floating-point operations so far: those of the plan, by the tokens that were trained on."""
+    assert plan.forecast is not None, "it has been carried out"
+    return plan.forecast.flops.total * progress.computed / plan.forecast.work.tokens
+
+
+def _against_the_plan(job: Job, progress: metrics.Progress) -> dict[str, Any]:
+    """What was predicted beside what happened, told and kept."""
+    predicted = job.plan.seconds * progress.step / max(job.plan.steps, 1)
+    job.report.say(f"time in training steps: {compared(predicted, progress.elapsed_seconds)}")
+    return {"predicted_runtime": round(predicted, 4)}
 
 
 def _evaluated_last(watch: Watch) -> bool:
@@ -312,5 +327,5 @@ def as_dict(result: Result) -> dict[str, Any]:
         "output_dir": str(result.output_dir),
         "metrics": dict(result.metrics),
         "notes": list(result.notes),
-        "plan": dataclasses.asdict(result.plan),
+        "plan": result.plan.as_dict(),
     }

@@ -141,4 +141,4 @@ def _count(material: Material, units: Units, *, steps: int, max_tokens: int) -> 
         for part in prefixes.parts(examples, rows, max_tokens=max_tokens):
             computed += part.tokens
             branchings += len(part.chains) - 1
-    return _Counted(tokens, computed, branchings, sampled=wanted < steps)
+    return _Counted(tokens, computed, branchings, sampled=wanted < max(steps, units.per_epoch))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tunesmith.config.run import Run
+from tunesmith.errors import ConfigError
+from tunesmith.models import doctor
 from tunesmith.models.doctor import Wanted
 from tunesmith.templates import OwnJinja, Renderer, Template
 from tunesmith.templates.choose import MARK
@@ -41,3 +44,24 @@ def _begins_with_bos(renderer: Renderer) -> bool:
     if not isinstance(renderer, Template):
         return False
     return _BOS in replace(renderer, bos=_BOS).control_text()
+
+
+def check_tokenizer(
+    run: Run, renderer: Renderer, tokenizer: Tokenizer, rows: int
+) -> tuple[str, ...]:
+    """The tokenizer's doctor, for a run: errors refuse it, warnings are told in the plan.
+
+    Raises:
+        ConfigError: tokenizer, model and template do not go together.
+    """
+    found = doctor.check(tokenizer, rows, wanted=wanted(renderer, tokenizer))
+    for finding in found.errors[:1]:
+        key = "template" if finding.what in ("stop word", "end") else "model_name_or_path"
+        raise ConfigError(
+            run.where(key),
+            got=f"{finding.what}: {finding.found}",
+            need=finding.consequence,
+            hint=finding.todo,
+        )
+    told = " ".join(renderer.notes)
+    return tuple(f.line() for f in found.warnings if not (f.what == "bos" and "bos" in told))

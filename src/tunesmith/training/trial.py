@@ -1,0 +1,339 @@
+"""A trial: one layer of the very model, with the adapters of the run, on documents of the run.
+
+What a plan predicts the time from. The layers are built from `config.json` with random weights
+and run through the code that trains, so the speed of its products, its element-wise work, its
+attention and its kernel starts are all in it. Nothing is fitted to runs. It takes about a second
+for a large model, a tenth for a small one.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tunesmith.compute import chance
+from tunesmith.compute.fused import blocks
+from tunesmith.compute.precision import Precision, speed
+from tunesmith.compute.score import apply_head, hidden
+from tunesmith.config.run import Run
+from tunesmith.models import adapters, freeze, load
+from tunesmith.models.adapter_spec import LoraSpec
+from tunesmith.models.facts import Facts
+from tunesmith.training.pace import Pace
+from tunesmith.types import Batch
+
+_SECONDS = 0.12
+"""About what one pass of the trial may take; it makes about six."""
+_REACHED = 0.4
+"""Share of the speed of a small product, for choosing the size of the trial alone."""
+_HELD = 3
+"""Passes whose activations are held at one time: memory is touched as a deep model touches it."""
+_TOKENS, _FEW = 2048, 16
+_LAYERS = 4
+_ROWS_OF_HEAD = 8192
+_VOCAB = 512
+_SHARE_OF_MEMORY = 0.25
+
+
+class Measured(NamedTuple):
+    """Seconds of a pass."""
+
+    forward: float
+    both: float
+
+
+def measure(
+    run: Run,
+    directory: Path,
+    known: Facts,
+    precision: Precision,
+    *,
+    lengths: np.ndarray,
+    batch_tokens: int,
+    head_tokens: int,
+    trainable: int,
+    kind: str,
+    spec: LoraSpec | None,
+    free: int,
+) -> Pace | None:
+    """The pace of this machine; `None`: the model is too large here, or cannot be built in part.
+
+    Args:
+        run: what was asked.
+        directory: with `config.json`.
+        known: the model's facts.
+        precision: of the run, on a device that is here.
+        lengths: tokens of documents of the run, (N,) int, in a random order.
+        batch_tokens: tokens of a usual micro-batch.
+        head_tokens: trained tokens of a usual chunk of the head.
+        trainable: parameters that are trained.
+        kind: `lora`, `full` or `freeze`.
+        spec: adapters of the run; `None`: the model's own weights learn.
+        free: bytes of memory.
+    """
+    per_layer = max(1, sum(kind.parameters for kind in known.linear.values()) // known.layers)
+    if per_layer * 8 > free * _SHARE_OF_MEMORY:
+        return None
+    place = precision.device
+    second_of_token = (
+        (4 if spec else 6) * per_layer / (2 * speed(place, precision.dtype) * _REACHED)
+    )
+    tokens = int(np.clip(_SECONDS / second_of_token, _FEW, min(max(batch_tokens, _FEW), _TOKENS)))
+    layers = int(np.clip(_SECONDS / (tokens * second_of_token), 1, min(known.layers, _LAYERS)))
+    documents = sample(lengths, tokens)
+    key = json.dumps(
+        [_architecture(directory), kind, str(spec), precision.name, place.type, layers]
+    )
+    key += f" {tokens} {len(documents)} {head_tokens}"
+    if key not in _measured:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            try:
+                model = _model(run, directory, precision, layers=layers, spec=spec)
+            except Exception:
+                return None
+            _measured[key] = _pace(
+                model, known, precision, documents=documents, layers=layers,
+                head_tokens=head_tokens, kind=kind,
+            )  # fmt: skip
+    pace, learned = _measured[key]
+    return pace._replace(per_step=pace.per_step * trainable / max(learned, 1))
+
+
+_measured: dict[str, tuple[Pace, int]] = {}
+"""Of this process, with the parameters that the trial trained: several runs may follow."""
+
+
+def sample(lengths: np.ndarray, tokens: int) -> list[int]:
+    """Documents of together at most `tokens` tokens, the first of `lengths` that fit.
+
+    >>> sample(np.array([5, 90, 3]), 10)
+    [5, 3]
+    >>> sample(np.array([50, 90]), 10)
+    [10]
+    """
+    chosen, left = [], tokens
+    for length in lengths[: 4 * tokens].tolist():
+        if length <= left:
+            chosen.append(int(length))
+            left -= length
+        if left < tokens // 20:
+            break
+    return chosen or [tokens]
+
+
+def _architecture(directory: Path) -> dict[str, Any]:
+    raw = json.loads((directory / "config.json").read_text(encoding="utf8"))
+    return {key: value for key, value in raw.items() if key not in ("_name_or_path",)}
+
+
+def _model(
+    run: Run, directory: Path, precision: Precision, *, layers: int, spec: LoraSpec | None
+) -> Any:
+    """The first layers of the model, with random weights, as the run would train them."""
+    from transformers import AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
+
+    trust = run.model.trust_remote_code
+    config = copy.deepcopy(load.read_config(directory, trust_remote_code=trust))
+    text = config.get_text_config()
+    text.num_hidden_layers, text.vocab_size = layers, _VOCAB
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        setattr(text, name, None)
+    kinds = getattr(text, "layer_types", None)
+    if kinds:
+        text.layer_types = kinds[:layers]
+    with load.quiet(), no_init_weights():
+        model: Any = AutoModelForCausalLM.from_config(
+            config,
+            dtype=precision.dtype,
+            attn_implementation=load.own_attention(config),
+            trust_remote_code=trust,
+        )
+    model = model.to(precision.device)
+    draw = torch.Generator(precision.device).manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.uniform_(-0.03, 0.03, generator=draw)
+            else:
+                parameter.fill_(1.0)
+    if spec is None:
+        freeze.full(model)
+    else:
+        # the start of an adapter and rows of new tokens do not change the pace
+        adapters.attach(
+            model, spec._replace(pissa=None, additional_target=(), token_ids=()), seed=0
+        )
+    model.config.use_cache = False
+    blocks.fuse(model)
+    return model.train()
+
+
+def _pace(
+    model: Any,
+    known: Facts,
+    precision: Precision,
+    *,
+    documents: Sequence[int],
+    layers: int,
+    head_tokens: int,
+    kind: str,
+) -> tuple[Pace, int]:
+    """The pace of the whole model, but for the optimizer's, which is that of the trial's part."""
+    deep = known.layers / layers
+    tokens = sum(documents)
+    squares = sum(length**2 for length in documents)
+    other = [tokens] if 2 * squares < tokens**2 else _cut(tokens)
+    other_squares = sum(length**2 for length in other)
+    with chance.here(seed=0, step=1):
+        little = _timed(model, precision, [_FEW], times=5)
+        real = _timed(model, precision, documents)
+        again = _timed(model, precision, other, times=2)
+        optimizer, learned = _optimizer(model, precision)
+        forward = real.forward
+        if kind == "freeze":  # below what learns, weights stay in the dtype of the products
+            forward = _forward_alone(
+                model.requires_grad_(False).to(precision.dtype), precision, documents
+            )
+    slope = (real.both - again.both) / (squares - other_squares) if squares != other_squares else 0
+    per_square = max(slope, 0.0)
+    per_token = max(real.both - little.both - per_square * squares, 0.1 * real.both) / tokens
+    pace = Pace(
+        per_step=optimizer,
+        per_batch=little.both * deep,
+        per_token=per_token * deep,
+        per_square=per_square * deep,
+        per_trained_token=_head(known, precision, tokens=head_tokens, trained=kind == "full"),
+        forward=forward / real.both,
+        source=f"measured on this {precision.device.type}: "
+        f"{'all' if layers == known.layers else layers} of {known.layers} layers, "
+        f"{tokens:,} tokens in {len(documents)} documents",
+    )
+    return pace, learned
+
+
+def _cut(tokens: int) -> list[int]:
+    """Short documents of unlike lengths, together as many tokens."""
+    part = max(1, tokens // 8)
+    lengths = [part + (i % 3) - 1 for i in range(8)] if part > 2 else [part]
+    return [*lengths, *([left] if (left := tokens - sum(lengths)) > 0 else [])]
+
+
+def _timed(
+    model: Any, precision: Precision, documents: Sequence[int], *, times: int = _HELD
+) -> Measured:
+    """One pass over a micro-batch of these documents; the first one warms up."""
+    batch = _batch(documents, precision)
+
+    def forward() -> Tensor:
+        with chance.tokens(batch):
+            return hidden(model, batch).float().sum()
+
+    with precision.context(model):
+        forward().backward()
+        waiting: list[Tensor] = []
+        clock = _Clock(precision)
+        waiting += [forward() for _ in range(times)]
+        between = clock.seconds()
+        while waiting:
+            waiting.pop().backward()
+    return Measured(between / times, clock.seconds() / times)
+
+
+def _forward_alone(model: Any, precision: Precision, documents: Sequence[int]) -> float:
+    """Seconds of a forward pass that leaves nothing for a backward pass."""
+    batch = _batch(documents, precision)
+
+    def once() -> None:
+        with chance.tokens(batch), torch.no_grad():
+            hidden(model, batch)
+
+    return _median(once, precision)
+
+
+def _batch(documents: Sequence[int], precision: Precision) -> Batch:
+    """Documents end to end, of arbitrary words."""
+    offsets = np.concatenate(([0], np.cumsum(documents)))
+    count = int(offsets[-1])
+    place = precision.device
+    ids = torch.arange(count, device=place) * 7919 % _VOCAB
+    positions = np.concatenate([np.arange(length) for length in documents])
+    return Batch(
+        ids_T=ids,
+        positions_T=torch.from_numpy(positions).to(place),
+        offsets=tuple(int(offset) for offset in offsets),
+        predict_P=torch.arange(count, device=place),
+        labels_P=ids,
+        rows=tuple(range(len(documents))),
+    )
+
+
+def _head(known: Facts, precision: Precision, *, tokens: int, trained: bool) -> float:
+    """Seconds of the head for one trained token: a part of its rows, a chunk of tokens."""
+    rows, place = min(known.vocab, _ROWS_OF_HEAD), precision.device
+    weight = torch.full((rows, known.hidden), 0.01, dtype=precision.dtype, device=place)
+    states = torch.full((tokens, known.hidden), 0.01, dtype=precision.dtype, device=place)
+    weight.requires_grad_(trained)
+    states.requires_grad_(True)
+    labels = torch.zeros(tokens, dtype=torch.long, device=place)
+
+    def once() -> None:
+        apply_head(states, weight, None, labels, chunk_tokens=tokens).sum().backward()
+
+    return _median(once, precision) / tokens * known.vocab / rows
+
+
+def _optimizer(model: Any, precision: Precision) -> tuple[float, int]:
+    """Seconds of clipping and an update of AdamW, and of how many parameters."""
+    learned = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learned, fused=True)
+
+    def once() -> None:
+        torch._foreach_mul_([p.grad for p in learned if p.grad is not None], 1.0)
+        nn.utils.clip_grad_norm_(learned, 1.0)
+        optimizer.step()
+
+    return _median(once, precision), sum(p.numel() for p in learned)
+
+
+def _median(once: Callable[[], None], precision: Precision, times: int = 3) -> float:
+    once()
+    seconds = []
+    for _ in range(times):
+        clock = _Clock(precision)
+        once()
+        seconds.append(clock.seconds())
+    return statistics.median(seconds)
+
+
+class _Clock:
+    """Seconds since it was made; other programs' share of the processor is left out.
+
+    A processor that is busy with something else is busy now, not for the whole run. With several
+    threads their sum exceeds the time that passes, which then counts.
+    """
+
+    def __init__(self, precision: Precision) -> None:
+        self._device = precision.device
+        self._wait()
+        self._passed, self._worked = time.perf_counter(), time.process_time()
+
+    def seconds(self) -> float:
+        self._wait()
+        passed = time.perf_counter() - self._passed
+        if self._device.type != "cpu":
+            return passed
+        return min(passed, time.process_time() - self._worked)
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)

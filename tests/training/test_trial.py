@@ -1,0 +1,70 @@
+"""The trial leaves nothing behind, and its pace follows the work."""
+
+import numpy as np
+import pytest
+import torch
+
+from tiny_run import tiny_run
+from tunesmith.config.load import load
+from tunesmith.training import trial
+from tunesmith.training.asked_adapter import lora_spec
+from tunesmith.training.material import gather
+from tunesmith.training.report import Silent
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    run = load(tiny_run(tmp_path_factory.mktemp("run")))
+    return run, gather(run, Silent())
+
+
+def measured(found, *, free=1 << 33, kind="lora", lengths=(40, 90, 10)):
+    run, material = found
+    return trial.measure(
+        run, material.directory, material.facts, material.precision,
+        lengths=np.array(lengths), batch_tokens=200, head_tokens=20,
+        trainable=material.trainable, kind=kind, free=free,
+        spec=lora_spec(run) if kind == "lora" else None,
+    )  # fmt: skip
+
+
+def test_every_part_of_the_pace_is_measured(found):
+    pace = measured(found)
+    assert min(pace.per_step, pace.per_batch, pace.per_token, pace.per_trained_token) > 0
+    assert pace.per_square >= 0
+    assert 0 < pace.forward < 1
+    assert "2 layers" in pace.source
+
+
+def test_it_leaves_the_random_state_alone(found, monkeypatch):
+    monkeypatch.setattr(trial, "_measured", {})
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    measured(found)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_second_plan_of_the_same_kind_does_not_measure_again(found, monkeypatch):
+    measured(found)
+    monkeypatch.setattr(trial, "_pace", lambda *a, **k: pytest.fail("measured again"))
+    measured(found)
+
+
+def test_a_model_that_memory_cannot_hold_a_layer_of_is_not_tried(found):
+    assert measured(found, free=1000) is None
+
+
+@pytest.mark.parametrize("kind", ["full", "freeze"])
+def test_the_models_own_weights_are_trained_in_the_trial(found, kind):
+    pace = measured(found, kind=kind)
+    assert pace is not None
+    assert pace.forward < 0.6
+
+
+@pytest.mark.parametrize("tokens", [1, 10, 500])
+def test_a_sample_holds_documents_of_the_run_and_never_more_tokens(tokens):
+    lengths = np.random.default_rng(0).integers(1, 90, 400)
+    chosen = trial.sample(lengths, tokens)
+    assert sum(chosen) <= tokens
+    assert chosen == [tokens] or set(chosen) <= set(lengths.tolist())
