@@ -58,7 +58,10 @@ def test_a_model_that_asks_for_numbers_is_estimated_by_a_formula(tmp_path, monke
     assert made.need(64, 2).total < made.need(64, 0).total < made.need(128, 0).total
 
 
-def test_the_formula_is_near_the_rehearsal(tmp_path):
+def test_the_formula_is_near_the_rehearsal_of_a_model_that_nothing_is_fused_in(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tunesmith.training.memory.rehearse.blocks.fuse", lambda model: None)
     made, material = found(tmp_path)
     formula = estimate._by_formula(material, 0.5).at(1000)
     rehearsed = made.profile.at(1000)
