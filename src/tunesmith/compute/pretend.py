@@ -21,6 +21,15 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 
 
+class _Now:
+    counter: Counter | None = None
+
+
+def is_on() -> bool:
+    """Whether tensors that are made now have no numbers."""
+    return _Now.counter is not None
+
+
 class Counter(TorchDispatchMode):
     """Bytes of the storages that live, each once however many tensors look at it."""
 
@@ -70,11 +79,13 @@ class Counter(TorchDispatchMode):
 def pretending() -> Iterator[Counter]:
     """Within it tensors have no numbers, and the counter counts them."""
     _forget()
-    counter = Counter()
+    before, counter = _Now.counter, Counter()
+    _Now.counter = counter
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), counter:
             yield counter
     finally:
+        _Now.counter = before
         _forget()
 
 

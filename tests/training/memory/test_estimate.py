@@ -52,7 +52,8 @@ def test_a_model_that_asks_for_numbers_is_estimated_by_a_formula(tmp_path, monke
         raise RuntimeError("numbers, please")
 
     monkeypatch.setattr(estimate, "rehearse", asks)
-    monkeypatch.setattr(estimate, "_known", {})
+    monkeypatch.setattr("tunesmith.training.memory.remembered._known", {})
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
     made, _ = found(tmp_path)
     assert "numbers, please" in made.note
     assert made.need(64, 2).total < made.need(64, 0).total < made.need(128, 0).total

@@ -30,6 +30,7 @@ from tunesmith.training.memory.rehearse import (
     optimizer_bytes,
     rehearse,
 )
+from tunesmith.training.memory.remembered import remembered
 from tunesmith.training.memory.solve import Fixed, Layout, Need, choose_layout, need
 from tunesmith.training.optim import optimizer_for
 
@@ -140,15 +141,14 @@ def _optimizer(run: Run, model: Any, learned: dict[str, nn.Parameter]) -> tuple[
             by_token=[f"{name}.weight" for name in token_modules(model)],
         )
 
+    settings = [run.train.optimizer, run.train.weight_decay > 0, run.train.optim_args, shapes]
     try:
-        return optimizer_bytes(build, shapes)
+        key = json.dumps(["optimizer", settings], default=str)
+        kept, more = remembered(key, lambda: optimizer_bytes(build, shapes))
+        return int(kept), int(more)
     except Exception:  # kernels of other libraries want memory to work on
         count = sum(p.numel() for p in learned.values())
         return count * (2 if "8bit" in run.train.optimizer else 8), 0
-
-
-_known: dict[str, Profile] = {}
-"""Profiles of this process: a run is planned more than once."""
 
 
 def _profile(run: Run, material: Material, kind: str) -> tuple[Profile, str]:
@@ -175,14 +175,11 @@ def _profile(run: Run, material: Material, kind: str) -> tuple[Profile, str]:
         [config, learned, shapes, str(setting[1:3]), setting[5:], size],
         default=str,
     )
-    if key in _known:
-        return _known[key], ""
     try:
-        _known[key] = rehearse(setting, tokens=size)
+        return Profile.of(remembered(key, lambda: rehearse(setting, tokens=size))), ""
     except Exception as error:  # the code of a model may ask for numbers that are not there
         told = " ".join(f"{type(error).__name__}: {error}".split())[:120]
         return _by_formula(material, share), f"memory is estimated by a formula here ({told})"
-    return _known[key], ""
 
 
 def _by_formula(material: Material, share: float) -> Profile:

@@ -79,6 +79,16 @@ class Profile(NamedTuple):
     tokens: tuple[int, int]
     measured: tuple[Measured, Measured]
 
+    @classmethod
+    def of(cls, lists: Any) -> Profile:
+        """From what JSON makes of one."""
+        (small, large), measured = lists
+        one, two = (
+            Measured(tuple(Costs(*c) for c in plain), tuple(Costs(*c) for c in again), *rest)
+            for plain, again, *rest in measured
+        )
+        return cls((small, large), (one, two))
+
     def at(self, tokens: int) -> Measured:
         """For a micro-batch of so many tokens: along the line through both."""
         (t1, t2), (one, two) = self.tokens, self.measured
