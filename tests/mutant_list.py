@@ -121,7 +121,8 @@ MUTANTS = (
     ),
     Mutant(
         "A7d", "only the last chunk's share of the head's gradient is kept", "compute/score.py",
-        "grad_weight.addmm_(pull.T, states[part])", "grad_weight.copy_(pull.T @ states[part])",
+        "grad_weight.addmm_(product_CV.T, states[chunk])",
+        "grad_weight.copy_(product_CV.T @ states[chunk])",
         ("compute/test_score.py",),
     ),
     Mutant(
@@ -528,7 +529,8 @@ MUTANTS = (
     ),
     Mutant(
         "M12", "the scale is left out of B's gradient", "compute/lora.py",
-        "(grad_TO.T @ low_TR).to(b.dtype).mul_(how.scaling)", "(grad_TO.T @ low_TR).to(b.dtype)",
+        "(low_TR.T @ grad_TO).T.to(b.dtype).mul_(how.scaling)",
+        "(low_TR.T @ grad_TO).T.to(b.dtype)",
         ("compute/test_lora.py",),
     ),
     Mutant(

@@ -156,8 +156,8 @@ def test_columns_that_are_there_but_not_read_are_named_with_the_line_to_add(tmp_
     (note,) = run(tmp_path, "a").ledger.notes
     assert "columns that are not read: 'history' in 1, 'system' in 2 of 4 rows" in note
     assert note.endswith(
-        '"columns": {"prompt": "instruction", "query": "input", "response": "output", "history": '
-        f'"history", "system": "system"}} in {tmp_path / "dataset_info.json"}:1: a'
+        '"columns": {"prompt": "instruction", "response": "output", "history": "history", '
+        f'"system": "system"}} in {tmp_path / "dataset_info.json"}:1: a'
     )
 
 

@@ -29,13 +29,13 @@ def test_the_plan_tells_how_the_base_is_held(trained):
     assert "over a 4-bit nf4 (bnb, double quantisation) base" in trained[2].plan.text()
 
 
-def test_the_memory_of_the_plan_is_smaller_for_fewer_bits(tmp_path):
+def test_the_weights_of_the_plan_take_less_memory_for_fewer_bits(tmp_path):
     path = tiny_run(tmp_path, model={"hidden_size": 256, "intermediate_size": 1024})
-    needed = [
-        training.plan(load(path, keys), Silent())[0].memory_needed
+    held = [
+        training.plan(load(path, keys), Silent())[0].memory_components["weights"]
         for keys in ({}, {"quantization_bit": 8}, {"quantization_bit": 4})
     ]
-    assert needed[0] > needed[1] > needed[2]
+    assert held[0] > held[1] > held[2]
 
 
 def test_another_way_to_hold_the_base_is_another_plan(trained):

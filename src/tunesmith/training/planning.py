@@ -179,7 +179,7 @@ def _described(run: Run, material: Material) -> dict[str, Any]:
         "linear_modules": material.targets,
         "device": _device(material),
         "precision": f"{material.precision.name} ({material.precision.reason})",
-        "attention": attention_of(material) + asking.kernel(run),
+        "attention": _attention(run, material),
         "stop_tokens": tuple(str(material.tokenizer.backend.id_to_token(i)) for i in chosen),
         "output_dir": str(run.output.output_dir),
         "day": str(material.day),
@@ -275,6 +275,12 @@ def _device(material: Material) -> str:
 
 def _why(run: Run) -> str:
     return " (named in the run file)" if run.dataset.template else ""
+
+
+def _attention(run: Run, material: Material) -> str:
+    """How documents are kept apart; the kernel that was asked for in place of the usual one."""
+    usual, asked = attention_of(material), asking.kernel(run)
+    return usual.partition(" (")[0] + asked if asked else usual
 
 
 def _method(run: Run) -> str:

@@ -63,7 +63,9 @@ def test_the_formula_is_near_the_rehearsal_of_a_model_that_nothing_is_fused_in(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr("tunesmith.training.memory.rehearse.blocks.fuse", lambda model: None)
-    made, material = found(tmp_path, lora_rank=5)  # what was rehearsed once is remembered
+    monkeypatch.setattr("tunesmith.training.memory.remembered._known", {})
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
+    made, material = found(tmp_path)
     formula = estimate._by_formula(material, 0.5).at(1000)
     rehearsed = made.profile.at(1000)
     ratio = sum(c.kept for c in formula.plain) / sum(c.kept for c in rehearsed.plain)
