@@ -30,9 +30,9 @@ from tunesmith.training.memory.rehearse import (
     optimizer_bytes,
     rehearse,
 )
-from tunesmith.training.memory.remembered import remembered
 from tunesmith.training.memory.solve import Fixed, Layout, Need, choose_layout, need
 from tunesmith.training.optim import optimizer_for
+from tunesmith.training.remembered import remembered
 
 _FP32 = 4
 _MANY = 1 << 14
