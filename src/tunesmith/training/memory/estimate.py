@@ -119,7 +119,8 @@ def _weights(run: Run, material: Material, model: Any) -> tuple[int, int]:
             linear = isinstance(module, nn.Linear | LoraLinear) and key == "weight"
             if quantization is not None and linear and name not in outside:
                 codes += weight.numel()
-                spelled = max(spelled, weight.numel() * each)
+                dense_for_a_moment = weight.numel() * each if quantization.kind != "fp8" else 0
+                spelled = max(spelled, dense_for_a_moment)
             else:
                 dense += weight.numel() * each
     return dense + (quantize.bytes_of(codes, quantization) if quantization else 0), spelled
