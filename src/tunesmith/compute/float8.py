@@ -79,7 +79,7 @@ def held(name: str, weight_NK: Tensor) -> dict[str, Tensor]:
         if not error <= _MOST_ERROR:
             raise ModelError(
                 name, got=f"a weight that FP8 changes by {100 * error:.1f} %",
-                need=f"at most {100 * _MOST_ERROR:.0f} % a number; these are too far apart in one row",
+                need=f"at most {100 * _MOST_ERROR:.0f} % a number; its rows reach too far",
                 hint="quantization_method: bnb, or remove quantization_bit",
             )  # fmt: skip
     return {
