@@ -19,7 +19,7 @@ from tunesmith.compute.fused import blocks
 from tunesmith.config.run import Run
 from tunesmith.data.batches import lay_out
 from tunesmith.errors import OutputError, StoreError
-from tunesmith.models import adapters, lineage, load
+from tunesmith.models import acting, adapters, lineage, load
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_spec import token_modules
 from tunesmith.models.card import card
@@ -334,12 +334,14 @@ class Job:
             self.report.say(f"note: {note}")
             self.notes.append(note)
         make_trainable(self.run, model, self.material.adapters, self.material.words)
+        with precision.context(model):
+            acting.check(model, f"{self.material.directory}/config.json")
         model.config.use_cache = False
         self.fused = blocks.fuse(model)  # before a checkpoint is read: the same in every process
         self._share = self.plan.share and self._shares(model)
         self.model = model
         if path is not None:
-            outputs.read_weights(self.model, path)
+            outputs.read_weights(model, path)
         if self.plan.recompute:
             chance.enable_checkpointing(model, self.plan.recompute)
         return model
