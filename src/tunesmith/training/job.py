@@ -25,7 +25,7 @@ from tunesmith.models.adapter_spec import token_modules
 from tunesmith.models.card import card
 from tunesmith.stages import sft
 from tunesmith.templates import jinja_to_serve, stop_ids
-from tunesmith.training import checkpoint, loop, numerics, outputs
+from tunesmith.training import accuracy, checkpoint, loop, numerics, outputs
 from tunesmith.training.feed import ahead
 from tunesmith.training.journal import FILE, Journal
 from tunesmith.training.material import Material, make_trainable
@@ -103,6 +103,7 @@ class Job:
         self.loss_scale = loop.LossScale() if plan.precision.startswith("fp16") else None
         self.watched = self._restore(found)
         self._written = self._beside()
+        accuracy.tell(report, run, plan, self.model, material.data.train, self._loss_of())
         self._peak_before = machine.reset_peak(self.material.precision.device.type)
 
     def try_largest(self) -> None:
@@ -333,14 +334,14 @@ class Job:
             self.report.say(f"note: {note}")
             self.notes.append(note)
         make_trainable(self.run, model, self.material.adapters, self.material.words)
-        with precision.context(model):
+        with precision.context(model), self.run.placing():
             acting.check(model, f"{self.material.directory}/config.json")
         model.config.use_cache = False
         self.fused = blocks.fuse(model)  # before a checkpoint is read: the same in every process
         self._share = self.plan.share and self._shares(model)
         self.model = model
         if path is not None:
-            outputs.read_weights(model, path)
+            outputs.read_weights(self.model, path)
         if self.plan.recompute:
             chance.enable_checkpointing(model, self.plan.recompute)
         return model
