@@ -529,7 +529,7 @@ MUTANTS = (
     ),
     Mutant(
         "M8", "a run that goes on has the weights that it began with", "training/job.py",
-        "        if path is not None:\n            outputs.read_weights(model, path)\n", "",
+        "        if path is not None:\n            outputs.read_weights(self.model, path)\n", "",
         ("training/test_job.py::test_weights_optimizer_and_counters_come_back_bit_by_bit",),
     ),
     Mutant(

@@ -143,8 +143,19 @@ def _compare(model: Any, head: Head) -> None:
         raise ModelError(
             f"head of {type(model).__name__}",
             got="logits that differ from the model's own",
-            need="hidden state times a matrix, with at most a bias, a scale and a soft-cap",
+            need="hidden state times a matrix, with at most a bias, and the scale and soft-cap "
+            "that config.json says",
+            hint="take keys out of config.json that this model does not read: " + ", ".join(stray)
+            if (stray := _shaping(model))
+            else "a model of another architecture: this head would be learned wrongly",
         )
+
+
+def _shaping(model: Any) -> list[str]:
+    """Keys of the config that would shape logits."""
+    config = model.config.get_text_config()
+    keys = ("logit_scale", "logits_scaling", "lm_head_multiplier", "final_logit_softcapping")
+    return [key for key in keys if getattr(config, key, None) not in (None, 1, 1.0)]
 
 
 def _shape_logits(logits: Tensor, scale: float, softcap: float | None) -> Tensor:

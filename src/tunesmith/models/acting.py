@@ -1,7 +1,7 @@
 """What a model does in a pass of training that neither its config nor its layers tell.
 
-One short forward pass on the real weights: whether it draws random numbers of its own, and whether
-every adapter is asked.
+Short forward passes on the real weights: whether the head is one that is computed exactly, whether
+the model draws random numbers of its own, and whether every adapter is asked.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tunesmith.compute.lora import LoraLinear
+from tunesmith.compute.score import check_head
 from tunesmith.errors import ModelError
 
 _TOKENS = 24
@@ -26,8 +27,9 @@ def check(model: Any, where: str) -> None:
         where: its config file.
 
     Raises:
-        ModelError: it draws from torch's random state, so that a run could not be gone on with; or
-            it takes a weight past the adapter that is on it, which would learn nothing.
+        ModelError: its head is not computed exactly; it draws from torch's random state, so that a
+            run could not be gone on with; or it takes a weight past the adapter that is on it,
+            which would learn nothing.
     """
     adapted = {n: m for n, m in model.named_modules() if isinstance(m, LoraLinear)}
     modes = {module: module.training for module in model.modules()}
@@ -36,6 +38,7 @@ def check(model: Any, where: str) -> None:
     device = next(model.parameters()).device
     devices = [device] if device.type == "cuda" else []
     try:
+        check_head(model)
         model.train()
         for module in adapted.values():
             module.eval()  # its dropout is drawn from counters, and nobody has said which step

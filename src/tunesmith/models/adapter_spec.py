@@ -123,7 +123,11 @@ def targets(model: Any, target: tuple[str, ...] | str) -> list[str]:
     if other:
         kind = type(model.get_submodule(other[0])).__name__
         inside = [n for n in linear if n.startswith(other[0] + ".")]
-        hint = "lora_target: " + ",".join(_endings(inside)) if inside else _WITHOUT
+        hint = _WITHOUT
+        if inside:
+            hint = "lora_target: " + ",".join(_endings(inside))
+        elif set(linear) - {head}:
+            hint = f"additional_target: {_endings(other)[0]}, which trains it in full"
         raise ModelError(
             "lora_target", got=other[0], need=f"a linear layer; it is of type {kind}", hint=hint
         )

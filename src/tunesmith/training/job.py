@@ -334,14 +334,14 @@ class Job:
             self.report.say(f"note: {note}")
             self.notes.append(note)
         make_trainable(self.run, model, self.material.adapters, self.material.words)
-        with precision.context(model):
+        with precision.context(model), self.run.placing():
             acting.check(model, f"{self.material.directory}/config.json")
         model.config.use_cache = False
         self.fused = blocks.fuse(model)  # before a checkpoint is read: the same in every process
         self._share = self.plan.share and self._shares(model)
         self.model = model
         if path is not None:
-            outputs.read_weights(model, path)
+            outputs.read_weights(self.model, path)
         if self.plan.recompute:
             chance.enable_checkpointing(model, self.plan.recompute)
         return model
