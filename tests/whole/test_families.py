@@ -38,6 +38,7 @@ FAMILIES = {
                                   "embedding_dropout": 0.0}),
     "glm4": ("glm4", {"head_dim": 16}),
     "mpt": ("mpt", {"d_model": 64, "n_heads": 4, "n_layers": 2, "max_seq_len": 512}),
+    "mamba2": ("mamba2", {"num_heads": 8, "head_dim": 16, "state_size": 16, "n_groups": 1}),
 }  # fmt: skip
 
 UNEVEN = {
@@ -45,9 +46,8 @@ UNEVEN = {
     "mixtral": ("mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2}),
     "gpt_oss": ("gpt_oss", {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 16,
                             "sliding_window": 16}),
-    "mamba2": ("mamba2", {"num_heads": 8, "head_dim": 16, "state_size": 16, "n_groups": 1}),
 }  # fmt: skip
-"""Families of which something that is not linear, experts or a convolution, would be left out."""
+"""Families whose experts, several matrices to a tensor, would be left out."""
 
 
 MAMBA = {"mamba": ("mamba", {"state_size": 8})}

@@ -67,6 +67,19 @@ def token_modules(model: Any) -> list[str]:
     return [name for name in (_name_of(model, module) for module in both) if name]
 
 
+def _stacked(model: Any) -> list[str]:
+    """Names of matrices held several to a tensor, as experts are. Convolutions are something else:
+    nobody takes `all` for them too.
+    """
+    return [
+        f"{name}.{key}".lstrip(".")
+        for name, module in model.named_modules()
+        if not isinstance(module, nn.Conv1d)
+        for key, parameter in module._parameters.items()
+        if parameter is not None and parameter.ndim == 3
+    ]
+
+
 def targets(model: Any, target: tuple[str, ...] | str) -> list[str]:
     """Names of the linear layers that a target means, in the model's order.
 
@@ -86,7 +99,7 @@ def targets(model: Any, target: tuple[str, ...] | str) -> list[str]:
             for n in linear
             if n != head and not any(part.startswith(ASIDE) for part in n.split("."))
         ]
-        deep = [n for n, p in model.named_parameters() if p.ndim == 3]
+        deep = _stacked(model)
         if deep:
             raise ModelError(
                 "lora_target",
