@@ -596,6 +596,12 @@ MUTANTS = (
         (EVERYWHERE,),
     ),
     Mutant(
+        "M19", "a step of many micro-batches is a smaller one", "training/loop.py",
+        "_divide_and_clip(trained, weight * scale, clip)",
+        "_divide_and_clip(trained, weight * scale * len(batches), clip)",
+        ("whole/test_same_curve.py",),
+    ),
+    Mutant(
         "M2", "every layer drops the same", "compute/chance.py",
         'number("dropout", draw.seed, draw.step, layer)', 'number("dropout", draw.seed, draw.step)',
         ("compute/test_chance.py",),
