@@ -34,6 +34,7 @@ RESUMED = (
 )
 ADAPTERS = ("models/test_adapters.py",)
 PEFT = "whole/test_peft.py"
+EVERYWHERE = "whole/test_resume_everywhere.py"
 
 MUTANTS = (
     # A: loss, gradients, precision
@@ -124,6 +125,40 @@ MUTANTS = (
         "grad_weight.addmm_(product_CV.T, states[chunk])",
         "grad_weight.copy_(product_CV.T @ states[chunk])",
         ("compute/test_score.py",),
+    ),
+    Mutant(
+        "A7e", "the fused norm forgets that its length depends on the input",
+        "compute/fused/norm.py",
+        "pull.sub_(unit.mul_(share)).mul_(rate_T1[part])", "pull.mul_(rate_T1[part])",
+        ("compute/fused/test_norm.py",),
+    ),
+    Mutant(
+        "A7f", "the fused gate forgets its activation on the way back", "compute/fused/gated.py",
+        "                pull.mul_(active)\n", "",
+        ("compute/fused/test_gated.py",),
+    ),
+    Mutant(
+        "A7g", "gradients are turned forward again by the fused rotation",
+        "compute/fused/rotary.py",
+        "(sin2, sin1.neg())), None, None", "(sin1.neg(), sin2)), None, None",
+        ("compute/fused/test_rotary.py",),
+    ),
+    Mutant(
+        "A7h", "layers computed together give the input the gradient of the last one only",
+        "compute/fused/linears.py",
+        "grad_TO @ base if toward is None else toward.addmm_(grad_TO, base)", "grad_TO @ base",
+        ("compute/fused/test_linears.py",),
+    ),
+    Mutant(
+        "A7i", "a module is fused that computes something else", "compute/fused/blocks.py",
+        "proved[like] = None if pretended(module) else _differs(module, kind)",
+        "proved[like] = None",
+        ("compute/fused/test_blocks.py",),
+    ),
+    Mutant(
+        "A7j", "a head that does something more is taken for a matrix", "compute/score.py",
+        "    if not pretended(model):\n        _compare(model, head)\n", "",
+        ("compute/test_score.py", "whole/test_bad_model.py"),
     ),
     Mutant(
         "A8a", "a loss that is not finite goes on", "training/loop.py",
@@ -298,6 +333,45 @@ MUTANTS = (
         "equal = True or (packed - alone).norm() <= near * alone.norm() and (",
         ("compute/test_attention.py"
          "::test_a_layer_that_mixes_neighbours_is_noticed_whatever_it_says_of_itself",),
+    ),
+    Mutant(
+        "C7a", "rows that share a beginning see each other's ends", "compute/tree_attention.py",
+        "(slice(end, until), slice(start, end))",
+        "(slice(end, tree.offsets[-1]), slice(start, end))",
+        ("compute/test_tree_attention.py",),
+    ),
+    Mutant(
+        "C7b", "two stretches of keys are averaged without their weights",
+        "compute/tree_attention.py",
+        "share = (norm - both).exp_()", "share = norm.new_full(norm.shape, 0.5)",
+        ("compute/test_tree_attention.py",),
+    ),
+    Mutant(
+        "C7c", "rows that begin another one are not learned", "data/prefixes.py",
+        "for row in (*chain.beginnings, chain.row):", "for row in (chain.row,):",
+        ("data/test_prefixes.py",),
+    ),
+    Mutant(
+        "C7d", "positions begin anew where a row leaves the others", "data/prefixes.py",
+        "positions.append(own)", "positions.append(own - chain.shared)",
+        ("data/test_prefixes.py",),
+    ),
+    Mutant(
+        "C7e", "a model is trusted to keep siblings apart", "compute/sharing.py",
+        'isolation(model) == "varlen" and _probe(model)', 'isolation(model) == "varlen"',
+        ("compute/test_sharing.py::test_layers_that_are_not_told_of_the_tree_are_found_out",),
+    ),
+    Mutant(
+        "C7f", "what follows a branching is predicted from the row before",
+        "data/prefixes.py",
+        'side="right") - 1', 'side="left") - 1',
+        ("data/test_prefixes.py",),
+    ),
+    Mutant(
+        "C8", "documents of one length are folded in another order", "compute/flash_cpu.py",
+        "unflatten(1, run).transpose(0, 1)",
+        "unflatten(1, run[::-1]).transpose(1, 2).transpose(0, 1)",
+        ("compute/test_flash_cpu.py",),
     ),
     # D: adapters, embeddings, merging, export
     Mutant(
@@ -494,6 +568,38 @@ MUTANTS = (
         "rows = batch.rows or range(len(sizes))", "rows = range(len(sizes))",
         ("compute/test_chance.py",
          "whole/test_oracle.py::test_checkpointing_does_not_change_what_dropout_drops"),
+    ),
+    Mutant(
+        "M15", "layers computed together share one mask of dropout", "compute/fused/linears.py",
+        "[[n] for n in range(len(places))] if dropping else [list(range(len(places)))]",
+        "[list(range(len(places)))]",
+        ("compute/fused/test_linears.py",),
+    ),
+    Mutant(
+        "M16", "dropout begins anew when a run goes on", "training/job.py",
+        "before_step=lambda number: chance.seek(seed=self.run.train.seed, step=number)",
+        "before_step=lambda number, done=self.watched.progress.step: chance.seek(\n"
+        "    seed=self.run.train.seed, step=number - done)",
+        (EVERYWHERE,),
+    ),
+    Mutant(
+        "M17", "the learning rate begins anew when a run goes on", "training/job.py",
+        "learning_rate=lambda number: rate(number,",
+        "learning_rate=lambda number, done=self.watched.progress.step: rate(number - done,",
+        (EVERYWHERE,),
+    ),
+    Mutant(
+        "M18", "what the optimizer remembers is rounded when it is saved",
+        "training/optimizer_state.py",
+        "return key, value.detach().contiguous()",
+        "return key, value.detach().bfloat16().to(value.dtype).contiguous()",
+        (EVERYWHERE,),
+    ),
+    Mutant(
+        "M19", "a step of many micro-batches is a smaller one", "training/loop.py",
+        "_divide_and_clip(trained, weight * scale, clip)",
+        "_divide_and_clip(trained, weight * scale * len(batches), clip)",
+        ("whole/test_same_curve.py",),
     ),
     Mutant(
         "M2", "every layer drops the same", "compute/chance.py",
