@@ -77,3 +77,13 @@ def test_the_skeleton_is_left_as_it_was(tmp_path):
     assert made.note == ""
     assert all(p.device.type == "meta" for p in material.skeleton.parameters())
     assert len(full(material.skeleton)) == len(list(material.skeleton.named_parameters()))
+
+
+@pytest.mark.parametrize("keys", [{}, {"finetuning_type": "full", "lora_rank": None}])
+def test_a_run_on_a_gpu_that_is_not_here_is_rehearsed_not_guessed(tmp_path, keys):
+    run = load(tiny_run(tmp_path, bf16=True, **keys))
+    there = needs(run, gather(run, Silent(), device="4090"))
+    here = needs(run, gather(run, Silent()))
+    assert there.note == ""
+    assert there.device == "cuda"
+    assert there.profile == here.profile

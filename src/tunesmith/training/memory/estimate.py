@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from tunesmith.compute.lora import LoraLinear
@@ -184,10 +185,12 @@ def _profile(run: Run, material: Material, kind: str) -> tuple[Profile, str]:
     longest = 1 << max(int(lengths.max()) - 1, 15).bit_length()
     size = max(1 << (tokens - 1).bit_length(), longest)
     model, precision = material.skeleton, material.precision
+    if kind != precision.device.type or material.elsewhere:  # what is not here is rehearsed here
+        precision = precision._replace(device=torch.device("cpu"))
     setting = Setting(
         model=model,
         dtype=precision.dtype,
-        device=kind if kind == precision.device.type else "cpu",
+        device=precision.device.type,
         context=precision.context,
         loss_of=sft.loss_of(),
         trained_share=-(-share * 8 // 1) / 8,
