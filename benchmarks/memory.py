@@ -39,6 +39,26 @@ CONFIGURATIONS: dict[str, dict] = {
     "small, full fp32, 4 x 256": {
         "finetuning_type": "full", "bf16": False, "words": 190, "batch": 4, "small": True,
     },
+    "freeze bf16, 4 of 30 layers, 4 x 64": {
+        "finetuning_type": "freeze", "freeze_trainable_layers": 4, "bf16": True, "words": 40,
+        "batch": 4,
+    },
+    "dora bf16, 4 x 64": {**LORA, "use_dora": True, "bf16": True, "words": 40, "batch": 4},
+    "qlora 4 bit, bf16, 4 x 64": {
+        **LORA, "quantization_bit": 4, "bf16": True, "words": 40, "batch": 4,
+    },
+    "lora fp32, packs of 512": {
+        **LORA, "bf16": False, "words": 40, "batch": 1, "packing": True, "cutoff_len": 512,
+    },
+    "lora fp32, 2 micro-batches a step": {
+        **LORA, "bf16": False, "words": 190, "batch": 4, "micro": 500,
+    },
+    "lora fp32, 8 x 200, prefixes shared": {
+        **LORA, "bf16": False, "words": 40, "batch": 8, "system": 150,
+    },
+    "lora bf16, 2 x 64, 20 steps": {
+        **LORA, "bf16": True, "words": 40, "batch": 2, "max_steps": 20,
+    },
 }  # fmt: skip
 
 
@@ -82,17 +102,17 @@ def ours(configuration, model):
     from tunesmith.training.signals import Stopper
 
     asked = dict(configuration)
-    words, again = asked.pop("words"), asked.pop("recompute", 0)
+    words, again, micro = (asked.pop(key, 0) for key in ("words", "recompute", "micro"))
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         name = random_model(folder, model) if asked.pop("small", False) else model
         path = write_run(folder, name, words=words, batch=asked.pop("batch"), **asked)
-        if again:  # as a machine with less memory would have it
+        if again or micro:  # as a machine with less memory would have it
             solved = planning.layout_for
 
             def fewer(*arguments, **keys):
-                layout = solved(*arguments, **keys)._replace(recompute=again)
-                return arguments[2].keeping(layout, free=layout.free)
+                layout = solved(*arguments, **keys)
+                return layout._replace(recompute=again, tokens=micro or layout.tokens)
 
             planning.layout_for = fewer
         result = training.train(
@@ -102,13 +122,14 @@ def ours(configuration, model):
         "tokens": result.plan.micro_batch_tokens,
         "predicted": result.metrics["predicted_memory_bytes"],
         "measured": result.metrics["measured_memory_bytes"],
+        "shared": result.plan.share,
         "components": result.plan.memory_components,
         "moment": result.plan.memory_moment,
     }
 
 
-def write_run(folder, model, *, words, batch, **keys):
-    """A run of two steps on rows of so many words each."""
+def write_run(folder, model, *, words, batch, system=0, **keys):
+    """A run of two steps on rows of so many words each, below a system prompt of so many."""
     said = " ".join(json.dumps(json.loads(QUICKSTART.read_text(encoding="utf8"))).split())
     pool = [word for word in said.replace('"', "").split(" ") if word.isalpha()]
     rows = [
@@ -119,8 +140,18 @@ def write_run(folder, model, *, words, batch, **keys):
         }
         for i in range(ROWS)
     ]
+    if system:
+        prompt = " ".join(pool[k % len(pool)] for k in range(system))
+        rows = [{**row, "system": prompt} for row in rows]
     (folder / "rows.json").write_text(json.dumps(rows), encoding="utf8")
     entry = {"rows": {"file_name": "rows.json"}}
+    if system:
+        entry["rows"]["columns"] = {
+            "prompt": "instruction",
+            "query": "input",
+            "response": "output",
+            "system": "system",
+        }
     (folder / "dataset_info.json").write_text(json.dumps(entry), encoding="utf8")
     run = {
         "model_name_or_path": str(model), "stage": "sft", "do_train": True, "dataset": "rows",

@@ -4,10 +4,12 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from safetensors.torch import load_file, save_file
 
 from tiny_run import tiny_run
 from tunesmith.cli.main import main
+from tunesmith.training import devices
 from tunesmith.training.devices import names
 
 
@@ -38,6 +40,27 @@ def test_json(tmp_path, capsys):
     plan = json.loads(capsys.readouterr().out)
     assert plan["train_examples"] == 12
     assert plan["identity"]["learning_rate"] == 1e-3
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_a_plan_that_does_not_fit_is_printed_and_ends_with_what_would_help(
+    tmp_path, capsys, monkeypatch, flags
+):
+    path = tiny_run(tmp_path)
+    device = next(d for d in devices.DEVICES if d.name == "4090")
+    small = device._replace(memory=601 << 20)
+    monkeypatch.setattr(devices, "DEVICES", (small,))
+    assert main(["plan", str(path), "--device", "4090", *flags]) == 2
+    out, err = capsys.readouterr()
+    if flags:
+        told = json.loads(out)
+        assert told["train_examples"] == 12
+        err = "try " + " ".join(map(str, told["refused"].values()))
+    else:
+        assert "linear modules" in out
+    for word in ("an example of", "GiB, which there are", "try"):
+        assert word in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_something_is_said_before_anything_is_read(tmp_path, capsys):

@@ -5,9 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import TYPE_CHECKING
 
 from tunesmith.cli import target
-from tunesmith.errors import printable
+from tunesmith.errors import Error, printable
+
+if TYPE_CHECKING:
+    from tunesmith.config.run import Run
+    from tunesmith.training.material import Material
+    from tunesmith.training.plan import Plan
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +24,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the plan."""
+    """Print the plan, and end with an error where it does not fit."""
     asked = target.read(arguments.target, arguments.overrides, to_train=True)
     from tunesmith.training.report import Silent, report_for, width_of
 
@@ -26,8 +32,25 @@ def run(arguments: argparse.Namespace) -> int:
     report.say(target.reading(asked))
     from tunesmith.training import run as training
 
-    plan, _ = training.plan(asked, report, device=arguments.device)
+    plan, material = training.plan(asked, report, device=arguments.device)
     report.close()
-    text = printable(plan.text(width_of(sys.stdout)))
-    print(json.dumps(plan.as_dict(), ensure_ascii=False) if arguments.json else text)
+    refusal = _refusal(asked, material, plan)
+    if arguments.json:
+        told = plan.as_dict() | ({"refused": refusal.as_dict()} if refusal else {})
+        print(json.dumps(told, ensure_ascii=False))
+        return refusal.exit_code if refusal else 0
+    print(printable(plan.text(width_of(sys.stdout))), flush=True)
+    if refusal:
+        raise refusal
     return 0
+
+
+def _refusal(asked: Run, material: Material, plan: Plan) -> Error | None:
+    """Why it could not be carried out: it is printed all the same."""
+    from tunesmith.training import run as training
+
+    try:
+        training.refuse_too_large(asked, material, plan)
+    except Error as error:
+        return error
+    return None

@@ -21,6 +21,13 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
+_PRODUCTS = frozenset(
+    getattr(getattr(torch.ops.aten, name), kind)
+    for name in ("mm", "addmm", "addmm_", "bmm", "baddbmm", "baddbmm_", "linear")
+    for kind in getattr(torch.ops.aten, name).overloads()
+)
+"""Matrix products, those into memory that is there among them."""
+
 
 class _Now:
     counter: Counter | None = None
@@ -39,6 +46,8 @@ class Counter(TorchDispatchMode):
         self.live = 0
         self.peak = 0
         """The most that lived at one time since `mark`."""
+        self.products: set[Any] = set()
+        """Matrix products in 16 bits, by kind and shapes, each once."""
         self._bytes: dict[int, int] = {}
 
     def mark(self) -> int:
@@ -57,6 +66,8 @@ class Counter(TorchDispatchMode):
             with _disable_current_modes():
                 return func(*args, **(kwargs or {}))
         made = func(*args, **(kwargs or {}))
+        if func in _PRODUCTS and tensors[0].dtype.itemsize == 2:
+            self.products.add((func, *((tuple(x.shape), x.stride()) for x in tensors)))
         for tensor in tree_leaves(made):
             if isinstance(tensor, FakeTensor):
                 self._add(tensor)

@@ -14,7 +14,7 @@ from tunesmith.templates import mismatch, probes_for, stop_ids
 from tunesmith.training import asking, sharing
 from tunesmith.training.forecast import attention_of, body_of, forecast
 from tunesmith.training.material import Material
-from tunesmith.training.memory import machine
+from tunesmith.training.memory import machine, worst
 from tunesmith.training.memory.estimate import Estimate, needs
 from tunesmith.training.memory.solve import Layout
 from tunesmith.training.plan import Plan, cadence, identity, steps_of
@@ -126,7 +126,10 @@ def _laid_out(
         body=body_of(material.facts),
         before=before.share if before else None,
     )
-    return layout, shared
+    tokens, use = worst.used(
+        units, material.data.train, steps=steps, max_tokens=layout.tokens, share=shared.on
+    )
+    return estimate.keeping(layout, free=free, tokens=tokens, use=use), shared
 
 
 def _memory(layout: Layout, estimate: Estimate) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def train(
         for note in start.notes:
             report.say(row_text("note", note, report.width))
         if before is None:
-            _refuse_too_large(run, material, planned)
+            refuse_too_large(run, material, planned)
         report.example(pieces(material.data.train[0], material.tokenizer))
         if start.move_aside:
             report.say(f"the old directory is now {store.move_aside(output_dir)}")
@@ -232,14 +232,18 @@ def _explained(run: Run, material: Material, planned: Plan) -> AbstractContextMa
     return advice.explained(_layout(planned), lambda: _remedies(run, material, planned))
 
 
-def _refuse_too_large(run: Run, material: Material, planned: Plan) -> None:
-    """See `advice.refuse`."""
+def refuse_too_large(run: Run, material: Material, planned: Plan) -> None:
+    """Refuse a plan whose longest example does not fit the device; see `advice.refuse`.
+
+    Raises:
+        ConfigError: it does not fit, with what would take less.
+    """
     advice.refuse(
         run.where("cutoff_len"),
         lambda: _remedies(run, material, planned),
         _layout(planned),
         longest=planned.longest,
-        device=planned.device,
+        device="cuda" if material.elsewhere else planned.device,
     )
 
 

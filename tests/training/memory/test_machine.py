@@ -1,6 +1,10 @@
 """What this machine has, and what this process took of it."""
 
 import mmap
+import platform
+
+import pytest
+import torch
 
 from tunesmith.training.memory import machine
 
@@ -26,3 +30,14 @@ def test_a_peak_begins_where_it_was_reset_and_is_seen_though_it_is_over():
 
 def test_a_run_ends_with_what_was_predicted_and_what_was():
     assert machine.compared(3 << 29, 2 << 30) == "memory: 1.5 GiB predicted, 2.0 measured"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be asked")
+def test_a_new_peak_does_not_begin_with_what_was_freed():
+    held = [torch.ones(25_000) for _ in range(1000)]  # each too small for a mapping of its own
+    last = held[-1]  # holds the end of the heap
+    held.clear()
+    before = machine.resident_bytes()
+    machine.reset_peak("cpu")
+    assert machine.resident_bytes() < before - 60 * MIB
+    assert last.sum() == 25_000

@@ -3,7 +3,7 @@
 import pytest
 
 from tunesmith.training.memory.rehearse import Costs, Measured, Profile
-from tunesmith.training.memory.solve import Fixed, Layout, choose_layout, need
+from tunesmith.training.memory.solve import Fixed, Layout, Use, choose_layout, need
 
 MIB, GIB = 1 << 20, 1 << 30
 LAYERS = 10
@@ -96,3 +96,30 @@ def test_a_record_of_an_earlier_version_says_all_or_nothing():
     )
     with pytest.raises(KeyError):
         Layout.of({}, layers=30)
+
+
+def test_gradients_of_a_lone_micro_batch_come_with_its_backward_pass():
+    gradients = LAYERS * 100 * MIB
+    heavy = Costs(MIB, MIB, 150 * MIB, 100 * MIB)
+    measured = Measured((heavy,) * LAYERS, (heavy,) * LAYERS, 0, 0, 100 * MIB, MIB)
+    fixed, flat = FIXED._replace(gradients=gradients), Profile((512, 1024), (measured, measured))
+    lone = need(fixed, flat, tokens=512, recompute=0, use=Use(several=False))
+    later = need(fixed, flat, tokens=512, recompute=0, use=Use(several=True))
+    assert lone.moment == "backward of layer 1"
+    assert lone.components["gradients"] == gradients - 100 * MIB  # its own are in its workspace
+    assert later.components["gradients"] == gradients
+    assert later.total > lone.total
+
+
+def test_each_number_of_tokens_in_16_bits_has_kernels_of_its_own_up_to_what_is_kept():
+    in_16_bits = Profile((512, 1024), tuple(m._replace(products=30) for m in profile().measured))
+
+    def kernels(found, device="cpu", **use):
+        made = need(FIXED, found, tokens=512, recompute=0, device=device, use=Use(**use))
+        return made.components["kernels"]
+
+    assert kernels(profile(), sizes=9) == kernels(in_16_bits, "cuda", sizes=9) == 0
+    more = kernels(in_16_bits, sizes=9) - kernels(in_16_bits, sizes=8)
+    assert more == pytest.approx(30 * 0.62 * MIB)
+    assert kernels(in_16_bits, sizes=9, long_documents=2) > kernels(in_16_bits, sizes=9)
+    assert kernels(in_16_bits, sizes=500) == kernels(in_16_bits, sizes=501)

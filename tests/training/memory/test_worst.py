@@ -5,8 +5,13 @@ import json
 import pytest
 
 from tiny_run import tiny_rows, tiny_run, train
+from tunesmith.config.load import load
+from tunesmith.data.batches import lay_out
 from tunesmith.training.job import Job
+from tunesmith.training.material import gather
 from tunesmith.training.memory import worst
+from tunesmith.training.report import Silent
+from tunesmith.training.units import Units
 
 ROWS = [{**row, "output": row["output"] * (1 + i // 4)} for i, row in enumerate(tiny_rows(14))]
 LOG, WEIGHTS = "trainer_log.jsonl", "adapter_model.safetensors"
@@ -54,3 +59,21 @@ def test_results_are_the_same_with_and_without(tmp_path, tried, monkeypatch):
         for place in (one, other)
     ]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize("max_tokens", [90, 4096])
+def test_the_plan_counts_the_fullest_micro_batch_that_there_is(tmp_path, max_tokens, share):
+    prompt = {"instruction": "Say one and two and three and four, in this order, please."}
+    rows = [{**row, **prompt} for row in ROWS]
+    material = gather(load(tiny_run(tmp_path, rows=rows)), Silent())
+    examples, run = material.data.train, load(tmp_path / "run.yaml")
+    units = Units(examples.lengths, run, "examples")
+    tokens, use = worst.used(units, examples, steps=7, max_tokens=max_tokens, share=share)
+    steps = [
+        lay_out(examples, units.examples(n), max_tokens=max_tokens, share=share)
+        for n in range(1, 8)
+    ]
+    assert tokens == max(len(batch.ids_T) for step in steps for batch in step)
+    assert use.several is any(len(step) > 1 for step in steps) is (max_tokens == 90)
+    assert use.sizes >= len({len(batch.ids_T) for step in steps for batch in step}) or share

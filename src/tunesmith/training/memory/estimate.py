@@ -30,12 +30,20 @@ from tunesmith.training.memory.rehearse import (
     optimizer_bytes,
     rehearse,
 )
-from tunesmith.training.memory.solve import Fixed, Layout, Need, choose_layout, need
+from tunesmith.training.memory.solve import (
+    MICRO_BATCH_TOKENS,
+    USUAL,
+    Fixed,
+    Layout,
+    Need,
+    Use,
+    choose_layout,
+    need,
+)
 from tunesmith.training.optim import optimizer_for
 from tunesmith.training.remembered import remembered
 
 _FP32 = 4
-_MANY = 1 << 14
 
 
 class Estimate(NamedTuple):
@@ -49,10 +57,15 @@ class Estimate(NamedTuple):
     note: str = ""
     """Where a formula stands in for the rehearsal."""
 
-    def need(self, tokens: int, recompute: int) -> Need:
+    def need(self, tokens: int, recompute: int, use: Use = USUAL) -> Need:
         """Of a micro-batch of so many tokens with so many layers computed again."""
         return need(
-            self.fixed, self.profile, tokens=tokens, recompute=recompute, device=self.device
+            self.fixed,
+            self.profile,
+            tokens=tokens,
+            recompute=recompute,
+            device=self.device,
+            use=use,
         )
 
     def layout(self, *, longest: int, step_tokens: int, may_recompute: bool, free: int) -> Layout:
@@ -67,9 +80,18 @@ class Estimate(NamedTuple):
             free=free,
         )
 
-    def keeping(self, layout: Layout, *, free: int) -> Layout:
-        """The layout of an earlier start, with what it needs by today's estimate."""
-        found = self.need(layout.tokens, layout.recompute)
+    def keeping(
+        self, layout: Layout, *, free: int, tokens: int | None = None, use: Use = USUAL
+    ) -> Layout:
+        """A layout with what it needs by today's estimate.
+
+        Args:
+            layout: which.
+            free: bytes that the run could have in all.
+            tokens: of the fullest micro-batch that the run has; `None`: as many as it may hold.
+            use: what else is known of its micro-batches.
+        """
+        found = self.need(layout.tokens if tokens is None else tokens, layout.recompute, use)
         return layout._replace(
             needed=found.total, free=free, components=found.components, moment=found.moment
         )
@@ -156,7 +178,9 @@ def _profile(run: Run, material: Material, kind: str) -> tuple[Profile, str]:
     """(of one micro-batch, a note where it is by formula)."""
     lengths = material.data.train.lengths
     share = float(material.data.train.num_trained.sum()) / max(int(lengths.sum()), 1)
-    tokens = max(int(lengths.max()), min(_MANY, run.global_batch() * int(lengths.max())))
+    tokens = max(
+        int(lengths.max()), min(MICRO_BATCH_TOKENS[kind], run.global_batch() * int(lengths.max()))
+    )
     longest = 1 << max(int(lengths.max()) - 1, 15).bit_length()
     size = max(1 << (tokens - 1).bit_length(), longest)
     model, precision = material.skeleton, material.precision

@@ -35,7 +35,10 @@ class Costs(NamedTuple):
     forward: float
     """The most that lives during its forward pass, beyond what lived before."""
     backward: float
-    """The most that lives during its backward pass, beyond what lived before."""
+    """The most that lives during its backward pass, its own gradients among it, beyond what lived
+    before."""
+    gradients: float = 0.0
+    """Of its weights: what its backward pass leaves."""
 
 
 class Measured(NamedTuple):
@@ -52,7 +55,11 @@ class Measured(NamedTuple):
     head: float
     """The most that lives there, forward or backward, beyond what the layers left."""
     carried: float
-    """Gradient that comes down to the highest layer."""
+    """What comes down to the highest layer: the gradient of its output, and of weights above."""
+    bottom: float = 0.0
+    """The most that lives in the backward pass of what lies below the layers, beyond that."""
+    products: float = 0.0
+    """Kinds of matrix products in 16 bits; each has another kernel for each number of tokens."""
 
 
 class Setting(NamedTuple):
@@ -111,9 +118,6 @@ def rehearse(setting: Setting, *, tokens: int) -> Profile:
     with pretending() as counter, chance.aside():
         put_on(model, setting.device, setting.dtype)
         blocks.fuse(model)
-        for parameter in model.parameters():
-            if parameter.requires_grad:  # from the second micro-batch on they are there
-                parameter.grad = torch.empty_like(parameter)
         model.train()
         chance.seek(seed=0, step=1)
         found = [_measure(model, setting, size, counter) for size in sizes]
@@ -134,6 +138,11 @@ def layers_of(model: Any) -> nn.ModuleList:
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return module
     raise LookupError(f"{type(model).__name__} has no list of {count} layers")
+
+
+def gradients_of(module: nn.Module) -> int:
+    """Bytes of the gradients of what a module trains, in fp32."""
+    return 4 * sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 def _thin(model: Any) -> tuple[list[Any], dict[Any, int]]:
@@ -178,15 +187,14 @@ def _kind(layer: nn.Module, above: int) -> Any:
 
 
 def _measure(model: Any, setting: Setting, tokens: int, counter: Counter) -> Measured:
-    plain, below, head_kept, head, carried = _once(model, setting, tokens, counter, again=False)
-    again = _once(model, setting, tokens, counter, again=True)[0]
-    return Measured(plain, again, below, head_kept, head, carried)
+    counter.products.clear()
+    once = _once(model, setting, tokens, counter, again=False)
+    again = _once(model, setting, tokens, counter, again=True)
+    return once._replace(again=again.plain, products=len(counter.products))
 
 
-def _once(
-    model: Any, setting: Setting, tokens: int, counter: Counter, *, again: bool
-) -> tuple[tuple[Costs, ...], float, float, float, float]:
-    """One forward and backward pass with all layers kept, or all computed again."""
+def _once(model: Any, setting: Setting, tokens: int, counter: Counter, *, again: bool) -> Measured:
+    """One forward and backward pass with all layers kept, or all computed again, as `plain`."""
     layers = layers_of(model)
     chance.enable_checkpointing(model, None if again else 0)
     batch = _batch(setting, tokens)
@@ -208,15 +216,18 @@ def _once(
         for hook in hooks:
             hook.remove()
     watch.ended()
+    for parameter in model.parameters():
+        parameter.grad = None
     kept = [b - a for a, b in zip(watch.before, watch.before[1:], strict=False)]
     costs = tuple(
-        Costs(kept[i], watch.forward[i] - watch.before[i], watch.backward[i])
-        for i in range(len(layers))
+        Costs(kept[i], watch.forward[i] - watch.before[i], watch.backward[i], gradients_of(layer))
+        for i, layer in enumerate(layers)
     )
     after = watch.before[-1]
     head = max(top, watch.top or counter.peak) - after
     carried = max(0.0, (watch.down if watch.down is not None else above) - after)
-    return costs, watch.before[0] - start, above - after, head, carried
+    below, head_kept = watch.before[0] - start, above - after
+    return Measured(costs, (), below, head_kept, head, carried, watch.bottom)
 
 
 class _Watch:
@@ -233,6 +244,8 @@ class _Watch:
         self.top: float | None = None
         self.down: float | None = None
         """What lived when the backward pass came to the highest layer."""
+        self.bottom = 0.0
+        """The most below the lowest layer, beyond what lived when the backward pass came there."""
         self._at: tuple[int, float] | None = None
 
     def enters(self, number: int, _module: Any, args: Any, kwargs: Any) -> None:
@@ -259,13 +272,16 @@ class _Watch:
         if self.down is None:
             self.top, self.down = self.counter.peak, self.counter.live
         self.ended()
-        self._at = (below, self.counter.mark()) if below >= 0 else None
+        self._at = below, self.counter.mark()
 
     def ended(self) -> None:
         """The layer whose backward pass ran is done."""
         if self._at is not None:
             number, start = self._at
-            self.backward[number] = self.counter.peak - start
+            if number >= 0:
+                self.backward[number] = self.counter.peak - start
+            else:
+                self.bottom = self.counter.peak - start
         self._at = None
 
 

@@ -23,6 +23,16 @@ HEADROOM = 0.85
 """Share of the free memory that is planned for; the rest is other programs', and error."""
 SURELY = 1.1
 """A need is an estimate, within ten percent: one that exceeds what is there by more is refused."""
+LONG = 640
+"""Tokens of a document up to which its attention leaves no kernels behind."""
+_KERNEL, _KERNELS_KEPT = 0.62 * (1 << 20), 1024
+"""Bytes of the kernel that oneDNN writes for a product in bf16 of a new shape (measured over
+widths and lengths: 0.60 to 0.63 MiB on AVX512-BF16), and how many it keeps."""
+_OF_LONG = 8
+"""Kernels that attention takes for a long document of another length; measured."""
+_TRIED = 4
+"""As many numbers of tokens have run before the first step: in the trial for the pace
+(`training.trial`) and in probes. Counted: 122 kernels, where a step has 33."""
 FRAGMENTED = {"cpu": 0.25, "cuda": 0.06}
 """What an allocator holds beyond what is in use, as a share of what comes and goes; measured."""
 
@@ -92,8 +102,28 @@ class Layout(NamedTuple):
         return cls(**{**kept, "recompute": min(count, layers)})
 
 
+class Use(NamedTuple):
+    """What the micro-batches of a run are like, beside the tokens of the fullest."""
+
+    several: bool = True
+    """Whether a step has more than one: the gradients of the first are there in the next."""
+    sizes: int = 0
+    """Of how many different numbers of tokens they are."""
+    long_documents: int = 0
+    """Of how many different lengths documents are, among those of more than `LONG` tokens."""
+
+
+USUAL = Use()
+
+
 def need(
-    fixed: Fixed, profile: Profile, *, tokens: int, recompute: int, device: str = "cpu"
+    fixed: Fixed,
+    profile: Profile,
+    *,
+    tokens: int,
+    recompute: int,
+    device: str = "cpu",
+    use: Use = USUAL,
 ) -> Need:
     """Bytes of a run whose fullest micro-batch holds `tokens`.
 
@@ -103,21 +133,26 @@ def need(
         tokens: of the fullest micro-batch.
         recompute: layers that are computed again.
         device: "cpu" or "cuda".
+        use: of the run.
     """
-    moment, kept, held = _fullest(profile.at(tokens), recompute)
-    if fixed.step > kept + held:
-        moment, kept, held = "optimizer step", 0.0, fixed.step
+    measured = profile.at(tokens)
+    moment, kept, held, learned = _fullest(
+        measured, recompute, gradients=fixed.gradients if use.several else None
+    )
+    if fixed.step + fixed.gradients > kept + held + learned:
+        moment, kept, held, learned = "optimizer step", 0.0, fixed.step, fixed.gradients
     head = held if moment == "head" else 0.0
     work = held - head + fixed.spelled
     parts = {
         "process": fixed.process,
         "weights": fixed.weights,
         "trained weights": fixed.trained,
-        "gradients": fixed.gradients,
+        "gradients": learned,
         "optimizer": fixed.optimizer,
         "activations": kept,
         "head": head,
         "workspace": work,
+        "kernels": _kernels(measured, use) if device == "cpu" else 0,
         "fragmentation": FRAGMENTED[device] * (kept + head + work),
     }
     components = {name: int(size) for name, size in parts.items()}
@@ -173,13 +208,37 @@ def _first(low: int, high: int, holds: Callable[[int], bool]) -> int:
     return low
 
 
-def _fullest(measured: Measured, recompute: int) -> tuple[str, float, float]:
-    """(the moment, what the layers have left behind then, what lives beyond that)."""
+def _kernels(measured: Measured, use: Use) -> float:
+    """Code that a processor writes for products in 16 bits, one for each shape, and keeps."""
+    shapes = measured.products * (use.sizes + _TRIED) if use.sizes else 0
+    if measured.products:
+        shapes += _OF_LONG * use.long_documents
+    return _KERNEL * min(shapes, _KERNELS_KEPT)
+
+
+def _fullest(
+    measured: Measured, recompute: int, *, gradients: float | None
+) -> tuple[str, float, float, float]:
+    """(the moment, what the layers have left behind then, what lives beyond that, gradients).
+
+    Args:
+        measured: of one micro-batch.
+        recompute: layers that are computed again.
+        gradients: those that are there all the time; `None`: they come with the backward pass.
+    """
     costs = [*measured.again[:recompute], *measured.plain[recompute:]]
     left = list(accumulate((cost.kept for cost in costs), initial=measured.below))
-    moments = [("head", left[-1], measured.head)]
+    above = [0.0, *accumulate(cost.gradients for cost in reversed(costs))]
+    come = [gradients if gradients is not None else part for part in reversed(above)]
+    moments = [("head", left[-1], measured.head, gradients or 0.0)]
     for number, cost in enumerate(costs):
-        moments.append((f"forward of layer {number + 1}", left[number], cost.forward))
-        back = measured.carried + cost.backward
-        moments.append((f"backward of layer {number + 1}", left[number + 1], back))
-    return max(moments, key=lambda moment: moment[1] + moment[2])
+        moments.append(
+            (f"forward of layer {number + 1}", left[number], cost.forward, gradients or 0.0)
+        )
+        # where gradients are there already, its own are added to them one weight at a time
+        own = cost.gradients if gradients is not None else 0.0
+        back = measured.carried + cost.backward - own
+        name = f"backward of layer {number + 1}"
+        moments.append((name, left[number + 1], back, come[number + 1]))
+    moments.append(("embedding", measured.below, measured.carried + measured.bottom, come[0]))
+    return max(moments, key=lambda moment: sum(moment[1:]))
