@@ -59,3 +59,10 @@ def test_after_an_error_tensors_are_real_again():
     with pytest.raises(ValueError, match="mine"), pretending():
         raise ValueError("mine")
     assert torch.ones(2).sum().item() == 2
+
+
+def test_what_cannot_be_pretended_is_raised_and_not_printed_as_well(capfd, caplog):
+    with pytest.raises(RuntimeError), pretending():
+        torch._grouped_mm(torch.empty(8, 16), torch.empty(2, 16, 16), offs=torch.empty(2))
+    assert "Traceback" not in capfd.readouterr().err
+    assert not caplog.records

@@ -8,6 +8,7 @@ CPU and is real (the ends of documents, say) stays real, since Python looks at i
 
 from __future__ import annotations
 
+import logging
 import sys
 import weakref
 from collections.abc import Iterator
@@ -92,11 +93,13 @@ def pretending() -> Iterator[Counter]:
     _forget()
     before, counter = _Now.counter, Counter()
     _Now.counter = counter
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    logs, log.disabled = log.disabled, True  # what fails is raised; it prints its traceback as well
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), counter:
             yield counter
     finally:
-        _Now.counter = before
+        _Now.counter, log.disabled = before, logs
         _forget()
 
 
