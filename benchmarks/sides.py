@@ -127,6 +127,38 @@ def measure(
         return _figures(json.loads(probe.read_text(encoding="utf8")))
 
 
+_PRODUCT = """
+import sys, time, torch
+torch.set_num_threads(int(sys.argv[1]))
+a, b = (torch.ones(1024, 1024, dtype=getattr(torch, sys.argv[2])) for _ in range(2))
+taken = []
+for _ in range(20):
+    start = time.process_time()
+    torch.mm(a, b)
+    taken.append(time.process_time() - start)
+print(2 * 1024**3 / min(taken))
+"""
+
+
+def ceiling(job: Job) -> float:
+    """Operations a processor-second of a large product in the dtype of the job."""
+    dtype = {"bf16": "bfloat16", "fp32": "float32"}[job.dtype]
+    command = [sys.executable, "-c", _PRODUCT, str(job.threads), dtype]
+    return float(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+
+
+def operations(job: Job) -> tuple[float, float]:
+    """What training takes at least: (a token, more for a trained one).
+
+    Forward, and toward the inputs; full: toward the weights too.
+    """
+    from tunesmith.models.facts import facts
+    from tunesmith.training.forecast import body_of
+
+    known, passes = facts(job.model), 4 if job.method == "lora" else 6
+    return passes * body_of(known), passes * known.head_parameters
+
+
 def median(runs: Sequence[Mapping[str, Any]], key: str) -> float:
     """The middle of several runs."""
     return statistics.median(run[key] for run in runs)

@@ -226,9 +226,18 @@ MUTANTS = (
     ),
     Mutant(
         "A14a", "a model's own dropout trains along", "compute/chance.py",
-        "        if found:\n            raise ModelError(",
-        "        if found and False:\n            raise ModelError(",
+        "        if found:\n            kind", "        if found and False:\n            kind",
         ("compute/test_chance.py::test_a_models_own_dropout_is_refused",),
+    ),
+    Mutant(
+        "A14d", "noise of a model's router trains along", "compute/chance.py",
+        '"jitter" in key]', '"no such key" in key]',
+        ("compute/test_chance.py::test_a_models_own_dropout_is_refused",),
+    ),
+    Mutant(
+        "A14e", "a model draws in training what its config does not tell", "models/acting.py",
+        "        if drawn:\n", "        if drawn and False:\n",
+        ("models/test_acting.py",),
     ),
     Mutant(
         "A14b", "dropout stays on in evaluation", "eval/held_out.py",
@@ -305,6 +314,17 @@ MUTANTS = (
     Mutant(
         "D1c", "a target that matches nothing is passed over", "models/adapter_spec.py",
         "        if not hits:\n", "        if not hits and False:\n",
+        ("models/test_adapter_spec.py",),
+    ),
+    Mutant(
+        "D1d", "an adapter is put on a weight that the model takes past it", "models/acting.py",
+        "    if past:\n", "    if past and False:\n",
+        ("models/test_acting.py",),
+    ),
+    Mutant(
+        "D1e", "a linear layer with code of its own is computed as a plain one",
+        "models/adapter_spec.py",
+        "        if not _is_plain(layer):\n", "        if not _is_plain(layer) and False:\n",
         ("models/test_adapter_spec.py",),
     ),
     Mutant(
@@ -509,7 +529,7 @@ MUTANTS = (
     ),
     Mutant(
         "M8", "a run that goes on has the weights that it began with", "training/job.py",
-        "        if path is not None:\n            self._read_weights(path)\n", "",
+        "        if path is not None:\n            outputs.read_weights(self.model, path)\n", "",
         ("training/test_job.py::test_weights_optimizer_and_counters_come_back_bit_by_bit",),
     ),
     Mutant(

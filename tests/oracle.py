@@ -33,7 +33,7 @@ class Adapter(NamedTuple):
     """With PiSSA: what is taken from the weight before."""
 
 
-def oracle(directory, examples, *, learns=(), adapters=None, state=None):
+def oracle(directory, examples, *, learns=(), adapters=None, state=None, attention="eager"):
     """Loss and gradients of one step over `examples`.
 
     Args:
@@ -42,10 +42,12 @@ def oracle(directory, examples, *, learns=(), adapters=None, state=None):
         learns: names of the base model's own parameters that learn.
         adapters: layer name -> `Adapter`; its matrices and its magnitude learn.
         state: values that differ from the directory's, by parameter name.
+        attention: of transformers' own.
     """
     model = AutoModelForCausalLM.from_pretrained(
-        directory, dtype=torch.float64, attn_implementation="eager"
-    ).eval()
+        directory, dtype=torch.float64, attn_implementation=attention,
+        experts_implementation="eager",
+    ).eval()  # fmt: skip
     weights = {name: p.detach().clone() for name, p in model.named_parameters()}
     for name, value in (state or {}).items():
         weights[name] = value.detach().double()

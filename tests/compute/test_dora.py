@@ -153,3 +153,20 @@ def test_nothing_flows_below_the_lowest_adapter_and_switched_off_it_is_the_base(
     assert x.grad is None
     made.enabled = False
     assert torch.equal(made(x), nn.functional.linear(x, made.weight, made.bias))
+
+
+@pytest.mark.parametrize("shape", [(9, 24), (2, 5, 24)])
+def test_what_follows_may_change_the_output_in_place(shape):
+    made, x = layer(), torch.randn(shape, requires_grad=True)
+    weights = torch.randn(made(x).shape)
+    found = []
+    for call in (made, lambda x: plain(made, x)):
+        x.grad = None
+        made.zero_grad()
+        out = call(x)
+        out += x.mean(-1, keepdim=True)
+        out *= weights
+        out.sum().backward()
+        found.append((out.detach().double(), x.grad, made.lora_A.grad, made.lora_B.grad))
+    for got, want in zip(*found, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)

@@ -132,3 +132,20 @@ def test_a_thin_product_is_the_product(dtype, shape):
     tokens, inputs, rank = shape
     wide, narrow = torch.randn(tokens, inputs).to(dtype), torch.randn(inputs, rank).to(dtype)
     torch.testing.assert_close(lora.thin(wide, narrow), wide @ narrow)
+
+
+@pytest.mark.parametrize("shape", [(9, 24), (2, 5, 24)])
+def test_what_follows_may_change_the_output_in_place(shape):
+    made, x = layer(), torch.randn(shape, requires_grad=True)
+    weights = torch.randn(made(x).shape)
+    found = []
+    for call in (made, lambda x: plain(made, x)):
+        x.grad = None
+        made.zero_grad()
+        out = call(x)
+        out += x.mean(-1, keepdim=True)
+        out *= weights
+        out.sum().backward()
+        found.append((out.detach().double(), x.grad, made.lora_A.grad, made.lora_B.grad))
+    for got, want in zip(*found, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)

@@ -49,6 +49,14 @@ def test_the_note_holds_both_figures(trained):
     assert "4-bit nf4" in text
 
 
+def test_a_base_in_fp8_is_measured_in_bf16(tmp_path):
+    base = tiny_model(tmp_path, hidden_size=64, intermediate_size=128)
+    asked = ask(tuned_model(base, [], Loading()), [Probe([5, 6, 7, 8])], based=True)
+    text = note(base, [], asked, Loading(), quantization=Quantization(8, "fp8", method="fp8"))
+    assert "8-bit fp8" in text
+    assert "of 4 positions" in text
+
+
 def test_far_from_what_was_trained_the_note_says_what_is_near(trained, monkeypatch):
     for far, told in ((0.0, True), (9.0, False)):
         monkeypatch.setattr(quantised, "_FAR", far)

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from torch import nn
 from transformers import AutoModelForCausalLM
 
 from tiny_model import tiny_model
@@ -42,6 +43,28 @@ def test_a_layer_that_is_not_linear_is_refused_with_its_type(tmp_path):
     with pytest.raises(ModelError) as caught:
         adapter_spec.targets(load(tmp_path, "gpt2", name="again"), "all")
     assert "Conv1D" in caught.value.need
+
+
+def test_a_linear_layer_that_computes_something_of_its_own_is_refused(tmp_path):
+    class Alike(nn.Linear):
+        def forward(self, x):
+            return x @ self.weight.T
+
+    class Louder(nn.Linear):
+        def forward(self, x):
+            return 1.01 * super().forward(x)
+
+    model = load(tmp_path)
+    for kind in (Alike, Louder):
+        model.model.layers[1].mlp.up_proj.__class__ = kind
+        if kind is Alike:
+            assert len(adapter_spec.targets(model, "all")) == 14
+            continue
+        for target in ("all", ("up_proj",), r".*up_proj"):
+            with pytest.raises(ModelError, match="lora_target") as caught:
+                adapter_spec.targets(model, target)
+            assert caught.value.got == "model.layers.1.mlp.up_proj"
+            assert "Louder" in caught.value.need
 
 
 def test_experts_that_would_be_left_out_are_told(tmp_path):

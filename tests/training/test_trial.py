@@ -36,8 +36,9 @@ def test_every_part_of_the_pace_is_measured(found):
     assert "2 layers" in pace.source
 
 
-def test_it_leaves_the_random_state_alone(found, monkeypatch):
-    monkeypatch.setattr(trial, "_measured", {})
+def test_it_leaves_the_random_state_alone(found, monkeypatch, tmp_path):
+    monkeypatch.setattr("tunesmith.training.remembered._known", {})
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path))
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
@@ -45,10 +46,24 @@ def test_it_leaves_the_random_state_alone(found, monkeypatch):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_a_second_plan_of_the_same_kind_does_not_measure_again(found, monkeypatch):
+def test_a_second_start_of_the_same_kind_does_not_measure_again(found, monkeypatch):
+    pace = measured(found)
+    monkeypatch.setattr("tunesmith.training.remembered._known", {})
+    monkeypatch.setattr(trial, "_model", lambda *a, **k: pytest.fail("measured again"))
+    assert measured(found) == pace
+
+
+@pytest.mark.parametrize("other", ["processor", "threads", "lengths"])
+def test_another_machine_or_other_data_is_measured_anew(found, monkeypatch, other):
     measured(found)
-    monkeypatch.setattr(trial, "_pace", lambda *a, **k: pytest.fail("measured again"))
-    measured(found)
+    tried = []
+    monkeypatch.setattr(trial, "_model", lambda *a, **k: tried.append(1) or 1 / 0)
+    if other == "processor":
+        monkeypatch.setattr("tunesmith.training.memory.machine.processor", lambda: "another")
+    if other == "threads":
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    assert measured(found, lengths=(40, 90, 11) if other == "lengths" else (40, 90, 10)) is None
+    assert tried
 
 
 def test_a_model_that_memory_cannot_hold_a_layer_of_is_not_tried(found):

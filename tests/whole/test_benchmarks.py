@@ -74,3 +74,27 @@ def test_only_rows_that_no_side_cuts_are_taken(tmp_path, sides):
 
 def test_a_side_that_fails_says_why(job, sides):
     assert "no_such_key" in sides.measure("tunesmith", job, {"no_such_key": 1})["error"]
+
+
+def test_the_share_of_the_ceiling_counts_products_of_the_body_and_the_head(job, sides):
+    from torch import nn
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(job.model)
+    linears = {n: m.weight.numel() for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+    head = linears.pop("lm_head")
+    token, trained = sides.operations(job)
+    assert trained == 4 * head
+    assert token == pytest.approx(4 * sum(linears.values()), rel=0.02)  # norms are counted too
+    assert sides.operations(job._replace(method="full"))[1] == 6 * head
+    assert sides.ceiling(job) > 1e8
+
+
+def test_a_peer_that_is_not_installed_is_told_not_left_out(sides, tmp_path, monkeypatch, capsys):
+    import speed
+
+    monkeypatch.setattr(sides, "PEERS", tmp_path)
+    monkeypatch.setattr("sys.argv", ["speed.py", "--sides", "tunesmith,trl"])
+    with pytest.raises(SystemExit):
+        speed.main()
+    assert "not installed: trl; make peers" in capsys.readouterr().err

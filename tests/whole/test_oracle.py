@@ -3,18 +3,24 @@
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
-from oracle import Adapter, distance, oracle
-from tiny_batch import batch_of, random_examples
+from oracle import oracle
+from product_step import (
+    NEAR,
+    adapter_truth,
+    assert_near,
+    examples,
+    load,
+    splits,
+    step,
+    with_adapter,
+)
 from tiny_model import tiny_model
 from tiny_run import tiny_rows, tiny_run
-from tunesmith.compute import attention, chance
+from tunesmith.compute import chance
 from tunesmith.config.load import load as read_run
 from tunesmith.data.batches import lay_out
-from tunesmith.models import adapters
 from tunesmith.models.freeze import freeze, full
-from tunesmith.stages.sft import loss_of
 from tunesmith.training import planning
 from tunesmith.training.job import Job
 from tunesmith.training.material import gather
@@ -22,84 +28,6 @@ from tunesmith.training.memory.solve import MICRO_BATCH_TOKENS
 from tunesmith.training.report import Silent
 
 KINDS = ("llama", "qwen2", "qwen3", "gemma3_text", "gemma2", "mistral", "phi3")
-NEAR = 1e-5
-
-
-def load(directory):
-    return AutoModelForCausalLM.from_pretrained(
-        directory, attn_implementation=attention.register(), dtype=torch.float32
-    ).train()
-
-
-def examples(seed):
-    """Random lengths and masks, rows of one trained token, of none, of length 1."""
-    draw = np.random.default_rng(seed)
-    rows = random_examples(
-        (*draw.integers(2, 45, 5), 6, 9, 1), share=draw.uniform(0.1, 1), seed=seed
-    )
-    rows[5].trained[:] = [False] * 5 + [True]
-    rows[6].trained[:] = False
-    return rows
-
-
-def step(model, batches, **keys):
-    """Loss and gradients of one step, as the loop computes them."""
-    loss_for, total, weight = loss_of(**keys), 0.0, 0.0
-    model.zero_grad(set_to_none=True)
-    for batch in batches:
-        loss = loss_for(model, batch)
-        loss.total.backward()
-        total, weight = total + loss.total.item(), weight + loss.weight.item()
-    grads = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
-    return total / weight, {n: g / weight for n, g in grads.items() if g is not None}
-
-
-def assert_near(got, truth):
-    loss, gradients = got
-    assert abs(loss - truth.loss) <= NEAR * abs(truth.loss)
-    assert gradients.keys() == truth.gradients.keys()
-    far = {n: d for n, g in gradients.items() if (d := distance(g, truth.gradients[n])) > NEAR}
-    assert not far, far
-
-
-def splits(rows):
-    """One step's rows as few and many micro-batches, by product code and by hand."""
-    whole = range(len(rows))
-    return {
-        "one batch": lay_out(rows, whole, max_tokens=10_000),
-        "some batches": lay_out(rows, whole, max_tokens=50),
-        "a batch a row": [batch_of([row], [i]) for i, row in enumerate(rows)],
-        "turned around": [batch_of(rows[:3:-1]), batch_of(rows[3::-1])],
-    }
-
-
-def adapter_truth(directory, model, rows, **keys):
-    layers = {n: model.get_submodule(n) for n in adapters.attached(model)}
-    return oracle(
-        directory,
-        rows,
-        adapters={n: adapter_of(layer) for n, layer in layers.items()},
-        **keys,
-    )
-
-
-def adapter_of(layer):
-    """What the oracle needs of a layer of any kind."""
-    less = None
-    if hasattr(layer, "first_A"):
-        less = layer.scaling * layer.first_B.double() @ layer.first_A.double()
-    magnitude = getattr(layer, "lora_magnitude_vector", None)
-    return Adapter(layer.lora_A, layer.lora_B, layer.scaling, magnitude, less)
-
-
-@torch.no_grad()
-def with_adapter(directory, **keys):
-    model = load(directory)
-    adapters.attach(model, adapters.LoraSpec(4, 8, **keys), seed=0)
-    draw = torch.Generator().manual_seed(1)
-    for parameter in adapters.trainable(model).values():
-        parameter.add_(torch.randn(parameter.shape, generator=draw) * 0.05)
-    return model
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -200,13 +128,13 @@ def test_every_step_of_a_run_is_the_oracles_also_the_short_last_one(
     assert (plan.packs or plan.train_examples) % 4, "the last step of an epoch must be short"
     job = Job(run, plan, material, tmp_path, report=Silent())
     done = 0
-    for step in job.steps(Unwatched()):
-        rows = [material.data.train[i] for i in job.units.examples(step.number)]
+    for got in job.steps(Unwatched()):
+        rows = [material.data.train[i] for i in job.units.examples(got.number)]
         truth = adapter_truth(material.directory, job.model, rows)
         norm = sum(float(g.square().sum()) for g in truth.gradients.values()) ** 0.5
-        assert step.loss == pytest.approx(truth.loss, rel=NEAR)
-        assert step.grad_norm == pytest.approx(norm, rel=NEAR)
-        assert step.weight == sum(int(row.trained.sum()) for row in rows)
+        assert got.loss == pytest.approx(truth.loss, rel=NEAR)
+        assert got.grad_norm == pytest.approx(norm, rel=NEAR)
+        assert got.weight == sum(int(row.trained.sum()) for row in rows)
         done += 1
     assert done == plan.steps
 

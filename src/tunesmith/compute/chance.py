@@ -65,14 +65,16 @@ def refuse_other(model: nn.Module, where: str) -> None:
         ModelError: a layer of the model would drop something in training.
     """
     for name, module in model.named_modules():
-        chances = [value for key, value in vars(module).items() if "drop" in key]
-        chances += [module.p] if isinstance(module, nn.Dropout) else []
-        found = [p for p in chances if isinstance(p, float) and p > 0]
+        chances = [("dropout", v) for key, v in vars(module).items() if "drop" in key]
+        chances += [(key, v) for key, v in vars(module).items() if "jitter" in key]
+        chances += [("dropout", module.p)] if isinstance(module, nn.Dropout) else []
+        found = [(kind, p) for kind, p in chances if isinstance(p, float) and p > 0]
         if found:
+            kind, p = found[0]
             raise ModelError(
-                where, got=f"dropout of {found[0]:g} in {name}",
-                need="no dropout of the model's own: it would depend on what was drawn before",
-                hint="set every dropout in that file to 0; lora_dropout is there",
+                where, got=f"{kind} of {p:g} in {name}",
+                need=f"no {kind} of the model's own: it would depend on what was drawn before",
+                hint=f"set every {kind} in that file to 0; lora_dropout is there",
             )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tunesmith.compute.lora import LoraLinear, _dropped, _How
+from tunesmith.compute.lora import LoraLinear, _dropped, _How, unflat
 
 _AT_ONCE = 2**24
 """Values of a weight that are held in fp32 at one time."""
@@ -104,7 +104,7 @@ class _Dora(torch.autograd.Function):
                 out_TO += bias.to(how.dtype)
         ctx.save_for_backward(flat_TI, low_TR, along_TO, weight, a, b, more_O, norm_O)
         ctx.how, ctx.shape, ctx.x_dtype = how, x.shape, x.dtype
-        return out_TO.view(*x.shape[:-1], len(weight))
+        return unflat(out_TO, x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

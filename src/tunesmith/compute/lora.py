@@ -96,7 +96,7 @@ class _Lora(torch.autograd.Function):
             out_TO.addmm_(low_TR, b_OR.T, alpha=how.scaling)
         ctx.save_for_backward(flat_TI, low_TR, weight, a, b)
         ctx.how, ctx.shape, ctx.x_dtype = how, x.shape, x.dtype
-        return out_TO.view(*x.shape[:-1], len(weight))
+        return unflat(out_TO, x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -115,6 +115,15 @@ class _Lora(torch.autograd.Function):
             else:
                 grad_x += _dropped(grad_low_TR @ a.to(how.dtype), how)
         return grad_x.to(ctx.x_dtype).view(ctx.shape), None, None, grad_a, grad_b, None
+
+
+def unflat(out_TO: Tensor, x: Tensor) -> Tensor:
+    """(T, O) as (..., O), shaped as the input was: the result of a function of autograd's.
+
+    In the same memory, but no view to autograd, which would not let the model go on in place
+    (falcon adds its two branches so).
+    """
+    return torch.ops.aten._unsafe_view(out_TO, (*x.shape[:-1], out_TO.shape[-1]))
 
 
 def thin(wide: Tensor, narrow: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """A frozen weight that is held in 4 or 8 bits and read as a dense one.
 
 Whatever computes with it gets the dense weight, made for that product and dropped after it; so
-every layer, fused or not, works over it unchanged, and its backward pass as well. Writing to it
-is refused. The arithmetic of the codes is bitsandbytes': 4 bits by blocks of 64 (QLoRA,
+every layer, fused or not, works over it unchanged, and its backward pass as well; FP8 is the
+exception, where the products are in 8 bits themselves (`float8`). Writing to it is refused. The
+arithmetic of the codes is bitsandbytes': 4 bits by blocks of 64 (QLoRA,
 arXiv:2305.14314, section 3), 8 bits by rows (LLM.int8(), arXiv:2208.07339, section 2).
 
 Shape letters: O outputs, I inputs.
@@ -16,10 +17,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
+from tunesmith.compute import float8
 from tunesmith.compute.bnb import library
 from tunesmith.errors import ModelError
 
-Kind = Literal["nf4", "fp4", "int8"]
+Kind = Literal["nf4", "fp4", "int8", "fp8"]
 
 _aten = torch.ops.aten
 
@@ -73,6 +75,8 @@ class Quantized(Tensor):
             if func is _aten._to_copy.default and kwargs.get("dtype") in (None, own.dtype):
                 to = kwargs.get("device") or own.device
                 return own._with({name: part.to(to) for name, part in own.parts.items()})
+        if func in _PRODUCTS and _in_float8(args):
+            return _PRODUCTS[func](*args, **kwargs)
         given = (
             dict(zip((told.name for told in func._schema.arguments), args, strict=False)) | kwargs
         )
@@ -91,8 +95,14 @@ class Quantized(Tensor):
     def dense(self) -> Tensor:
         """The weight that the codes stand for, in the dtype of this one."""
         shape = self.shape[::-1] if self.turned else self.shape
-        held = _dense_8(self) if self.kind == "int8" else _dense_4(self, shape)
+        held = _DENSE[self.kind](self, shape)
         return held.T if self.turned else held
+
+    def times(self, rows_MK: Tensor) -> Tensor:
+        """Rows times this weight by a product in FP8."""
+        side = "" if self.turned else "turned"
+        codes, scales = (self.parts[f"{side}_{name}".strip("_")] for name in ("codes", "scales"))
+        return float8.product(rows_MK, codes, scales)
 
     @property
     def bytes(self) -> int:
@@ -129,6 +139,13 @@ class Quantized(Tensor):
         )
 
 
+def _in_float8(args: tuple[Any, ...]) -> bool:
+    """Whether a product's second matrix is held in FP8, and its first is rounded for it now."""
+    rows, weight = args[-2:]
+    held = isinstance(weight, Quantized) and weight.kind == "fp8"
+    return held and float8.rounds_inputs() and not isinstance(rows, Quantized)
+
+
 _SAME = (_aten.detach.default, _aten.alias.default, _aten.lift_fresh.default)
 _TURNING: dict[Any, tuple[Any, ...]] = {
     _aten.t.default: ((),),
@@ -136,17 +153,37 @@ _TURNING: dict[Any, tuple[Any, ...]] = {
     _aten.permute.default: (([1, 0],),),
 }
 """Calls that turn a matrix, with the arguments for which they do."""
+_PRODUCTS: dict[Any, Any] = {
+    _aten.mm.default: lambda rows, weight: weight.times(rows),
+    _aten.addmm.default: lambda plus, rows, weight, *, beta=1, alpha=1: (
+        plus * beta + weight.times(rows) * alpha
+    ),
+    _aten.addmm_.default: lambda to, rows, weight, *, beta=1, alpha=1: to.mul_(beta).add_(
+        weight.times(rows), alpha=alpha
+    ),
+}
+"""Calls whose last argument is the second matrix of a product."""
 
 
 @torch.no_grad()
-def quantize(weight_OI: Tensor, kind: Kind, *, double: bool = True) -> Quantized:
-    """A weight in fewer bits, as bitsandbytes does it.
+def quantize(
+    weight_OI: Tensor, kind: Kind, *, double: bool = True, name: str = "weight"
+) -> Quantized:
+    """A weight in fewer bits, as bitsandbytes does it, or in FP8.
 
     Args:
         weight_OI: dense, fp32, bf16 or fp16; its dtype is that of the products.
-        kind: "nf4" and "fp4": 4 bits, one scale for 64 weights; "int8": one scale for a row.
+        kind: "nf4" and "fp4": 4 bits, one scale for 64 weights; "int8": one scale for a row;
+            "fp8": see `float8`.
         double: of 4 bits, whether the scales are held in 8 bits (arXiv:2305.14314, eq. 6).
+        name: of the weight, for errors.
+
+    Raises:
+        ModelError: the weight cannot be held in FP8.
     """
+    if kind == "fp8":
+        parts = float8.held(name, weight_OI)
+        return Quantized(parts, kind, shape=weight_OI.shape, dtype=weight_OI.dtype)
     bnb = library("quantization_bit", instead="remove it").functional
     weight_OI = weight_OI.contiguous()
     if kind == "int8":
@@ -189,8 +226,15 @@ def _dense_4(weight: Quantized, shape: torch.Size) -> Tensor:
     return bnb.dequantize_4bit(parts["codes"], state).view(shape)
 
 
-def _dense_8(weight: Quantized) -> Tensor:
+def _dense_8(weight: Quantized, _shape: torch.Size) -> Tensor:
     from bitsandbytes import functional as bnb
 
     dense: Tensor = bnb.int8_vectorwise_dequant(weight.parts["codes"], weight.parts["scales"])
     return dense.to(weight.dtype)
+
+
+def _dense_float8(weight: Quantized, _shape: torch.Size) -> Tensor:
+    return (weight.parts["codes"].float() * weight.parts["scales"]).to(weight.dtype)
+
+
+_DENSE = {"nf4": _dense_4, "fp4": _dense_4, "int8": _dense_8, "fp8": _dense_float8}

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from tunesmith.compute import chance
+from tunesmith.compute import chance, side_by_side
 from tunesmith.compute.attention import decoder, isolation, run
 from tunesmith.compute.fused.norm import slices
 from tunesmith.compute.pretend import pretended
@@ -71,12 +70,7 @@ def hidden(model: Any, batch: Batch) -> Tensor:
         alone = mask_of(model, batch)
         states_TW = run(body, batch.ids_T, batch.positions_T, alone)
     else:
-        parts = []
-        for start, end in pairwise(batch.offsets):
-            part = slice(start, end)
-            with chance.only(part):
-                parts.append(run(body, batch.ids_T[part], batch.positions_T[part], None))
-        states_TW = torch.cat(parts)
+        states_TW = side_by_side.hidden(model, batch)
     return states_TW.index_select(0, batch.predict_P)
 
 
@@ -87,7 +81,7 @@ class Head(NamedTuple):
     scale: float
     """Factor on the logits (cohere, granite, falcon)."""
     softcap: float | None
-    """Logits are `softcap * tanh(logits / softcap)` (gemma)."""
+    """Logits are `softcap * tanh(logits / softcap)` (gemma2, recurrent_gemma)."""
     plain: bool
     """Whether the module is a matrix and perhaps a bias, nothing more."""
     vocabulary: int
@@ -115,7 +109,7 @@ def check_head(model: Any) -> Head:
     scale = float(getattr(config, "logit_scale", None) or 1.0)
     scale /= float(getattr(config, "logits_scaling", None) or 1.0)
     scale *= float(getattr(config, "lm_head_multiplier", None) or 1.0)
-    cap = getattr(config, "final_logit_softcapping", None)
+    cap = getattr(config, "final_logit_softcapping", getattr(config, "logits_soft_cap", None))
     rows = getattr(module, "out_features", None) or config.vocab_size
     head = Head(module, scale, cap, type(module) is nn.Linear, rows)
     if not pretended(model):
@@ -149,8 +143,19 @@ def _compare(model: Any, head: Head) -> None:
         raise ModelError(
             f"head of {type(model).__name__}",
             got="logits that differ from the model's own",
-            need="hidden state times a matrix, with at most a bias, a scale and a soft-cap",
+            need="hidden state times a matrix, with at most a bias, and the scale and soft-cap "
+            "that config.json says",
+            hint="take keys out of config.json that this model does not read: " + ", ".join(stray)
+            if (stray := _shaping(model))
+            else "a model of another architecture: this head would be learned wrongly",
         )
+
+
+def _shaping(model: Any) -> list[str]:
+    """Keys of the config that would shape logits."""
+    config = model.config.get_text_config()
+    keys = ("logit_scale", "logits_scaling", "lm_head_multiplier", "final_logit_softcapping")
+    return [key for key in keys if getattr(config, key, None) not in (None, 1, 1.0)]
 
 
 def _shape_logits(logits: Tensor, scale: float, softcap: float | None) -> Tensor:

@@ -113,6 +113,10 @@ def _quantization(run: Run) -> None:
             "adapters over the quantised weights, which cannot learn themselves",
             hint="set `finetuning_type: lora`, or remove `quantization_bit`",
         )
+    if run.model.quantization_method == "fp8" and run.model.quantization_bit == 4:
+        raise _contradiction(
+            run, "quantization_method", "quantization_bit", "8 bits", hint="quantization_bit: 8"
+        )
     if run.method.pissa_init:
         raise _contradiction(
             run,
@@ -317,7 +321,7 @@ def _idle_of_optimizer(run: Run) -> dict[str, str]:
 def _idle_of_quantization(run: Run) -> dict[str, str]:
     """The same for how the base is held."""
     if run.model.quantization_bit is None:
-        keys = ("quantization_type", "double_quantization")
+        keys = ("quantization_method", "quantization_type", "double_quantization")
         return dict.fromkeys(keys, "there is no `quantization_bit`")
     if run.model.quantization_bit == 8:
         return dict.fromkeys(("quantization_type", "double_quantization"), "8 bits have no types")

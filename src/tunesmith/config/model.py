@@ -23,12 +23,14 @@ class Quantization(NamedTuple):
     """How the frozen weights of linear layers are held."""
 
     bits: Literal[4, 8]
-    kind: Literal["nf4", "fp4", "int8"]
+    kind: Literal["nf4", "fp4", "int8", "fp8"]
     double: bool = False
     """Whether the scales are quantised too."""
-    method: Literal["bnb"] = "bnb"
+    method: Literal["bnb", "fp8"] = "bnb"
 
     def __str__(self) -> str:
+        if self.kind == "fp8":
+            return "8-bit fp8"
         double = ", double quantisation" if self.double else ""
         return f"{self.bits}-bit {self.kind} ({self.method}{double})"
 
@@ -70,9 +72,12 @@ class Model(Section):
     kept apart by every one."""
     quantization_bit: Literal[4, 8] | None = None
     """Hold the frozen weights in so many bits and train an adapter over them (QLoRA,
-    arXiv:2305.14314). Needs `tunesmith[bnb]`. Not set: the weights stay as they are."""
-    quantization_method: Literal["bnb"] = "bnb"
-    """Who quantises: bitsandbytes, while the model is loaded."""
+    arXiv:2305.14314). Needs `tunesmith[bnb]` unless the method is `fp8`. Not set: the weights
+    stay as they are."""
+    quantization_method: Literal["bnb", "fp8"] = "bnb"
+    """Who quantises: bitsandbytes, while the model is loaded; or `fp8`, with 8 bits: weights are
+    rounded once, products are in FP8. That takes the memory of bf16 and is meant for speed on GPUs
+    that have such products (Ada, Hopper). The first rows are compared before the first step."""
     quantization_type: Literal["nf4", "fp4"] = "nf4"
     """What 4 bits stand for: quantiles of a normal distribution, or small floating-point
     numbers."""
@@ -94,7 +99,7 @@ class Model(Section):
         if bits is None:
             return None
         if bits == 8:
-            return Quantization(8, "int8", method=method)
+            return Quantization(8, "fp8" if method == "fp8" else "int8", method=method)
         return Quantization(4, self.quantization_type, self.double_quantization, method)
 
 

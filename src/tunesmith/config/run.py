@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +18,7 @@ from tunesmith.config.kinds import Section
 from tunesmith.config.method import METHODS, Freeze, Full, Lora, Method
 from tunesmith.config.model import Export, Generate, Model
 from tunesmith.config.train import Eval, Output, Train
-from tunesmith.errors import ConfigError
+from tunesmith.errors import ConfigError, Error
 
 SECTIONS: dict[str, type[Section]] = {
     "model": Model,
@@ -66,6 +68,15 @@ class Run(Section):
         """The place of a key for an error: `run.yaml:14: lora_rank`, `command line: lora_rank`."""
         default = f"{self.path}: {key}" if self.path else key
         return self.places.get(key, default)
+
+    @contextlib.contextmanager
+    def placing(self) -> Iterator[None]:
+        """Within it, an error about a key that was given is raised with the key's place."""
+        try:
+            yield
+        except Error as error:
+            error.where = self.places.get(error.where, error.where)
+            raise
 
     def beside(self, path: Path | str) -> str:
         """Advice where a relative path is not here but beside the run file; "" elsewhere.

@@ -41,6 +41,8 @@ def note(
         quantization: how the base was held in training.
     """
     begun = f"the adapter was trained over a {quantization} base and is merged into the dense one"
+    if quantization.kind == "fp8":  # whose products have results in bf16 alone
+        loading = loading._replace(dtype=torch.bfloat16)
     try:
         model = tuned_model(model_dir, adapter_dirs, loading, quantization=quantization)
     except ConfigError as error:

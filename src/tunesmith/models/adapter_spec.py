@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import nn
 
 from tunesmith.compute.lora import LoraLinear
@@ -66,6 +67,19 @@ def token_modules(model: Any) -> list[str]:
     return [name for name in (_name_of(model, module) for module in both) if name]
 
 
+def _stacked(model: Any) -> list[str]:
+    """Names of matrices held several to a tensor, as experts are. Convolutions are something else:
+    nobody takes `all` for them too.
+    """
+    return [
+        f"{name}.{key}".lstrip(".")
+        for name, module in model.named_modules()
+        if not isinstance(module, nn.Conv1d)
+        for key, parameter in module._parameters.items()
+        if parameter is not None and parameter.ndim == 3
+    ]
+
+
 def targets(model: Any, target: tuple[str, ...] | str) -> list[str]:
     """Names of the linear layers that a target means, in the model's order.
 
@@ -85,26 +99,76 @@ def targets(model: Any, target: tuple[str, ...] | str) -> list[str]:
             for n in linear
             if n != head and not any(part.startswith(ASIDE) for part in n.split("."))
         ]
-        deep = [n for n, p in model.named_parameters() if p.ndim == 3]
+        deep = _stacked(model)
         if deep:
             raise ModelError(
                 "lora_target",
                 got="all",
                 need=f"names of layers: {deep[0]} is no linear layer and would be left out",
-                hint="lora_target: q_proj,k_proj,v_proj,o_proj",
+                hint="lora_target: " + ",".join(_endings(found)) if found else _WITHOUT,
             )
         if not found:
-            kinds = sorted({type(m).__name__ for m in model.modules() if not list(m.children())})
-            raise ModelError("lora_target", got="all", need=f"linear layers; the model has {kinds}")
-        return found
+            parts = [m for m in model.modules() if any(p.ndim == 2 for p in m.parameters(False))]
+            kinds = {type(m).__name__ for m in parts} - {"Embedding", "Linear"}
+            raise ModelError(
+                "lora_target", got="all",
+                need=f"linear layers; those of this model are of type {', '.join(sorted(kinds))}",
+                hint=_WITHOUT,
+            )  # fmt: skip
+        return _plain(model, found)
     if isinstance(target, str):
-        return [n for n in linear if re.fullmatch(target, n)]
+        return _plain(model, [n for n in linear if re.fullmatch(target, n)])
     found = set(matching(model, target, "lora_target"))
     other = sorted(found - set(linear))
     if other:
         kind = type(model.get_submodule(other[0])).__name__
-        raise ModelError("lora_target", got=other[0], need=f"a linear layer; it is of type {kind}")
-    return [n for n in linear if n in found]
+        inside = [n for n in linear if n.startswith(other[0] + ".")]
+        hint = _WITHOUT
+        if inside:
+            hint = "lora_target: " + ",".join(_endings(inside))
+        elif set(linear) - {head}:
+            hint = f"additional_target: {_endings(other)[0]}, which trains it in full"
+        raise ModelError(
+            "lora_target", got=other[0], need=f"a linear layer; it is of type {kind}", hint=hint
+        )
+    return _plain(model, [n for n in linear if n in found])
+
+
+_WITHOUT = "finetuning_type: full or freeze, which need no adapter"
+
+
+def _endings(names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(name.rpartition(".")[2] for name in names))
+
+
+def _plain(model: nn.Module, names: list[str]) -> list[str]:
+    """The same names, of layers that compute x Wᵀ + b and nothing else.
+
+    Raises:
+        ModelError: one of them is a linear layer of a kind of its own.
+    """
+    for name in names:
+        layer: Any = model.get_submodule(name)
+        if not _is_plain(layer):
+            raise ModelError(
+                "lora_target", got=name,
+                need="a plain linear layer; it is of type "
+                f"{type(layer).__name__}, which computes something of its own",
+                hint="leave it out of lora_target",
+            )  # fmt: skip
+    return names
+
+
+@torch.no_grad()
+def _is_plain(layer: nn.Linear) -> bool:
+    """By its code, or, where that is its own and there are weights, by what it computes."""
+    if type(layer).forward is nn.Linear.forward or layer.weight.is_meta:
+        return True
+    x = torch.linspace(-2, 2, 3 * layer.in_features, device=layer.weight.device)
+    x = x.sin().view(3, -1).to(layer.weight.dtype)
+    got, want = layer(x), nn.functional.linear(x, layer.weight, layer.bias)
+    near = 1e-5 if want.dtype == torch.float32 else 0.02
+    return bool((got - want).norm() <= near * want.norm())
 
 
 def matching(model: nn.Module, wanted: Sequence[str], key: str) -> list[str]:

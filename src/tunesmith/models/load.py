@@ -58,7 +58,7 @@ def load_model(
     attention_kernels.check(
         kernel, device=torch.device(device), dtype=dtype, head_dim=head_dim_of(config)
     )
-    fewer = quantize.loading(quantization, device) if quantization else {}
+    fewer = quantize.loading(quantization, device, dtype) if quantization else {}
     with quiet(), explained(directory, config):
         model, report = AutoModelForCausalLM.from_pretrained(
             str(directory),

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tunesmith.compute import float8
 from tunesmith.compute.bnb import library
 from tunesmith.compute.quantized import Quantized, quantize
 from tunesmith.config.model import Quantization
@@ -26,13 +27,16 @@ _METHOD = "tunesmith"
 _BLOCK, _OUTER = 64, 256
 
 
-def require() -> None:
-    """Refuse to begin without the library.
+def require(quantization: Quantization, device: torch.device, dtype: torch.dtype) -> None:
+    """Refuse to begin without what quantises.
 
     Raises:
-        ConfigError: bitsandbytes is not installed.
+        ConfigError: bitsandbytes is not installed, or there are no products in FP8.
     """
-    library("quantization_bit", instead="remove it")
+    if quantization.method == "fp8":
+        float8.check(device, dtype)
+    else:
+        library("quantization_bit", instead="remove it")
 
 
 def refuse_quantised(directory: Path, config: dict[str, Any]) -> None:
@@ -107,8 +111,11 @@ def bytes_of(weights: int, quantization: Quantization) -> int:
     """Memory of so many quantised weights.
 
     4 bits: half a byte, and for each block of 64 a scale in fp32, or in 8 bits with one fp32
-    scale for 256 blocks. 8 bits: a byte; one fp32 scale for a row is not counted.
+    scale for 256 blocks. 8 bits: a byte; one fp32 scale for a row is not counted. FP8: two bytes,
+    since the turned weight is held too.
     """
+    if quantization.method == "fp8":
+        return 2 * weights
     if quantization.bits == 8:
         return weights
     scale = 1 + 4 / _OUTER if quantization.double else 4
@@ -125,6 +132,8 @@ def weight_bytes(facts: Facts, quantization: Quantization, *, element_bytes: int
     """
     inside = sum(linear.parameters for linear in facts.linear.values())
     largest = max((i * o for linear in facts.linear.values() for i, o in linear.shapes), default=0)
+    if quantization.method == "fp8":
+        largest = 0
     dense = facts.parameters - inside + largest  # one layer at a time is dense while it computes
     return dense * element_bytes + bytes_of(inside, quantization)
 
@@ -137,14 +146,17 @@ def taken(model: nn.Module) -> int:
     )
 
 
-def loading(quantization: Quantization, device: torch.device | str) -> dict[str, Any]:
+def loading(
+    quantization: Quantization, device: torch.device | str, dtype: torch.dtype
+) -> dict[str, Any]:
     """What transformers' `from_pretrained` takes to quantise while it reads.
 
     Args:
         quantization: what was asked.
         device: where the codes go; the dense weight is there for a moment only.
+        dtype: of what is not quantised.
     """
-    require()
+    require(quantization, torch.device(device), dtype)
     config = _registered()
     return {"quantization_config": config(quantization, torch.device(device))}
 
@@ -185,7 +197,7 @@ def _register() -> Any:
             found = {}
             for name, value in input_dict.items():
                 dense = (value[0] if isinstance(value, list) else value).to(self.config.device)
-                weight = quantize(dense, how.kind, double=how.double)
+                weight = quantize(dense, how.kind, double=how.double, name=name)
                 found[name] = nn.Parameter(weight, requires_grad=False)
             return found
 

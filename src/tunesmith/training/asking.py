@@ -23,7 +23,7 @@ def notes(run: Run, material: Material) -> tuple[str, ...]:
     precision, known = material.precision, material.facts
     try:
         if run.model.quantization:
-            quantize.require()
+            quantize.require(run.model.quantization, precision.device, precision.dtype)
         attention_kernels.check(
             run.model.flash_attn,
             device=precision.device,
@@ -35,6 +35,11 @@ def notes(run: Run, material: Material) -> tuple[str, ...]:
     except ConfigError as error:
         error.where = run.where(error.where)
         raise
+    if run.model.quantization_method == "fp8" and precision.device.type == "cpu":
+        found += (
+            "quantization_method: fp8 is for GPUs that have such products; a processor takes "
+            "longer for them than for bf16",
+        )
     if run.train.optimizer == "muon" and run.method.finetuning_type == "lora":
         found += (
             "optim: muon orthogonalises the updates of A and of B, each alone; the method is made "

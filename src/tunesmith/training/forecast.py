@@ -177,7 +177,10 @@ def attention_of(material: Material) -> str:
     """Which kernel keeps documents apart on the device, and why that one."""
     known, precision = material.facts, material.precision
     if known.carries_state:
-        return "one document at a time: some layers carry state from token to token"
+        return (
+            "documents of like length side by side, at most a fifth padding: some layers carry "
+            "state from token to token"
+        )
     if precision.device.type == "cpu":
         if flash_cpu.available():
             return (

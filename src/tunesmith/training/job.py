@@ -19,13 +19,13 @@ from tunesmith.compute.fused import blocks
 from tunesmith.config.run import Run
 from tunesmith.data.batches import lay_out
 from tunesmith.errors import OutputError, StoreError
-from tunesmith.models import adapters, lineage, load
+from tunesmith.models import acting, adapters, lineage, load
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_spec import token_modules
 from tunesmith.models.card import card
 from tunesmith.stages import sft
 from tunesmith.templates import jinja_to_serve, stop_ids
-from tunesmith.training import checkpoint, loop, numerics, outputs
+from tunesmith.training import accuracy, checkpoint, loop, numerics, outputs
 from tunesmith.training.feed import ahead
 from tunesmith.training.journal import FILE, Journal
 from tunesmith.training.material import Material, make_trainable
@@ -103,6 +103,7 @@ class Job:
         self.loss_scale = loop.LossScale() if plan.precision.startswith("fp16") else None
         self.watched = self._restore(found)
         self._written = self._beside()
+        accuracy.tell(report, run, plan, self.model, material.data.train, self._loss_of())
         self._peak_before = machine.reset_peak(self.material.precision.device.type)
 
     def try_largest(self) -> None:
@@ -226,7 +227,7 @@ class Job:
         """
         path = self.output_dir / checkpoint.name_of(best[0])
         store.verify(path)
-        self._read_weights(path)
+        outputs.read_weights(self.model, path)
 
     def write_result(self, step: int) -> None:
         """The tuned model, as it stands after a step, into the output directory.
@@ -333,12 +334,14 @@ class Job:
             self.report.say(f"note: {note}")
             self.notes.append(note)
         make_trainable(self.run, model, self.material.adapters, self.material.words)
+        with precision.context(model), self.run.placing():
+            acting.check(model, f"{self.material.directory}/config.json")
         model.config.use_cache = False
         self.fused = blocks.fuse(model)  # before a checkpoint is read: the same in every process
         self._share = self.plan.share and self._shares(model)
         self.model = model
         if path is not None:
-            self._read_weights(path)
+            outputs.read_weights(self.model, path)
         if self.plan.recompute:
             chance.enable_checkpointing(model, self.plan.recompute)
         return model
@@ -358,9 +361,6 @@ class Job:
         )
         self.report.say(f"note: {self.notes[-1]}")
         return False
-
-    def _read_weights(self, path: Path) -> None:
-        outputs.read_weights(self.model, path)
 
     def _restore(self, found: tuple[Path, checkpoint.TrainState] | None) -> Watched:
         if found is None:

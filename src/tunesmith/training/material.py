@@ -99,9 +99,10 @@ def gather(
     tokenizer, renderer = words.tokenizer, words.renderer
     tokenizer_notes = new_tokens.notes(run, words, known.vocab)
     known = known._replace(vocab=words.extended.rows)
-    elsewhere, precision = devices.chosen(device, bf16=run.train.bf16, fp16=run.train.fp16)
+    with run.placing():
+        elsewhere, precision = devices.chosen(device, bf16=run.train.bf16, fp16=run.train.fp16)
+        skeleton = _skeleton(run, directory, adapter_directories, words)
     tokenizer_notes += check_tokenizer(run, renderer, tokenizer, known.vocab)
-    skeleton = _skeleton(run, directory, adapter_directories, words)
     data = examples(run, renderer, tokenizer, report)
     _refuse_ids_without_row(data, tokenizer, known.vocab)
     first = data.train[:_COMPARED_ROWS]
@@ -287,6 +288,7 @@ def _skeleton(
     trust = run.model.trust_remote_code
     config = load.read_config(directory, trust_remote_code=trust)
     model = facts.empty_model(directory, config, trust_remote_code=trust)
+    load.own_attention(config, run.model.flash_attn)  # refuses what the model ignores
     kernel = load.own_attention(config)
     model.config._attn_implementation = kernel or model.config._attn_implementation
     chance.refuse_other(model, str(directory / "config.json"))

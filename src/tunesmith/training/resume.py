@@ -304,6 +304,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "global_batch_size": ("global_batch",),
     "use_muon": ("optim",),
     "quantization_bit": ("quantization",),
+    "quantization_method": ("quantization",),
     "quantization_type": ("quantization",),
     "double_quantization": ("quantization",),
     "bf16": ("precision",),

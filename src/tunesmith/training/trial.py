@@ -9,7 +9,9 @@ for a large model, a tenth for a small one.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
+import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -28,7 +30,9 @@ from tunesmith.config.run import Run
 from tunesmith.models import adapters, freeze, load
 from tunesmith.models.adapter_spec import LoraSpec
 from tunesmith.models.facts import Facts
+from tunesmith.training.memory import machine
 from tunesmith.training.pace import Pace
+from tunesmith.training.remembered import remembered
 from tunesmith.types import Batch
 
 _SECONDS = 0.12
@@ -83,33 +87,42 @@ def measure(
     per_layer = max(1, sum(kind.parameters for kind in known.linear.values()) // known.layers)
     if per_layer * 8 > free * _SHARE_OF_MEMORY:
         return None
-    place = precision.device
-    second_of_token = (
-        (4 if spec else 6) * per_layer / (2 * speed(place, precision.dtype) * _REACHED)
-    )
-    tokens = int(np.clip(_SECONDS / second_of_token, _FEW, min(max(batch_tokens, _FEW), _TOKENS)))
-    layers = int(np.clip(_SECONDS / (tokens * second_of_token), 1, min(known.layers, _LAYERS)))
-    documents = sample(lengths, tokens)
-    key = json.dumps(
-        [_architecture(directory), kind, str(spec), precision.name, place.type, layers]
-    )
-    key += f" {tokens} {len(documents)} {head_tokens}"
-    if key not in _measured:
+    asked = [_architecture(directory), kind, str(spec), precision.name, _machine(precision.device)]
+    asked += [batch_tokens, head_tokens, hashlib.sha256(lengths.tobytes()).hexdigest()]
+
+    def make() -> tuple[Pace, int]:
+        tokens, layers = _size(precision, known, per_layer, batch_tokens, adapters=bool(spec))
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            try:
-                model = _model(run, directory, precision, layers=layers, spec=spec)
-            except Exception:
-                return None
-            _measured[key] = _pace(
-                model, known, precision, documents=documents, layers=layers,
+            model = _model(run, directory, precision, layers=layers, spec=spec)
+            return _pace(
+                model, known, precision, documents=sample(lengths, tokens), layers=layers,
                 head_tokens=head_tokens, kind=kind,
             )  # fmt: skip
-    pace, learned = _measured[key]
+
+    try:
+        values, learned = remembered(json.dumps(["trial", *asked]), make)
+    except Exception:
+        return None
+    pace = Pace(*values)
     return pace._replace(per_step=pace.per_step * trainable / max(learned, 1))
 
 
-_measured: dict[str, tuple[Pace, int]] = {}
-"""Of this process, with the parameters that the trial trained: several runs may follow."""
+def _size(
+    precision: Precision, known: Facts, per_layer: int, batch_tokens: int, *, adapters: bool
+) -> tuple[int, int]:
+    """(tokens, layers) of a trial that takes about as long as it may."""
+    reached = 2 * speed(precision.device, precision.dtype) * _REACHED
+    second_of_token = (4 if adapters else 6) * per_layer / reached
+    tokens = int(np.clip(_SECONDS / second_of_token, _FEW, min(max(batch_tokens, _FEW), _TOKENS)))
+    layers = int(np.clip(_SECONDS / (tokens * second_of_token), 1, min(known.layers, _LAYERS)))
+    return tokens, layers
+
+
+def _machine(place: torch.device) -> list[Any]:
+    """What the pace depends on beside what is asked: another one measures anew."""
+    if place.type == "cuda":
+        return [torch.cuda.get_device_name(place)]
+    return [platform.machine(), machine.processor(), torch.get_num_threads()]
 
 
 def sample(lengths: np.ndarray, tokens: int) -> list[int]:

@@ -73,3 +73,11 @@ def test_the_backward_pass_may_run_twice():
     out = fused(made, x, "silu").sum()
     first = torch.autograd.grad(out, x, retain_graph=True)
     torch.testing.assert_close(torch.autograd.grad(out, x), first, rtol=0, atol=0)
+
+
+def test_what_follows_may_change_the_output_in_place():
+    made, x = block(), torch.randn(2, 5, 24, requires_grad=True)
+    fused(made, x, "silu").mul_(3).sum().backward()
+    got, x.grad = x.grad, None
+    fused(made, x, "silu").sum().backward()
+    torch.testing.assert_close(got, 3 * x.grad)

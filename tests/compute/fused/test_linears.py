@@ -121,3 +121,13 @@ def test_a_layer_of_another_kind_or_with_a_hook_is_not_taken():
     made[1].register_forward_hook(lambda *_: None)
     assert read([made[0]]) is not None
     assert read(made) is None
+
+
+def test_what_follows_may_change_the_outputs_in_place():
+    made, x = layers(), torch.randn(2, 5, 24, requires_grad=True)
+    got, want = (
+        run(made, lambda x, f=f: [out.mul_(0.5) for out in f(x)], x)
+        for f in (as_one(made), one_by_one(made))
+    )
+    for ours, theirs in zip(got, want, strict=False):
+        torch.testing.assert_close(ours, theirs)

@@ -55,3 +55,10 @@ def test_slices_cover_every_row_once():
     assert [i for part in parts for i in range(part.start, part.stop)] == list(range(100))
     assert len(parts) == 50
     assert list(norm.slices(100, 2**15, torch.device("cuda"))) == [slice(0, 100)]
+
+
+def test_what_follows_may_change_the_output_in_place():
+    x = torch.randn(2, 3, 8, requires_grad=True)
+    (got,) = torch.autograd.grad(norm.rms_norm(x, torch.ones(8), 1e-6).mul_(3).sum(), x)
+    (once,) = torch.autograd.grad(norm.rms_norm(x, torch.ones(8), 1e-6).sum(), x)
+    torch.testing.assert_close(got, 3 * once)

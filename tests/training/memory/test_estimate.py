@@ -52,7 +52,7 @@ def test_a_model_that_asks_for_numbers_is_estimated_by_a_formula(tmp_path, monke
         raise RuntimeError("numbers, please")
 
     monkeypatch.setattr(estimate, "rehearse", asks)
-    monkeypatch.setattr("tunesmith.training.memory.remembered._known", {})
+    monkeypatch.setattr("tunesmith.training.remembered._known", {})
     monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
     made, _ = found(tmp_path)
     assert "numbers, please" in made.note
@@ -63,7 +63,7 @@ def test_the_formula_is_near_the_rehearsal_of_a_model_that_nothing_is_fused_in(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr("tunesmith.training.memory.rehearse.blocks.fuse", lambda model: None)
-    monkeypatch.setattr("tunesmith.training.memory.remembered._known", {})
+    monkeypatch.setattr("tunesmith.training.remembered._known", {})
     monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
     made, material = found(tmp_path)
     formula = estimate._by_formula(material, 0.5).at(1000)

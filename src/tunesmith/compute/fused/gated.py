@@ -26,6 +26,7 @@ from tunesmith.compute.fused.linears import (
     product_dtype,
 )
 from tunesmith.compute.fused.norm import slices
+from tunesmith.compute.lora import unflat
 
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh")
 
@@ -60,7 +61,7 @@ class _Gated(torch.autograd.Function):
             (out,), inner_low_TR = multiply(inner_TI, how.inner, tensors[2 * TENSORS :])
         ctx.save_for_backward(flat, low_TR, inner_low_TR, gate_TI, up_TI, *tensors)
         ctx.how, ctx.shape, ctx.x_dtype = how, x.shape, x.dtype
-        return out.view(*x.shape[:-1], out.shape[1])
+        return unflat(out, x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tunesmith.compute import chance
-from tunesmith.compute.lora import LoraLinear, thin
+from tunesmith.compute.lora import LoraLinear, thin, unflat
 
 TENSORS = 4
 """Of one layer: weight, bias, A, B."""
@@ -93,7 +93,7 @@ class _Together(torch.autograd.Function):
             outs, low_TR = multiply(flat_TI, parts, tensors)
         ctx.save_for_backward(flat_TI, low_TR, *tensors)
         ctx.parts, ctx.shape, ctx.x_dtype = parts, x.shape, x.dtype
-        return tuple(out.view(*x.shape[:-1], out.shape[1]) for out in outs)
+        return tuple(unflat(out, x) for out in outs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from tunesmith.compute import pretend
+from tunesmith.compute.lora import unflat
 
 _VALUES_AT_ONCE = 2**16
 
@@ -62,7 +63,7 @@ class _Norm(torch.autograd.Function):
             out_TW[part] = flat_TW[part].float().mul(rate_T1[part]).mul_(weight)
         ctx.save_for_backward(flat_TW, rate_T1, weight_W)
         ctx.shape = x.shape
-        return out_TW.view(x.shape)
+        return unflat(out_TW, x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

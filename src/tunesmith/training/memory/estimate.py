@@ -30,7 +30,6 @@ from tunesmith.training.memory.rehearse import (
     optimizer_bytes,
     rehearse,
 )
-from tunesmith.training.memory.remembered import remembered
 from tunesmith.training.memory.solve import (
     MICRO_BATCH_TOKENS,
     USUAL,
@@ -42,6 +41,7 @@ from tunesmith.training.memory.solve import (
     need,
 )
 from tunesmith.training.optim import optimizer_for
+from tunesmith.training.remembered import remembered
 
 _FP32 = 4
 
@@ -141,7 +141,8 @@ def _weights(run: Run, material: Material, model: Any) -> tuple[int, int]:
             linear = isinstance(module, nn.Linear | LoraLinear) and key == "weight"
             if quantization is not None and linear and name not in outside:
                 codes += weight.numel()
-                spelled = max(spelled, weight.numel() * each)
+                dense_for_a_moment = weight.numel() * each if quantization.kind != "fp8" else 0
+                spelled = max(spelled, dense_for_a_moment)
             else:
                 dense += weight.numel() * each
     return dense + (quantize.bytes_of(codes, quantization) if quantization else 0), spelled

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
+import platform
 import sys
 from pathlib import Path
 
@@ -86,6 +88,15 @@ def peak_bytes(device: str) -> int:
     return found
 
 
+def processor() -> str:
+    """The kind of processor, by its name and how many there are."""
+    names = []
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf8").splitlines()
+        names = [line for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()} {os.cpu_count()}"
+
+
 def compared(predicted: int, measured: int) -> str:
     """The line that ends a run."""
     gib = 1 << 30
@@ -105,8 +116,6 @@ def _meminfo(key: str, otherwise: int | None = None) -> int:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith(key))
     except (OSError, StopIteration):
-        import os
-
         if otherwise is not None:
             return otherwise
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2

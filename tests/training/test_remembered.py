@@ -3,8 +3,8 @@
 import pytest
 
 from tunesmith import store
-from tunesmith.training.memory import remembered as module
-from tunesmith.training.memory.remembered import remembered
+from tunesmith.training import remembered as module
+from tunesmith.training.remembered import remembered
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Rehearsals are pure functions of what they are asked and of the code: done once, kept on disk."""
+"""Rehearsals and trials depend on what they are asked and on the code: done once, kept on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tunesmith import store
 from tunesmith.errors import StoreError
 
 _ROOMS = ("compute", "models", "stages", "training")
-"""Whose code a rehearsal runs."""
+"""Whose code they run."""
 _known: dict[str, Any] = {}
 
 
