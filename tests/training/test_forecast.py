@@ -109,7 +109,7 @@ def test_the_plan_says_which_kernel_and_why(tmp_path, monkeypatch, kernel, word)
     assert word in plan.attention
 
 
-def test_a_model_with_state_says_why_it_takes_one_document_at_a_time(tmp_path):
+def test_a_model_with_state_says_why_its_documents_stand_side_by_side(tmp_path):
     _, material, _ = planned(tmp_path)
     stateful = material._replace(facts=material.facts._replace(carries_state=True))
     assert "carry state" in forecasts.attention_of(stateful)
@@ -132,3 +132,9 @@ def test_a_run_tells_what_was_predicted_and_keeps_it(tmp_path):
     assert kept["real_flops"] == pytest.approx(done.plan.forecast.flops.total)
     line = next(text for text in said if "predicted" in text)
     assert "took" in line
+
+
+def test_where_no_layer_could_be_tried_the_plan_says_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(forecasts, "measure", lambda *_args, **_keys: "it is too large")
+    text = planned(tmp_path)[0].text(200)
+    assert "a rough guess: it is too large" in text

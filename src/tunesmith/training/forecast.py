@@ -271,7 +271,7 @@ def _pace(
         spec=lora_spec(run) if run.method.finetuning_type == "lora" else None,
         free=free_bytes(precision.device.type),
     )
-    if found is not None:
+    if isinstance(found, Pace):
         return found
     speed = 2 * speed_of(precision.device, precision.dtype) * SHARE_OF_A_PRODUCT
     return Pace(
@@ -282,7 +282,7 @@ def _pace(
         per_trained_token=cost.head / speed,
         forward=1 / 3,
         source=f"{100 * SHARE_OF_A_PRODUCT:.0f} % of the speed of a small product on this "
-        f"{precision.device.type}: a rough guess",
+        f"{precision.device.type}, a rough guess: {found}",
     )
 
 

@@ -68,8 +68,8 @@ def measure(
     kind: str,
     spec: LoraSpec | None,
     free: int,
-) -> Pace | None:
-    """The pace of this machine; `None`: the model is too large here, or cannot be built in part.
+) -> Pace | str:
+    """The pace of this machine; or why it was not measured, for the reader of a plan.
 
     Args:
         run: what was asked.
@@ -86,7 +86,7 @@ def measure(
     """
     per_layer = max(1, sum(kind.parameters for kind in known.linear.values()) // known.layers)
     if per_layer * 8 > free * _SHARE_OF_MEMORY:
-        return None
+        return "one layer is too large to be tried here"
     asked = [_architecture(directory), kind, str(spec), precision.name, _machine(precision.device)]
     asked += [batch_tokens, head_tokens, hashlib.sha256(lengths.tobytes()).hexdigest()]
 
@@ -101,8 +101,8 @@ def measure(
 
     try:
         values, learned = remembered(json.dumps(["trial", *asked]), make)
-    except Exception:
-        return None
+    except Exception as error:  # a model may not run with fewer layers than it has
+        return f"its layers do not run alone ({type(error).__name__}: {error})"[:120]
     pace = Pace(*values)
     return pace._replace(per_step=pace.per_step * trainable / max(learned, 1))
 
