@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tunesmith.compute import remake
 from tunesmith.compute.lora import LoraLinear, _dropped, _How, unflat
 
 _AT_ONCE = 2**24
@@ -102,20 +103,21 @@ class _Dora(torch.autograd.Function):
                 out_TO.addmm_(flat_TI - dropped_TI, base_OI.T)
             if bias is not None:
                 out_TO += bias.to(how.dtype)
-        ctx.save_for_backward(flat_TI, low_TR, along_TO, weight, a, b, more_O, norm_O)
-        ctx.how, ctx.shape, ctx.x_dtype = how, x.shape, x.dtype
+        kept, ctx.again = remake.keep(flat_TI, how.made)
+        ctx.save_for_backward(low_TR, along_TO, weight, a, b, more_O, norm_O, *kept)
+        ctx.how, ctx.shape, ctx.x_dtype = how._replace(made=None), x.shape, x.dtype
         return unflat(out_TO, x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        flat_TI, low_TR, along_TO, weight, a, b, more_O, norm_O = ctx.saved_tensors
+        low_TR, along_TO, weight, a, b, more_O, norm_O, *kept = ctx.saved_tensors
         how: _How = ctx.how
         with torch.autocast(grad.device.type, enabled=False):
             grad_TO = (grad.flatten(0, -2) if grad.ndim > 2 else grad).to(how.dtype)
             grad_m = (grad_TO * along_TO).sum(0, dtype=torch.float32).div_(norm_O)
             scaled_TO = torch.addcmul(grad_TO, grad_TO, more_O)
             grad_low_TR = (scaled_TO @ b.to(how.dtype)).mul_(how.scaling)
-            grad_a = (grad_low_TR.T @ _dropped(flat_TI, how)).to(a.dtype)
+            grad_a = (grad_low_TR.T @ _dropped(ctx.again(*kept), how)).to(a.dtype)
             grad_b = (scaled_TO.T @ low_TR).to(b.dtype).mul_(how.scaling)
             if not ctx.needs_input_grad[0]:
                 return None, None, None, grad_a, grad_b, grad_m, None

@@ -1,8 +1,9 @@
 """A linear layer with a low-rank adapter, as one autograd function.
 
 y = x Wᵀ + b + s · drop(x) Aᵀ Bᵀ, with W frozen. The input is kept once, by reference, however many
-layers share it; it is never copied to fp32. Products are in the dtype of the base weight (or of
-autocast); A, B and their gradients are fp32 outside of them, so that small updates are not lost.
+layers share it, or what it is made of (`remake`); it is never copied to fp32. Products are in the
+dtype of the base weight (or of autocast); A, B and their gradients are fp32 outside of them, so
+that small updates are not lost.
 
 Shape letters: T tokens, I inputs, O outputs, R rank.
 """
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tunesmith.compute import chance
+from tunesmith.compute import chance, remake
 
 
 class LoraLinear(nn.Module):
@@ -63,7 +64,7 @@ class LoraLinear(nn.Module):
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
         draw = chance.current(self.layer) if self.training and self.dropout > 0 else None
-        return _How(self.scaling, self.dropout, draw, dtype)
+        return _How(self.scaling, self.dropout, draw, dtype, remake.how(x))
 
     def delta(self) -> Tensor:
         """What the adapter adds to the weight: s · B A, (O, I) f32."""
@@ -80,6 +81,7 @@ class _How(NamedTuple):
     dropout: float
     draw: chance.Draw | None
     dtype: torch.dtype
+    made: remake.Made | None = None
 
 
 class _Lora(torch.autograd.Function):
@@ -94,18 +96,19 @@ class _Lora(torch.autograd.Function):
             out_TO = nn.functional.linear(flat_TI, base_OI, offset)
             low_TR = thin(_dropped(flat_TI, how), a_RI.T)
             out_TO.addmm_(low_TR, b_OR.T, alpha=how.scaling)
-        ctx.save_for_backward(flat_TI, low_TR, weight, a, b)
-        ctx.how, ctx.shape, ctx.x_dtype = how, x.shape, x.dtype
+        kept, ctx.again = remake.keep(flat_TI, how.made)
+        ctx.save_for_backward(low_TR, weight, a, b, *kept)
+        ctx.how, ctx.shape, ctx.x_dtype = how._replace(made=None), x.shape, x.dtype
         return unflat(out_TO, x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        flat_TI, low_TR, weight, a, b = ctx.saved_tensors
+        low_TR, weight, a, b, *kept = ctx.saved_tensors
         how: _How = ctx.how
         with torch.autocast(grad.device.type, enabled=False):
             grad_TO = (grad.flatten(0, -2) if grad.ndim > 2 else grad).to(how.dtype)
             grad_low_TR = thin(grad_TO, b.to(how.dtype)).mul_(how.scaling)
-            grad_a = (grad_low_TR.T @ _dropped(flat_TI, how)).to(a.dtype)
+            grad_a = (grad_low_TR.T @ _dropped(ctx.again(*kept), how)).to(a.dtype)
             grad_b = (low_TR.T @ grad_TO).T.to(b.dtype).mul_(how.scaling)
             if not ctx.needs_input_grad[0]:
                 return None, None, None, grad_a, grad_b, None

@@ -9,10 +9,10 @@ go and are switched off as before, and a module that is no longer known runs its
 
 What a decoder layer keeps for the backward pass, in numbers per token, with W the width, Q and K
 the widths of queries and keys, I the inner width, R the rank, all by reference and in the dtype of
-the products: norms 2 W (their inputs) and 8 bytes; query, key, value 1 W (their shared input) and
-3 R; attention 2 Q + 2 K (turned queries and keys, values, output) and 4 bytes a head; output
-projection R (its input is the attention's output); gated block 1 W, 2 I, 3 R; the angles once for
-all layers.
+the products: norms 2 W (their inputs) and 8 bytes; query, key, value 3 R (their shared input is
+made of what a norm keeps); attention 2 Q + 2 K (turned queries and keys, values, output) and 4
+bytes a head; output projection R (its input is the attention's output); gated block 2 I, 3 R; the
+angles once for all layers.
 
 Shape letters: T tokens, W width, H heads, E width of a head.
 """

@@ -3,8 +3,8 @@
 Neither the activation nor the product is kept: the backward pass makes them again from what gate
 and up gave, slice by slice, which costs two passes over them.
 
-Kept for the backward pass, per token: the input (by reference), the outputs of gate and up (two
-times the inner width), and ΣR numbers.
+Kept for the backward pass, per token: the input (by reference, or what it is made of: `remake`),
+the outputs of gate and up (two times the inner width), and ΣR numbers.
 
 Shape letters: T tokens, I inner width.
 """
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from tunesmith.compute import remake
 from tunesmith.compute.fused.linears import (
     TENSORS,
     Layers,
@@ -36,6 +37,7 @@ class _How(NamedTuple):
     inner: tuple[Part, ...]
     act: str
     dtype: torch.dtype
+    made: remake.Made | None
 
 
 def gated(x: Tensor, gate_up: Layers, down: Layers, act: str) -> Tensor:
@@ -47,7 +49,7 @@ def gated(x: Tensor, gate_up: Layers, down: Layers, act: str) -> Tensor:
         down: the one that reads their product.
         act: one of `ACTIVATIONS`.
     """
-    how = _How(gate_up.parts, down.parts, act, product_dtype(x, gate_up))
+    how = _How(gate_up.parts, down.parts, act, product_dtype(x, gate_up), remake.how(x))
     return _Gated.apply(x, how, *gate_up.tensors, *down.tensors)
 
 
@@ -59,16 +61,18 @@ class _Gated(torch.autograd.Function):
             (gate_TI, up_TI), low_TR = multiply(flat, how.outer, tensors[: 2 * TENSORS])
             inner_TI = _product(gate_TI, up_TI, how.act)
             (out,), inner_low_TR = multiply(inner_TI, how.inner, tensors[2 * TENSORS :])
-        ctx.save_for_backward(flat, low_TR, inner_low_TR, gate_TI, up_TI, *tensors)
-        ctx.how, ctx.shape, ctx.x_dtype = how, x.shape, x.dtype
+        kept, ctx.again = remake.keep(flat, how.made)
+        ctx.save_for_backward(low_TR, inner_low_TR, gate_TI, up_TI, *tensors, *kept)
+        ctx.how, ctx.shape, ctx.x_dtype = how._replace(made=None), x.shape, x.dtype
         return unflat(out, x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        flat, low_TR, inner_low_TR, gate_TI, up_TI, *tensors = ctx.saved_tensors
+        low_TR, inner_low_TR, gate_TI, up_TI, *saved = ctx.saved_tensors
         how: _How = ctx.how
         want = ctx.needs_input_grad[2:]
-        with torch.autocast(flat.device.type, enabled=False):
+        tensors, kept = saved[: 3 * TENSORS], saved[3 * TENSORS :]
+        with torch.autocast(grad.device.type, enabled=False):
             inner_TI = _product(gate_TI, up_TI, how.act)
             pull_TI, learned_down = multiply_backward(
                 [grad.reshape(-1, grad.shape[-1]).to(how.dtype)], inner_TI, inner_low_TR,
@@ -82,7 +86,8 @@ class _Gated(torch.autograd.Function):
                 toward_gate_TI[part] = _act_backward(pull * up_TI[part], gate, how.act)
                 pull.mul_(active)
             toward, learned = multiply_backward(
-                [toward_gate_TI, pull_TI], flat, low_TR, how.outer, tensors[: 2 * TENSORS],
+                [toward_gate_TI, pull_TI], ctx.again(*kept), low_TR,
+                how.outer, tensors[: 2 * TENSORS],
                 want_x=ctx.needs_input_grad[0], want=want[: 2 * TENSORS],
             )  # fmt: skip
         if toward is not None:

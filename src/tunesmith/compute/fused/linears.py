@@ -4,7 +4,8 @@ The input is kept once, the rank-r products of all adapters are one product with
 laid end to end, and the gradients toward the input are added up in one buffer. A layer may be
 plain (frozen or learned) or carry an adapter; each keeps its own rank, scaling and dropout.
 
-Kept for the backward pass, per token: the input (by reference) and ΣR numbers.
+Kept for the backward pass, per token: the input (by reference, or what it is made of: `remake`)
+and ΣR numbers.
 
 Shape letters: T tokens, I inputs, O outputs, R rank.
 """
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tunesmith.compute import chance
+from tunesmith.compute import chance, remake
 from tunesmith.compute.lora import LoraLinear, thin, unflat
 
 TENSORS = 4
@@ -80,33 +81,41 @@ def product_dtype(x: Tensor, layers: Layers) -> torch.dtype:
 
 def together(x: Tensor, layers: Layers) -> tuple[Tensor, ...]:
     """Every layer's output: (..., I) to (..., O) each."""
-    return _Together.apply(x, layers.parts, product_dtype(x, layers), *layers.tensors)
+    how = _How(layers.parts, product_dtype(x, layers), remake.how(x))
+    return _Together.apply(x, how, *layers.tensors)
+
+
+class _How(NamedTuple):
+    parts: tuple[Part, ...]
+    dtype: torch.dtype
+    made: remake.Made | None
 
 
 class _Together(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, parts: tuple[Part, ...], dtype: torch.dtype, *tensors: Tensor | None
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, x: Tensor, how: _How, *tensors: Tensor | None) -> tuple[Tensor, ...]:
         with torch.autocast(x.device.type, enabled=False):
-            flat_TI = x.reshape(-1, x.shape[-1]).to(dtype)
-            outs, low_TR = multiply(flat_TI, parts, tensors)
-        ctx.save_for_backward(flat_TI, low_TR, *tensors)
-        ctx.parts, ctx.shape, ctx.x_dtype = parts, x.shape, x.dtype
+            flat_TI = x.reshape(-1, x.shape[-1]).to(how.dtype)
+            outs, low_TR = multiply(flat_TI, how.parts, tensors)
+        kept, ctx.again = remake.keep(flat_TI, how.made)
+        ctx.save_for_backward(low_TR, *tensors, *kept)
+        ctx.parts, ctx.shape, ctx.x_dtype = how.parts, x.shape, x.dtype
         return tuple(unflat(out, x) for out in outs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        flat_TI, low_TR, *tensors = ctx.saved_tensors
-        with torch.autocast(flat_TI.device.type, enabled=False):
+        low_TR, *saved = ctx.saved_tensors
+        tensors, kept = saved[: (count := TENSORS * len(ctx.parts))], saved[count:]
+        with torch.autocast(low_TR.device.type, enabled=False):
+            flat_TI = ctx.again(*kept)
             outs = [grad.reshape(-1, grad.shape[-1]).to(flat_TI.dtype) for grad in grads]
             toward, learned = multiply_backward(
                 outs, flat_TI, low_TR, ctx.parts, tensors,
-                want_x=ctx.needs_input_grad[0], want=ctx.needs_input_grad[3:],
+                want_x=ctx.needs_input_grad[0], want=ctx.needs_input_grad[2:],
             )  # fmt: skip
         if toward is not None:
             toward = toward.to(ctx.x_dtype).view(ctx.shape)
-        return toward, None, None, *learned
+        return toward, None, *learned
 
 
 def multiply(

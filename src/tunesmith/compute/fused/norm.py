@@ -3,7 +3,8 @@
 y = w · x / sqrt(mean(x²) + ε), in fp32 whatever the input is, rounded once. On a processor it runs
 over slices of rows that stay in its cache, so that no fp32 copy of all rows is ever made.
 
-Kept for the backward pass, per token: the input (by reference) and 4 bytes.
+Kept for the backward pass, per token: the input (by reference) and 4 bytes. The output is made of
+the same two: what reads it need not keep it (`remake`).
 
 Shape letters: T tokens, W width.
 """
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tunesmith.compute import pretend
+from tunesmith.compute import pretend, remake
 from tunesmith.compute.lora import unflat
 
 _VALUES_AT_ONCE = 2**16
@@ -30,7 +31,21 @@ def rms_norm(x: Tensor, weight_W: Tensor, epsilon: float) -> Tensor:
         weight_W: factor on each feature.
         epsilon: added to the mean of squares.
     """
-    return _Norm.apply(x, weight_W, epsilon)
+    with torch.no_grad():
+        flat_TW = x.reshape(-1, x.shape[-1])
+        length_T1 = torch.linalg.vector_norm(flat_TW, dim=-1, keepdim=True, dtype=torch.float32)
+        rate_T1 = length_T1.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
+    out = _Norm.apply(x, flat_TW, rate_T1, weight_W)
+    return remake.told(out, _scaled, flat_TW, rate_T1, weight_W)
+
+
+def _scaled(flat_TW: Tensor, rate_T1: Tensor, weight_W: Tensor) -> Tensor:
+    """The product of the three, a cache full at a time."""
+    out_TW = torch.empty_like(flat_TW, dtype=torch.result_type(flat_TW, weight_W))
+    weight = weight_W.float()
+    for part in slices(len(flat_TW), flat_TW.shape[1], flat_TW.device):
+        out_TW[part] = flat_TW[part].float().mul(rate_T1[part]).mul_(weight)
+    return out_TW
 
 
 def slices(rows: int, width: int, device: torch.device, *, times: int = 1) -> Iterator[slice]:
@@ -52,15 +67,10 @@ def slices(rows: int, width: int, device: torch.device, *, times: int = 1) -> It
 
 class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight_W: Tensor, epsilon: float) -> Tensor:
-        flat_TW = x.reshape(-1, x.shape[-1])
-        rows, width = flat_TW.shape
-        out_TW = flat_TW.new_empty(rows, width, dtype=torch.result_type(x, weight_W))
-        length_T1 = torch.linalg.vector_norm(flat_TW, dim=-1, keepdim=True, dtype=torch.float32)
-        rate_T1 = length_T1.square_().div_(width).add_(epsilon).rsqrt_()
-        weight = weight_W.float()
-        for part in slices(rows, width, x.device):
-            out_TW[part] = flat_TW[part].float().mul(rate_T1[part]).mul_(weight)
+    def forward(  # noqa: PLR0917 (autograd calls it so)
+        ctx: Any, x: Tensor, flat_TW: Tensor, rate_T1: Tensor, weight_W: Tensor
+    ) -> Tensor:
+        out_TW = _scaled(flat_TW, rate_T1, weight_W)
         ctx.save_for_backward(flat_TW, rate_T1, weight_W)
         ctx.shape = x.shape
         return unflat(out_TW, x)
@@ -70,7 +80,7 @@ class _Norm(torch.autograd.Function):
         flat_TW, rate_T1, weight_W = ctx.saved_tensors
         grad_TW = grad.reshape(-1, grad.shape[-1])
         rows, width = flat_TW.shape
-        wants_x, wants_weight, _ = ctx.needs_input_grad
+        wants_x, _, _, wants_weight = ctx.needs_input_grad
         toward_TW = torch.empty_like(flat_TW) if wants_x else None
         toward_W = torch.zeros_like(weight_W, dtype=torch.float32) if wants_weight else None
         weight = weight_W.float()
@@ -85,4 +95,5 @@ class _Norm(torch.autograd.Function):
                 toward_TW[part] = pull.sub_(unit.mul_(share)).mul_(rate_T1[part])
         if toward_W is not None:
             toward_W = toward_W.to(weight_W.dtype)
-        return None if toward_TW is None else toward_TW.view(ctx.shape), toward_W, None
+        toward = None if toward_TW is None else toward_TW.view(ctx.shape)
+        return toward, None, None, toward_W
