@@ -6,6 +6,7 @@ import own_jinjas
 from tiny_run import tiny_rows, tiny_run
 from tunesmith.config.load import load
 from tunesmith.errors import ConfigError
+from tunesmith.training import trial
 from tunesmith.training.material import gather
 from tunesmith.training.planning import make
 from tunesmith.training.report import Silent
@@ -133,3 +134,16 @@ def test_a_template_that_puts_tools_otherwise_is_told_where_rows_have_tools(tmp_
         )
         with pytest.raises(ConfigError, match="template_mismatch"):
             planned(tmp_path, **keys, template_mismatch="refuse")
+
+
+@pytest.mark.parametrize("tried", [True, False])
+def test_kernels_of_a_trial_count_where_the_process_that_made_it_trains(
+    tmp_path, monkeypatch, tried
+):
+    run = load(tiny_run(tmp_path, bf16=True))
+    material = gather(run, Silent())
+    monkeypatch.setattr(trial, "made_here", lambda: tried)
+    known, trains = (make(run, material, trains=trains) for trains in (False, True))
+    more = trains.memory_components["kernels"] - known.memory_components["kernels"]
+    assert (more > 0) == tried
+    assert trains.micro_batch_tokens == known.micro_batch_tokens

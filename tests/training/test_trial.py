@@ -67,6 +67,18 @@ def test_another_machine_or_other_data_is_measured_anew(found, monkeypatch, othe
     assert tried
 
 
+def test_a_process_knows_whether_it_made_a_trial_or_found_one(found, monkeypatch, tmp_path):
+    measured(found)
+    monkeypatch.setattr("tunesmith.training.remembered._known", {})
+    monkeypatch.setattr(trial._Here, "tried", False)
+    measured(found)
+    assert not trial.made_here()
+    monkeypatch.setattr("tunesmith.training.remembered._known", {})
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path))
+    measured(found)
+    assert trial.made_here()
+
+
 def test_a_model_that_memory_cannot_hold_a_layer_of_is_not_tried(found):
     assert measured(found, free=1000) == "one layer is too large to be tried here"
 

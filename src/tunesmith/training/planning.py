@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from tunesmith.config.train import WITHOUT_WARMUP
 from tunesmith.data.split import fingerprint
 from tunesmith.errors import ConfigError
 from tunesmith.templates import mismatch, probes_for, stop_ids
-from tunesmith.training import asking, sharing
+from tunesmith.training import asking, sharing, trial
 from tunesmith.training.forecast import attention_of, body_of, forecast
 from tunesmith.training.material import Material
 from tunesmith.training.memory import machine, worst
@@ -26,13 +27,16 @@ from tunesmith.training.units import Units, unit_of
 _MOST_STEPS = 2**31 - 1
 
 
-def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
+def make(
+    run: Run, material: Material, *, layout: Layout | None = None, trains: bool = False
+) -> Plan:
     """Every number of a run.
 
     Args:
         run: what was asked.
         material: what was found.
         layout: of an earlier start of the same run, so that it goes on in the same micro-batches.
+        trains: whether this process is to carry it out.
 
     Raises:
         ConfigError: settings that contradict what was found.
@@ -49,7 +53,7 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
     )
     _refuse_endless(run, steps)
     estimate = needs(run, material)
-    layout, shared = _laid_out(run, material, units, estimate, steps=steps, before=layout)
+    layout, shared, used = _laid_out(run, material, units, estimate, steps=steps, before=layout)
     _check_evaluation(run, held_out=bool(material.data.eval))
     cadences = _cadences(run, per_epoch=per_epoch, steps=steps, held_out=bool(material.data.eval))
     coming = forecast(
@@ -64,6 +68,7 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
         save_every=cadences["save_every"],
         eval_every=cadences["eval_every"],
     )
+    layout = used(trial.made_here() and trains)
     return Plan(
         **_described(run, material),
         **cadences,
@@ -106,8 +111,11 @@ def _laid_out(
     *,
     steps: int,
     before: Layout | None,
-) -> tuple[Layout, Sharing]:
-    """The layout of micro-batches, that of the first start if there was one, and what is shared."""
+) -> tuple[Layout, Sharing, Callable[[bool], Layout]]:
+    """The layout of micro-batches, that of the first start if there was one, and what is shared.
+
+    With them a function from whether the trial was made here to the layout with what it needs.
+    """
     packing, global_batch = units.unit != "examples", run.global_batch()
     away = material.elsewhere
     free = away.free if away else machine.free_bytes(estimate.device)
@@ -129,7 +137,12 @@ def _laid_out(
     tokens, use = worst.used(
         units, material.data.train, steps=steps, max_tokens=layout.tokens, share=shared.on
     )
-    return estimate.keeping(layout, free=free, tokens=tokens, use=use), shared
+
+    def used(tried: bool) -> Layout:
+        known = use._replace(tried=tried)
+        return estimate.keeping(layout, free=free, tokens=tokens, use=known)
+
+    return layout, shared, used
 
 
 def _memory(layout: Layout, estimate: Estimate) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def plan(
     Args:
         run: what was asked.
         report: what the user sees.
-        weights: whether they must be there.
+        weights: whether they must be there: this process is to train.
         today: the date that some templates print; `None`: that of the start that is gone on with.
         device: what the plan is for, by its name (see `devices`); `None`: what is here.
 
@@ -81,7 +81,7 @@ def plan(
     trackers.check(run.output.report_to)
     today = today or reading.day(run)
     material = gather(run, report, weights=weights, today=today, device=device)
-    return planning.make(run, material), material
+    return planning.make(run, material, trains=weights), material
 
 
 def train(
@@ -126,7 +126,7 @@ def train(
         before = resume.read(output_dir) if start.kind == "resume" else None
         pin(before.facts["threads"] if before else torch.get_num_threads())
         if before is not None:
-            planned = planning.make(run, material, layout=_before(before, material))
+            planned = planning.make(run, material, layout=_before(before, material), trains=True)
         report.say(planned.text(report.width))
         for note in start.notes:
             report.say(row_text("note", note, report.width))

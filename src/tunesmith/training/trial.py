@@ -91,6 +91,7 @@ def measure(
     asked += [batch_tokens, head_tokens, hashlib.sha256(lengths.tobytes()).hexdigest()]
 
     def make() -> tuple[Pace, int]:
+        _Here.tried = True
         tokens, layers = _size(precision, known, per_layer, batch_tokens, adapters=bool(spec))
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             model = _model(run, directory, precision, layers=layers, spec=spec)
@@ -105,6 +106,15 @@ def measure(
         return f"its layers do not run alone ({type(error).__name__}: {error})"[:120]
     pace = Pace(*values)
     return pace._replace(per_step=pace.per_step * trainable / max(learned, 1))
+
+
+class _Here:
+    tried = False
+
+
+def made_here() -> bool:
+    """Whether this process made a trial: a processor keeps the kernels of its products."""
+    return _Here.tried
 
 
 def _size(

@@ -47,6 +47,24 @@ def test_in_bf16_frozen_weights_take_half_and_trained_ones_stay_fp32(tmp_path):
     assert half.fixed.trained == one.fixed.trained
 
 
+@pytest.mark.parametrize(
+    ("keys", "brought"),
+    [({"quantization_bit": 4, "bf16": True}, True), ({}, False),
+     ({"quantization_bit": 8, "quantization_method": "fp8", "bf16": True}, False)],
+)  # fmt: skip
+def test_a_library_that_steps_need_counts_as_the_process_s_own(
+    tmp_path, monkeypatch, keys, brought
+):
+    pytest.importorskip("bitsandbytes")
+    calls, asked = [], estimate.machine.process_bytes
+    monkeypatch.setattr(estimate, "library", lambda *a, **k: calls.append("library"))
+    monkeypatch.setattr(
+        estimate.machine, "process_bytes", lambda kind: calls.append("process") or asked(kind)
+    )
+    found(tmp_path, **keys)
+    assert calls == (["library", "process"] if brought else ["process"])
+
+
 def test_a_model_that_asks_for_numbers_is_estimated_by_a_formula(tmp_path, monkeypatch):
     def asks(setting, tokens):
         raise RuntimeError("numbers, please")

@@ -123,3 +123,4 @@ def test_each_number_of_tokens_in_16_bits_has_kernels_of_its_own_up_to_what_is_k
     assert more == pytest.approx(30 * 0.62 * MIB)
     assert kernels(in_16_bits, sizes=9, long_documents=2) > kernels(in_16_bits, sizes=9)
     assert kernels(in_16_bits, sizes=500) == kernels(in_16_bits, sizes=501)
+    assert kernels(in_16_bits, sizes=9, tried=True) == kernels(in_16_bits, sizes=12)

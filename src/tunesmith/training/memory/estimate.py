@@ -9,13 +9,17 @@ stands in, and the plan says so.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from tunesmith.compute.bnb import library
 from tunesmith.compute.lora import LoraLinear
+from tunesmith.config.optimizers import OPTIMIZERS
 from tunesmith.config.run import Run
+from tunesmith.errors import ConfigError
 from tunesmith.models import quantize
 from tunesmith.models.adapter_spec import token_modules
 from tunesmith.models.adapters import trainable
@@ -113,6 +117,7 @@ def needs(run: Run, material: Material, *, device: str | None = None) -> Estimat
 
 
 def _fixed(run: Run, material: Material, model: Any, kind: str) -> Fixed:
+    _bring(run)
     learned = trainable(model)
     trained = sum(p.numel() for p in learned.values()) * _FP32
     kept, moment = _optimizer(run, model, learned)
@@ -126,6 +131,15 @@ def _fixed(run: Run, material: Material, model: Any, kind: str) -> Fixed:
         step=moment,
         spelled=spelled,
     )
+
+
+def _bring(run: Run) -> None:
+    """Import what the steps will use: what it takes is the process's."""
+    quantization = run.model.quantization
+    codes = quantization is not None and quantization.kind != "fp8"
+    if codes or OPTIMIZERS[run.train.optimizer].extra:
+        with suppress(ConfigError):  # a plan for another machine needs none; a run refuses later
+            library("quantization_bit", instead="remove it")
 
 
 def _weights(run: Run, material: Material, model: Any) -> tuple[int, int]:

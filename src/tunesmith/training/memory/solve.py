@@ -30,9 +30,12 @@ _KERNEL, _KERNELS_KEPT = 0.62 * (1 << 20), 1024
 widths and lengths: 0.60 to 0.63 MiB on AVX512-BF16), and how many it keeps."""
 _OF_LONG = 8
 """Kernels that attention takes for a long document of another length; measured."""
-_TRIED = 4
-"""As many numbers of tokens have run before the first step: in the trial for the pace
-(`training.trial`) and in probes. Counted: 122 kernels, where a step has 33."""
+_PROBED = 2
+"""As many numbers of tokens have run before the first step, in probes. Counted: 60 kernels, where
+a step has 33."""
+_TRIED = 3
+"""As many more in the trial for the pace (`training.trial`), where this process made it. Counted:
+87 kernels beyond those of the probes."""
 FRAGMENTED = {"cpu": 0.25, "cuda": 0.06}
 """What an allocator holds beyond what is in use, as a share of what comes and goes; measured."""
 
@@ -111,6 +114,8 @@ class Use(NamedTuple):
     """Of how many different numbers of tokens they are."""
     long_documents: int = 0
     """Of how many different lengths documents are, among those of more than `LONG` tokens."""
+    tried: bool = False
+    """Whether the process that trains made the trial for the pace, whose kernels it keeps then."""
 
 
 USUAL = Use()
@@ -210,7 +215,8 @@ def _first(low: int, high: int, holds: Callable[[int], bool]) -> int:
 
 def _kernels(measured: Measured, use: Use) -> float:
     """Code that a processor writes for products in 16 bits, one for each shape, and keeps."""
-    shapes = measured.products * (use.sizes + _TRIED) if use.sizes else 0
+    before = _PROBED + (_TRIED if use.tried else 0)
+    shapes = measured.products * (use.sizes + before) if use.sizes else 0
     if measured.products:
         shapes += _OF_LONG * use.long_documents
     return _KERNEL * min(shapes, _KERNELS_KEPT)
