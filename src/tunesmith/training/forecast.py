@@ -21,6 +21,7 @@ from tunesmith.data.packing import best_fit_decreasing
 from tunesmith.data.statistics import Batching, padded
 from tunesmith.models.facts import Facts
 from tunesmith.training.asked_adapter import lora_spec
+from tunesmith.training.compiling import Compiling, decide
 from tunesmith.training.flops import Flops, flops
 from tunesmith.training.material import Material
 from tunesmith.training.memory.machine import free_bytes
@@ -72,6 +73,7 @@ class Forecast(NamedTuple):
     layout: Layout
     flops: Flops
     pace: Pace
+    compiling: Compiling
     seconds: float
     """In training steps."""
     seconds_per_step: float
@@ -89,6 +91,7 @@ class Forecast(NamedTuple):
             "layout": self.layout._asdict(),
             "flops": {**self.flops._asdict(), "total": self.flops.total},
             "pace": self.pace._asdict(),
+            "compiling": self.compiling._asdict(),
             "seconds": self.seconds,
             "seconds_per_step": self.seconds_per_step,
             "eval_seconds": self.eval_seconds,
@@ -110,6 +113,7 @@ def forecast(
     recompute: float,
     save_every: int | None,
     eval_every: int | None,
+    compiled: bool | None,
 ) -> Forecast:
     """Predict a run.
 
@@ -124,6 +128,10 @@ def forecast(
         recompute: share of the layers that is computed twice, 0 to 1.
         save_every: steps between checkpoints.
         eval_every: steps between evaluations.
+        compiled: whether kernels were compiled at the first start; `None`: this is it.
+
+    Raises:
+        ConfigError: they are to be compiled, and cannot be.
     """
     examples, known = material.data.train, material.facts
     lengths = examples.lengths
@@ -147,6 +155,10 @@ def forecast(
     }
     pace = _pace(run, material, work, of_flops, lengths=lengths, batch=squares_look)
     seconds = pace.seconds(work, recompute=recompute, reached=of_flops["reached"])
+    compiling = decide(
+        run, material.precision, seconds, here=material.elsewhere is None, before=compiled
+    )
+    seconds = compiling.seconds(seconds)
     evaluations = _count(steps, eval_every) if len(material.data.eval) else 0
     evaluating = evaluations * _eval_seconds(material, pace)
     price = run.output.price_per_hour
@@ -158,6 +170,7 @@ def forecast(
             recompute=recompute, **of_flops,
         ),
         pace=pace,
+        compiling=compiling,
         seconds=seconds,
         seconds_per_step=seconds / max(steps, 1),
         eval_seconds=evaluating,

@@ -87,6 +87,10 @@ class Plan:
     """Whether what the rows of a step begin with in common is computed once."""
     prefix_sharing: str = "off"
     """How many tokens that saves, or why it is not done."""
+    compiled: bool = False
+    """Whether kernels are compiled."""
+    compiling: str = "off"
+    """What is compiled and what that saves, or why nothing is."""
     computed_tokens_per_epoch: int = 0
     """Of `tokens_per_epoch` those that go through the model."""
     day: str = ""
@@ -126,6 +130,7 @@ class Plan:
             ("precision", self.precision),
             ("attention", self.attention),
             ("prefix sharing", self.prefix_sharing),
+            ("compiling", self.compiling),
             ("recompute", self._recompute()),
             ("micro-batch", f"up to {self.micro_batch_tokens:,} tokens on {self.device}"),
             ("memory", f"about {_size(self.memory_needed)} of {_size(self.memory_free)} free"),
