@@ -154,11 +154,17 @@ class Plan:
             return []
         made = self.forecast.layout
         factor = made.padded_positions / max(made.positions, 1)
-        text = f"no padding; batches of {self.batch_per_device} padded to their longest would "
+        share = self._filled() / max(made.positions, 1)
+        text = f"{share:.1%} padding" if share else "no padding"
+        text += f"; batches of {self.batch_per_device} padded to their longest would "
         text += f"compute {factor:.2f} times as much" if factor > 1.005 else "compute as much"
         if self.packs is not None:
             text += f"; {self.packs:,} {self.unit}, {made.empty_share:.1%} of their room empty"
         return [("layout", text.replace("%", " %"))]
+
+    def _filled(self) -> int:
+        """Positions of an epoch that fill up documents which stand side by side."""
+        return self.forecast.layout.positions - self.tokens_per_epoch if self.forecast else 0
 
     def _costs(self) -> list[tuple[str, str]]:
         """Time, operations, disk, money."""
@@ -189,7 +195,8 @@ class Plan:
 
     def _batch(self) -> str:
         what = "buckets of examples of like length" if self.unit == "buckets" else self.unit
-        return f"{self.global_batch} {what} per optimizer step, without padding"
+        padding = "" if self._filled() else ", without padding"
+        return f"{self.global_batch} {what} per optimizer step{padding}"
 
     def _steps(self) -> str:
         count = self.packs if self.packs is not None else self.train_examples

@@ -25,6 +25,7 @@ from tunesmith.config.run import Run, flat
 from tunesmith.data.registry import local_path
 from tunesmith.errors import ConfigError, Error
 from tunesmith.training import (
+    devices,
     journal,
     metrics,
     outputs,
@@ -81,6 +82,8 @@ def plan(
     """
     require(run, "model_name_or_path", "dataset")
     trackers.check(run.output.report_to)
+    if device:
+        devices.find(device)  # a slip of the pen is told before the data are read
     today = today or reading.day(run)
     material = gather(run, report, weights=weights, today=today, device=device)
     return planning.make(run, material), material
