@@ -29,22 +29,18 @@ class Made(NamedTuple):
 def told(made: Tensor, make: Callable[..., Tensor], *of: Tensor) -> Tensor:
     """A tensor that knows how to make it again; where no backward pass will come, as it was.
 
-    A compiler decides for itself what it makes again.
-
     Args:
         made: the tensor.
         make: from `of` to its rows, the same bits.
         of: tensors that are kept anyway.
     """
-    if made.requires_grad and not torch.compiler.is_compiling():
+    if made.requires_grad:
         made._tunesmith_made = Made(make, of, made._version)  # pyright: ignore[reportAttributeAccessIssue]
     return made
 
 
 def how(x: Tensor) -> Made | None:
     """How a tensor was made; `None` where it has to be kept."""
-    if torch.compiler.is_compiling():
-        return None
     found: Made | None = getattr(x, "_tunesmith_made", None)
     return found if found is not None and found.version == x._version else None
 

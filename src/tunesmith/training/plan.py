@@ -87,6 +87,10 @@ class Plan:
     """Whether what the rows of a step begin with in common is computed once."""
     prefix_sharing: str = "off"
     """How many tokens that saves, or why it is not done."""
+    compiled: bool = False
+    """Whether kernels are compiled."""
+    compiling: str = "off"
+    """What is compiled and what that saves, or why nothing is."""
     computed_tokens_per_epoch: int = 0
     """Of `tokens_per_epoch` those that go through the model."""
     day: str = ""
@@ -126,6 +130,7 @@ class Plan:
             ("precision", self.precision),
             ("attention", self.attention),
             ("prefix sharing", self.prefix_sharing),
+            ("compiling", self.compiling),
             ("recompute", self._recompute()),
             ("micro-batch", f"up to {self.micro_batch_tokens:,} tokens on {self.device}"),
             ("memory", f"about {_size(self.memory_needed)} of {_size(self.memory_free)} free"),
@@ -149,11 +154,17 @@ class Plan:
             return []
         made = self.forecast.layout
         factor = made.padded_positions / max(made.positions, 1)
-        text = f"no padding; batches of {self.batch_per_device} padded to their longest would "
+        share = self._filled() / max(made.positions, 1)
+        text = f"{share:.1%} padding" if share else "no padding"
+        text += f"; batches of {self.batch_per_device} padded to their longest would "
         text += f"compute {factor:.2f} times as much" if factor > 1.005 else "compute as much"
         if self.packs is not None:
             text += f"; {self.packs:,} {self.unit}, {made.empty_share:.1%} of their room empty"
         return [("layout", text.replace("%", " %"))]
+
+    def _filled(self) -> int:
+        """Positions of an epoch that fill up documents which stand side by side."""
+        return self.forecast.layout.positions - self.tokens_per_epoch if self.forecast else 0
 
     def _costs(self) -> list[tuple[str, str]]:
         """Time, operations, disk, money."""
@@ -184,7 +195,8 @@ class Plan:
 
     def _batch(self) -> str:
         what = "buckets of examples of like length" if self.unit == "buckets" else self.unit
-        return f"{self.global_batch} {what} per optimizer step, without padding"
+        padding = "" if self._filled() else ", without padding"
+        return f"{self.global_batch} {what} per optimizer step{padding}"
 
     def _steps(self) -> str:
         count = self.packs if self.packs is not None else self.train_examples

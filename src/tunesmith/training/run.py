@@ -6,23 +6,26 @@ nothing is written before the decision about the output directory has been made.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 
 from tunesmith import store
+from tunesmith.compute import rows
 from tunesmith.compute.precision import pin
 from tunesmith.config.load import require
 from tunesmith.config.run import Run, flat
 from tunesmith.data.registry import local_path
-from tunesmith.errors import Error
+from tunesmith.errors import ConfigError, Error
 from tunesmith.training import (
+    devices,
     journal,
     metrics,
     outputs,
@@ -79,6 +82,8 @@ def plan(
     """
     require(run, "model_name_or_path", "dataset")
     trackers.check(run.output.report_to)
+    if device:
+        devices.find(device)  # a slip of the pen is told before the data are read
     today = today or reading.day(run)
     material = gather(run, report, weights=weights, today=today, device=device)
     return planning.make(run, material, trains=weights), material
@@ -108,7 +113,7 @@ def train(
     require(run, "model_name_or_path", "dataset", "output_dir")
     planned, material = plan(run, report, weights=True)
     output_dir = Path(str(run.output.output_dir))
-    with store.lock(output_dir):
+    with store.lock(output_dir), ExitStack() as ending:
         start = resume.decide(
             output_dir,
             identity=planned.identity,
@@ -127,6 +132,8 @@ def train(
         pin(before.facts["threads"] if before else torch.get_num_threads())
         if before is not None:
             planned = planning.make(run, material, layout=_before(before, material), trains=True)
+        planned = _settled(run, planned, material)
+        ending.enter_context(rows.compiling(on=planned.compiled))
         report.say(planned.text(report.width))
         for note in start.notes:
             report.say(row_text("note", note, report.width))
@@ -164,6 +171,24 @@ def train(
     return Result("trained", output_dir, planned, results, tuple(job.notes))
 
 
+def _settled(run: Run, planned: Plan, material: Material) -> Plan:
+    """The plan, without compiling where that does not work and nobody asked for it.
+
+    Raises:
+        ConfigError: it does not work, and the run file asks for it.
+    """
+    if not planned.compiled:
+        return planned
+    try:
+        rows.try_compiler(material.precision.device)
+    except ConfigError as error:
+        if run.train.torch_compile:
+            error.where = run.where(error.where)
+            raise
+        return dataclasses.replace(planned, compiled=False, compiling=f"off: it takes {error.need}")
+    return planned
+
+
 def _checkpoint_bytes(planned: Plan) -> int:
     """The least that the run writes: one checkpoint (fp32 weights, two moments) and the result."""
     return planned.trainable * 4 * 4
@@ -191,6 +216,7 @@ def _begin(run: Run, planned: Plan, output_dir: Path) -> resume.Record:
         "needed": planned.memory_needed,
         "free": planned.memory_free,
         "share": planned.share,
+        "compiled": planned.compiled,
     }
     store.make_directory(output_dir)
     record = resume.Record(
@@ -215,13 +241,9 @@ def _before(before: resume.Record, material: Material) -> Layout:
 
 def _layout(planned: Plan) -> Layout:
     return Layout(
-        planned.micro_batch_tokens,
-        planned.recompute,
-        planned.memory_needed,
-        planned.memory_free,
-        planned.memory_components,
-        planned.memory_moment,
-    )
+        planned.micro_batch_tokens, planned.recompute, planned.memory_needed, planned.memory_free,
+        planned.memory_components, planned.memory_moment,
+    )  # fmt: skip
 
 
 def _remedies(run: Run, material: Material, planned: Plan) -> list[advice.Remedy]:
