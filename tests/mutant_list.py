@@ -138,7 +138,7 @@ MUTANTS = (
         ("compute/fused/test_gated.py",),
     ),
     Mutant(
-        "A7k", "what was changed in place is made again as it was before", "compute/remake.py",
+        "A7m", "what was changed in place is made again as it was before", "compute/remake.py",
         "found is not None and found.version == x._version", "found is not None",
         ("compute/test_remake.py::test_what_was_changed_in_place_is_kept_as_it_is",),
     ),

@@ -158,3 +158,29 @@ def test_where_no_layer_could_be_tried_the_plan_says_why(tmp_path, monkeypatch):
     monkeypatch.setattr(forecasts, "measure", lambda *_args, **_keys: "it is too large")
     text = planned(tmp_path)[0].text(200)
     assert "a rough guess: it is too large" in text
+
+
+def test_a_window_takes_from_attention_what_it_hides(tmp_path):
+    """Counted pair by pair: token i of a document sees min(i, window) tokens and itself."""
+    rows = [{"instruction": "Go.", "output": " ".join(["red"] * n)} for n in (5, 40, 90)]
+    keys = {"rows": rows, "kind": "mistral", "num_train_epochs": 1, "device": "h200"}
+    whole, _, _ = planned(tmp_path / "a", **keys, model={"sliding_window": None})
+    some, material, _ = planned(tmp_path / "b", **keys, model={"sliding_window": 32})
+
+    def pairs(length, window):
+        return sum(min(i + 0.5, window) for i in range(length))
+
+    lengths = material.data.train.lengths.tolist()
+    share = sum(pairs(n, 32) for n in lengths) / sum(pairs(n, 10**6) for n in lengths)
+    found = some.forecast.flops.attention / whole.forecast.flops.attention
+    assert found == pytest.approx(share, rel=1e-3)
+    assert some.forecast.pace.both.per_square < whole.forecast.pace.both.per_square
+
+
+def test_the_optimizer_of_the_run_counts_on_a_device_that_is_elsewhere(tmp_path):
+    keys = {"finetuning_type": "full", "lora_rank": None, "device": "h200"}
+    seconds = [
+        planned(tmp_path / name, optim=name, **keys)[0].forecast.pace.per_step
+        for name in ("sgd", "adamw", "muon")
+    ]
+    assert seconds == sorted(set(seconds))

@@ -1,5 +1,7 @@
 """Seconds from work: sums of parts, and the table's order of magnitude."""
 
+import json
+
 import pytest
 import torch
 
@@ -8,9 +10,9 @@ from tunesmith.models import facts as model_facts
 from tunesmith.training.devices import find
 from tunesmith.training.flops import flops
 from tunesmith.training.forecast import body_of
-from tunesmith.training.pace import Cost, Pace, Work, of_table
+from tunesmith.training.pace import Cost, Pace, Passes, Work, of_table
 
-PACE = Pace(0.5, 0.25, 0.01, 0.001, 0.1, 0.25, "")
+PACE = Pace(0.5, Passes(0.25, 0.01, 0.001), Passes(0.0, 0.002, 0.0005), 0.1, "")
 WORK = Work(steps=2, batches=4, tokens=100, squares=1000, trained_tokens=10)
 
 
@@ -24,15 +26,19 @@ def test_twice_the_work_takes_twice_the_time():
 
 def test_recomputing_adds_the_forward_pass_of_the_body_alone():
     more = PACE.seconds(WORK, recompute=1.0) - PACE.seconds(WORK)
-    assert more == pytest.approx(0.25 * (4 * 0.25 + 1 + 1))
+    assert more == pytest.approx(100 * 0.002 + 1000 * 0.0005)
 
 
 def test_layers_without_a_gradient_take_the_forward_share():
     half = PACE.seconds(WORK) - PACE.seconds(WORK, reached=0.5)
-    assert half == pytest.approx(0.5 * 0.75 * (4 * 0.25 + 1 + 1))
+    assert half == pytest.approx(0.5 * (4 * 0.25 + 0.8 + 0.5))
 
 
-def of(name, known, *, dtype=torch.bfloat16):
+def test_a_pace_comes_back_from_json():
+    assert Pace.of(json.loads(json.dumps(PACE))) == PACE
+
+
+def of(name, known, *, dtype=torch.bfloat16, held=None):
     device = find(name)
     assert device is not None
     one = flops(
@@ -41,7 +47,7 @@ def of(name, known, *, dtype=torch.bfloat16):
         recompute=0,
     )  # fmt: skip
     cost = Cost(one.layers, one.attention, one.head)
-    return of_table(device, known, cost, dtype=dtype, trained_bytes=0)
+    return of_table(device, known, cost, dtype=dtype, per_step=0.001, held=held)
 
 
 def test_the_table_gives_the_published_speed_of_an_8b_model_on_an_h100(tmp_path):
@@ -63,3 +69,51 @@ def test_a_faster_device_takes_less_time_and_fp32_more(tmp_path):
     assert seconds == sorted(seconds)
     assert of("h200", known, dtype=torch.float32).seconds(work) > 2 * seconds[0]
     assert "H200 SXM" in of("h200", known).source
+
+
+def test_few_bits_cost_the_same_for_each_micro_batch_however_long(tmp_path):
+    known = model_facts.facts(tiny_model(tmp_path, "llama"))
+    dense = of("h200", known)
+    for held in ("nf4", "int8"):
+        pace = of("h200", known, held=held)
+        more = pace.both.per_batch - dense.both.per_batch
+        assert more > 0
+        assert pace.forward.per_batch - dense.forward.per_batch == pytest.approx(more / 2)
+        assert pace.both[1:] == dense.both[1:]
+
+
+def test_fp8_pays_in_large_products_and_not_in_small_ones(tmp_path):
+    """The product grows with the square of the width, rounding its input with the width."""
+    small = model_facts.facts(tiny_model(tmp_path, "llama"))
+    wide = {
+        name: kind._replace(
+            shapes=tuple((256 * a, 256 * b) for a, b in kind.shapes),
+            parameters=256**2 * kind.parameters,
+        )
+        for name, kind in small.linear.items()
+    }
+    inside = small.parameters - small.embedding_parameters
+    large = small._replace(linear=wide, parameters=small.embedding_parameters + 256**2 * inside)
+
+    def gain(known):
+        return of("h100", known).both.per_token / of("h100", known, held="fp8").both.per_token
+
+    assert gain(small) < 1 < gain(large) < 2
+    assert of("a100", large, held="fp8").both.per_token > of("a100", large).both.per_token
+
+
+def test_experts_are_counted_by_those_that_a_token_goes_through_and_read_all(tmp_path):
+    keys = {"num_experts": 8, "moe_intermediate_size": 32, "intermediate_size": 32}
+    two, all_of_them = (
+        model_facts.facts(
+            tiny_model(tmp_path, "qwen3_moe", name=str(used), num_experts_per_tok=used, **keys)
+        )
+        for used in (2, 8)
+    )
+    expert = 3 * 64 * 32
+    assert two.idle_parameters == 2 * 6 * expert
+    assert all_of_them.idle_parameters == 0
+    assert body_of(all_of_them) - body_of(two) == two.idle_parameters
+    ours, theirs = of("h200", two).both, of("h200", all_of_them).both
+    assert ours.per_token < theirs.per_token
+    assert ours.per_batch > theirs.per_batch

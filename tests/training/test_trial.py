@@ -1,14 +1,18 @@
 """The trial leaves nothing behind, and its pace follows the work."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from tiny_run import tiny_run
+from tunesmith.compute.quantized import Quantized
 from tunesmith.config.load import load
 from tunesmith.training import trial
 from tunesmith.training.asked_adapter import lora_spec
 from tunesmith.training.material import gather
+from tunesmith.training.pace import Work
 from tunesmith.training.report import Silent
 
 
@@ -30,9 +34,12 @@ def measured(found, *, free=1 << 33, kind="lora", lengths=(40, 90, 10)):
 
 def test_every_part_of_the_pace_is_measured(found):
     pace = measured(found)
-    assert min(pace.per_step, pace.per_batch, pace.per_token, pace.per_trained_token) > 0
-    assert pace.per_square >= 0
-    assert 0 < pace.forward < 1
+    assert min(pace.per_step, pace.per_trained_token) > 0
+    for passes in (pace.both, pace.forward):
+        assert min(passes.per_batch, passes.per_token) > 0
+        assert passes.per_square >= 0
+    work = Work(steps=0, batches=3, tokens=600, squares=30000, trained_tokens=0)
+    assert pace.forward.seconds(work) < pace.both.seconds(work)
     assert "2 layers" in pace.source
 
 
@@ -86,8 +93,30 @@ def test_a_model_that_memory_cannot_hold_a_layer_of_is_not_tried(found):
 @pytest.mark.parametrize("kind", ["full", "freeze"])
 def test_the_models_own_weights_are_trained_in_the_trial(found, kind):
     pace = measured(found, kind=kind)
-    assert pace is not None
-    assert pace.forward < 0.6
+    work = Work(steps=0, batches=1, tokens=200, squares=9800, trained_tokens=0)
+    assert pace.forward.seconds(work) < 0.6 * pace.both.seconds(work)
+
+
+def test_what_is_tried_is_held_in_the_bits_of_the_run(tmp_path, monkeypatch):
+    pytest.importorskip("bitsandbytes")
+    run = load(tiny_run(tmp_path, quantization_bit=4, bf16=True))
+    material, tried = gather(run, Silent()), []
+    made = trial._model
+    monkeypatch.setattr(trial, "_model", lambda *a, **k: tried.append(made(*a, **k)) or tried[-1])
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path))
+    assert "measured" in measured((run, material)).source
+    layer = tried[0].model.layers[0]
+    assert isinstance(layer.mlp.up_proj.weight, Quantized)
+    assert layer.mlp.up_proj.lora_A.requires_grad
+
+
+def test_a_usual_document_fits_into_the_trial_though_others_are_short(found, monkeypatch):
+    _, material = found
+    monkeypatch.setattr(trial, "speed", lambda *arguments: 1e10)
+    size = partial(trial._size, material.precision, material.facts, 10**7, 5000, adapters=True)
+    short = size(long=20)[0]
+    assert size(long=2 * short)[0] == 2 * short
+    assert size(long=10**6)[0] == min(4 * short, 2048)
 
 
 @pytest.mark.parametrize("tokens", [1, 10, 500])

@@ -58,7 +58,11 @@ class Facts(NamedTuple):
     """Tokens that an attention layer looks back at most; `None`: all layers see everything."""
     carries_state: bool
     """Some layer carries state from token to token (linear attention, SSM, convolution)."""
+    windowed_layers: int
+    """Layers that look back no further than `sliding_window`."""
     experts: int | None
+    idle_parameters: int
+    """Of the experts that a token does not go through, in all layers together."""
     weight_bytes: int | None
     """Of the weights on disk; `None`: not there."""
     stored_dtype: str | None
@@ -103,7 +107,9 @@ def facts(directory: Path, *, trust_remote_code: bool = False) -> Facts:
         tied=head is not None and head.weight is embedding.weight,
         sliding_window=_sliding_window(text),
         carries_state=_carries_state(model, text),
-        experts=getattr(text, "num_experts", None) or getattr(text, "num_local_experts", None),
+        windowed_layers=_windowed_layers(text),
+        experts=_experts(text),
+        idle_parameters=_idle(model, text),
         weight_bytes=weight_bytes,
         stored_dtype=stored,
     )
@@ -153,6 +159,27 @@ def _sliding_window(text: PretrainedConfig) -> int | None:
     window = getattr(text, "sliding_window", None)
     types = getattr(text, "layer_types", None)
     return window if types is None or "sliding_attention" in types else None
+
+
+def _windowed_layers(text: PretrainedConfig) -> int:
+    types = getattr(text, "layer_types", None)
+    if types is not None:
+        return sum(kind == "sliding_attention" for kind in types)
+    return text.num_hidden_layers if _sliding_window(text) else 0
+
+
+def _experts(text: PretrainedConfig) -> int | None:
+    names = ("num_experts", "num_local_experts", "n_routed_experts")
+    return next((count for name in names if (count := getattr(text, name, None))), None)
+
+
+def _idle(model: PreTrainedModel, text: PretrainedConfig) -> int:
+    """Experts stand in one tensor of three dimensions, the first of which counts them."""
+    experts, used = _experts(text), getattr(text, "num_experts_per_tok", None)
+    if not experts or not used:
+        return 0
+    held = sum(p.numel() for p in model.parameters() if p.ndim == 3 and p.shape[0] == experts)
+    return held // experts * max(experts - used, 0)
 
 
 def _carries_state(model: PreTrainedModel, text: PretrainedConfig) -> bool:

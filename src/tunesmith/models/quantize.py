@@ -138,6 +138,17 @@ def weight_bytes(facts: Facts, quantization: Quantization, *, element_bytes: int
     return dense * element_bytes + bytes_of(inside, quantization)
 
 
+def in_place(model: nn.Module, quantization: Quantization) -> None:
+    """Quantise the layers of a model that is in memory, as `loading` does those that are read."""
+    for name in names(model):
+        module = model.get_submodule(name)
+        assert isinstance(module, nn.Linear), "names() gives linear layers"
+        held = quantize(
+            module.weight.detach(), quantization.kind, double=quantization.double, name=name
+        )
+        module.weight = nn.Parameter(held, requires_grad=False)
+
+
 def taken(model: nn.Module) -> int:
     """Memory that the weights of a loaded model take, quantised or not; shared ones once."""
     return sum(

@@ -9,6 +9,8 @@ documents of L tokens and s the share of trained tokens:
     head               4 s N_h, or 6 s N_h where it is trained itself
     recomputed layers  their forward once more
     layers below the lowest that learns: the forward alone
+    experts            those that a token goes through; the others are not in N_b
+    windows of W       2 W L - W² in place of L² of each document that is longer
 
 LoRA's own thin products are left out: 1 to 2 % at rank 16.
 """
@@ -38,7 +40,7 @@ def flops(
     squares: float,
     trained_tokens: float,
     body: int,
-    attention_width: int,
+    attention_width: float,
     head: int,
     own_weights: bool,
     recompute: float,
@@ -52,7 +54,7 @@ def flops(
         squares: squared lengths of all documents, added up.
         trained_tokens: those with loss.
         body: parameters in products without embedding and head.
-        attention_width: layers times the width of all query heads.
+        attention_width: layers times the width of all query heads, windowed ones by what they see.
         head: parameters of the head.
         own_weights: whether the model's own weights are trained.
         recompute: share of the layers that is computed twice, 0 to 1.

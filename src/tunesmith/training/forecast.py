@@ -19,13 +19,15 @@ from tunesmith.compute.precision import speed as speed_of
 from tunesmith.config.run import Run
 from tunesmith.data.packing import best_fit_decreasing
 from tunesmith.data.statistics import Batching, padded
+from tunesmith.models.adapters import trainable
 from tunesmith.models.facts import Facts
+from tunesmith.training import update
 from tunesmith.training.asked_adapter import lora_spec
 from tunesmith.training.compiling import Compiling, decide
 from tunesmith.training.flops import Flops, flops
 from tunesmith.training.material import Material
 from tunesmith.training.memory.machine import free_bytes
-from tunesmith.training.pace import Cost, Pace, Work, of_table
+from tunesmith.training.pace import SHARE_OF_PEAK, Cost, Pace, Passes, Work, of_table
 from tunesmith.training.trial import measure
 from tunesmith.training.units import Units
 
@@ -90,7 +92,11 @@ class Forecast(NamedTuple):
             "work": self.work._asdict(),
             "layout": self.layout._asdict(),
             "flops": {**self.flops._asdict(), "total": self.flops.total},
-            "pace": self.pace._asdict(),
+            "pace": {
+                **self.pace._asdict(),
+                "both": self.pace.both._asdict(),
+                "forward": self.pace.forward._asdict(),
+            },
             "compiling": self.compiling._asdict(),
             "seconds": self.seconds,
             "seconds_per_step": self.seconds_per_step,
@@ -147,7 +153,7 @@ def forecast(
     own = run.method.finetuning_type != "lora"
     of_flops: dict[str, Any] = {
         "body": body_of(known),
-        "attention_width": known.layers * known.heads * known.head_dim,
+        "attention_width": _attention_width(known, lengths),
         "head": known.head_parameters,
         "own_weights": own,
         "own_head": run.method.finetuning_type == "full",
@@ -184,9 +190,21 @@ def forecast(
 
 
 def body_of(known: Facts) -> int:
-    """Parameters in matrix products, without embedding and head."""
+    """Parameters in the products of a token, without embedding, head and experts it passes by."""
     lookup = 0 if known.tied else known.embedding_parameters
-    return known.parameters - lookup - known.head_parameters
+    return known.parameters - lookup - known.head_parameters - known.idle_parameters
+
+
+def _attention_width(known: Facts, lengths: np.ndarray) -> float:
+    """Width of all query heads of all layers; a layer with a window counts by what it sees.
+
+    Of a document of L tokens a window of W lets 2 W L - W² of L² be seen, where L exceeds it.
+    """
+    whole = lengths.astype(float)
+    reach = np.minimum(whole, known.sliding_window or np.inf)
+    seen = (2 * reach * whole - reach**2).sum() / max((whole**2).sum(), 1.0)
+    layers = known.layers - known.windowed_layers * (1 - seen)
+    return float(layers * known.heads * known.head_dim)
 
 
 def attention_of(material: Material) -> str:
@@ -284,10 +302,17 @@ def _pace(
     unit = flops(**one, **of_flops)  # pyright: ignore[reportArgumentType]
     cost = Cost(unit.layers, unit.attention, unit.head)
     if material.elsewhere is not None:
-        bytes_trained = material.trainable * 16
-        return of_table(
-            material.elsewhere, known, cost, dtype=precision.dtype, trained_bytes=bytes_trained
+        there, held = material.elsewhere, run.model.quantization
+        per_step = update.counted(
+            run.train.optimizer,
+            [tuple(p.shape) for p in trainable(material.skeleton).values()],
+            bandwidth=there.bandwidth * 1e9,
+            speed=there.peak(torch.bfloat16) * SHARE_OF_PEAK,
         )
+        return of_table(
+            there, known, cost, dtype=precision.dtype, per_step=per_step,
+            held=held.kind if held else None,
+        )  # fmt: skip
     chunk = max(16, _LOGITS_AT_ONCE // known.vocab)
     trained_of_a_batch = work.trained_tokens / max(work.batches, 1)
     order = np.random.default_rng(run.train.seed).permutation(len(lengths))[: 1 << 14]
@@ -307,13 +332,12 @@ def _pace(
     if isinstance(found, Pace):
         return found
     speed = 2 * speed_of(precision.device, precision.dtype) * SHARE_OF_A_PRODUCT
+    both = Passes(0.0, cost.body / speed, cost.square / speed)
     return Pace(
         per_step=0.0,
-        per_batch=0.0,
-        per_token=cost.body / speed,
-        per_square=cost.square / speed,
+        both=both,
+        forward=Passes(*(part / 3 for part in both)),
         per_trained_token=cost.head / speed,
-        forward=1 / 3,
         source=f"{100 * SHARE_OF_A_PRODUCT:.0f} % of the speed of a small product on this "
         f"{precision.device.type}, a rough guess: {found}",
     )
@@ -331,9 +355,10 @@ def _eval_seconds(material: Material, pace: Pace) -> float:
     """One evaluation: forward passes alone."""
     held = material.data.eval
     lengths = held.lengths.astype(float)
-    body = lengths.sum() * pace.per_token + (lengths**2).sum() * pace.per_square
+    squares = float((lengths**2).sum())
+    work = Work(steps=0, batches=0, tokens=float(lengths.sum()), squares=squares, trained_tokens=0)
     head = float(held.num_trained.sum()) * pace.per_trained_token
-    return float(body * pace.forward + head / 2)
+    return pace.forward.seconds(work) + head / 2
 
 
 def _count(steps: int, every: int | None) -> int:

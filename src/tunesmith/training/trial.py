@@ -20,18 +20,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tunesmith.compute import chance
 from tunesmith.compute.fused import blocks
 from tunesmith.compute.precision import Precision, speed
 from tunesmith.compute.score import apply_head, hidden
 from tunesmith.config.run import Run
-from tunesmith.models import adapters, freeze, load
+from tunesmith.models import adapters, freeze, load, quantize
 from tunesmith.models.adapter_spec import LoraSpec
 from tunesmith.models.facts import Facts
+from tunesmith.training import update
 from tunesmith.training.memory import machine
-from tunesmith.training.pace import Pace
+from tunesmith.training.pace import Pace, Passes
 from tunesmith.training.remembered import remembered
 from tunesmith.types import Batch
 
@@ -42,6 +43,7 @@ _REACHED = 0.4
 _HELD = 3
 """Passes whose activations are held at one time: memory is touched as a deep model touches it."""
 _TOKENS, _FEW = 2048, 16
+_LONGER = 4.0
 _LAYERS = 4
 _ROWS_OF_HEAD = 8192
 _VOCAB = 512
@@ -84,28 +86,31 @@ def measure(
         spec: adapters of the run; `None`: the model's own weights learn.
         free: bytes of memory.
     """
-    per_layer = max(1, sum(kind.parameters for kind in known.linear.values()) // known.layers)
-    if per_layer * 8 > free * _SHARE_OF_MEMORY:
+    inside = known.parameters - known.embedding_parameters
+    inside -= 0 if known.tied else known.head_parameters
+    if (inside // known.layers) * 8 > free * _SHARE_OF_MEMORY:
         return "one layer is too large to be tried here"
     asked = [_architecture(directory), kind, str(spec), precision.name, _machine(precision.device)]
     asked += [batch_tokens, head_tokens, hashlib.sha256(lengths.tobytes()).hexdigest()]
+    asked += [str(run.model.quantization), run.train.optimizer, str(run.train.optim_args)]
 
-    def make() -> tuple[Pace, int]:
+    def make() -> Pace:
         _Here.tried = True
-        tokens, layers = _size(precision, known, per_layer, batch_tokens, adapters=bool(spec))
+        per_layer = max(1, (inside - known.idle_parameters) // known.layers)
+        tokens, layers = _size(
+            precision, known, per_layer, batch_tokens, long=usual(lengths), adapters=bool(spec)
+        )
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             model = _model(run, directory, precision, layers=layers, spec=spec)
             return _pace(
-                model, known, precision, documents=sample(lengths, tokens), layers=layers,
-                head_tokens=head_tokens, kind=kind,
+                run, model, known, precision, documents=sample(lengths, tokens), layers=layers,
+                head_tokens=head_tokens, kind=kind, trainable=trainable,
             )  # fmt: skip
 
     try:
-        values, learned = remembered(json.dumps(["trial", *asked]), make)
+        return Pace.of(remembered(json.dumps(["trial", *asked]), make))
     except Exception as error:  # a model may not run with fewer layers than it has
         return f"its layers do not run alone ({type(error).__name__}: {error})"[:120]
-    pace = Pace(*values)
-    return pace._replace(per_step=pace.per_step * trainable / max(learned, 1))
 
 
 class _Here:
@@ -118,12 +123,22 @@ def made_here() -> bool:
 
 
 def _size(
-    precision: Precision, known: Facts, per_layer: int, batch_tokens: int, *, adapters: bool
+    precision: Precision,
+    known: Facts,
+    per_layer: int,
+    batch_tokens: int,
+    *,
+    long: int,
+    adapters: bool,
 ) -> tuple[int, int]:
-    """(tokens, layers) of a trial that takes about as long as it may."""
+    """(tokens, layers) of a trial that takes about as long as it may.
+
+    A usual document is worth several times as long: attention on a part of it is another one.
+    """
     reached = 2 * speed(precision.device, precision.dtype) * _REACHED
     second_of_token = (4 if adapters else 6) * per_layer / reached
     tokens = int(np.clip(_SECONDS / second_of_token, _FEW, min(max(batch_tokens, _FEW), _TOKENS)))
+    tokens = max(tokens, min(long, _TOKENS, int(_LONGER * tokens)))
     layers = int(np.clip(_SECONDS / (tokens * second_of_token), 1, min(known.layers, _LAYERS)))
     return tokens, layers
 
@@ -133,6 +148,17 @@ def _machine(place: torch.device) -> list[Any]:
     if place.type == "cuda":
         return [torch.cuda.get_device_name(place)]
     return [platform.machine(), machine.processor(), torch.get_num_threads()]
+
+
+def usual(lengths: np.ndarray) -> int:
+    """Tokens of the document in which the middle one of all squares falls.
+
+    >>> usual(np.array([3, 3, 3, 3, 100]))
+    100
+    """
+    ordered = np.sort(lengths).astype(float)
+    middle = np.searchsorted(np.cumsum(ordered**2), (ordered**2).sum() / 2)
+    return int(ordered[min(int(middle), len(ordered) - 1)])
 
 
 def sample(lengths: np.ndarray, tokens: int) -> list[int]:
@@ -189,6 +215,8 @@ def _model(
                 parameter.uniform_(-0.03, 0.03, generator=draw)
             else:
                 parameter.fill_(1.0)
+    if run.model.quantization is not None:
+        quantize.in_place(model, run.model.quantization)
     if spec is None:
         freeze.full(model)
     else:
@@ -202,6 +230,7 @@ def _model(
 
 
 def _pace(
+    run: Run,
     model: Any,
     known: Facts,
     precision: Precision,
@@ -210,38 +239,48 @@ def _pace(
     layers: int,
     head_tokens: int,
     kind: str,
-) -> tuple[Pace, int]:
-    """The pace of the whole model, but for the optimizer's, which is that of the trial's part."""
-    deep = known.layers / layers
-    tokens = sum(documents)
-    squares = sum(length**2 for length in documents)
-    other = [tokens] if 2 * squares < tokens**2 else _cut(tokens)
-    other_squares = sum(length**2 for length in other)
+    trainable: int,
+) -> Pace:
+    """The pace of the whole model."""
+    deep, tokens = known.layers / layers, sum(documents)
+    other = [tokens] if 2 * _squares(documents) < tokens**2 else _cut(tokens)
+    sets = ([_FEW], documents, other)
     with chance.here(seed=0, step=1):
-        little = _timed(model, precision, [_FEW], times=5)
-        real = _timed(model, precision, documents)
-        again = _timed(model, precision, other, times=2)
-        optimizer, learned = _optimizer(model, precision)
-        forward = real.forward
+        found = [_timed(model, precision, s, times=n) for s, n in zip(sets, (5, 3, 3), strict=True)]
+        learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        per_step = update.seconds(
+            run, model, learned, deep=deep, trainable=trainable,
+            timed=lambda once: _median(once, precision),
+        )  # fmt: skip
+        forward = [one.forward for one in found]
         if kind == "freeze":  # below what learns, weights stay in the dtype of the products
-            forward = _forward_alone(
-                model.requires_grad_(False).to(precision.dtype), precision, documents
-            )
-    slope = (real.both - again.both) / (squares - other_squares) if squares != other_squares else 0
-    per_square = max(slope, 0.0)
-    per_token = max(real.both - little.both - per_square * squares, 0.1 * real.both) / tokens
-    pace = Pace(
-        per_step=optimizer,
-        per_batch=little.both * deep,
-        per_token=per_token * deep,
-        per_square=per_square * deep,
+            frozen = model.requires_grad_(False).to(precision.dtype)
+            forward = [_forward_alone(frozen, precision, s) for s in sets]
+    return Pace(
+        per_step=per_step,
+        both=_passes([one.both for one in found], documents, other, deep=deep),
+        forward=_passes(forward, documents, other, deep=deep),
         per_trained_token=_head(known, precision, tokens=head_tokens, trained=kind == "full"),
-        forward=forward / real.both,
         source=f"measured on this {precision.device.type}: "
         f"{'all' if layers == known.layers else layers} of {known.layers} layers, "
         f"{tokens:,} tokens in {len(documents)} documents",
     )
-    return pace, learned
+
+
+def _passes(
+    seconds: Sequence[float], documents: Sequence[int], other: Sequence[int], *, deep: float
+) -> Passes:
+    """Seconds of all layers by those of a few tokens, of documents, and of others as long."""
+    (little, real, again), tokens = seconds, sum(documents)
+    more = _squares(documents) - _squares(other)
+    per_square = max((real - again) / more, 0.0) if more else 0.0
+    left = real - little - per_square * _squares(documents)
+    per_token = max(left, 0.1 * real) / tokens
+    return Passes(little * deep, per_token * deep, per_square * deep)
+
+
+def _squares(documents: Sequence[int]) -> int:
+    return sum(length**2 for length in documents)
 
 
 def _cut(tokens: int) -> list[int]:
@@ -313,19 +352,6 @@ def _head(known: Facts, precision: Precision, *, tokens: int, trained: bool) -> 
         apply_head(states, weight, None, labels, chunk_tokens=tokens).sum().backward()
 
     return _median(once, precision) / tokens * known.vocab / rows
-
-
-def _optimizer(model: Any, precision: Precision) -> tuple[float, int]:
-    """Seconds of clipping and an update of AdamW, and of how many parameters."""
-    learned = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learned, fused=True)
-
-    def once() -> None:
-        torch._foreach_mul_([p.grad for p in learned if p.grad is not None], 1.0)
-        nn.utils.clip_grad_norm_(learned, 1.0)
-        optimizer.step()
-
-    return _median(once, precision), sum(p.numel() for p in learned)
 
 
 def _median(once: Callable[[], None], precision: Precision, times: int = 3) -> float:
