@@ -293,7 +293,10 @@ def _cut(tokens: int) -> list[int]:
 def _timed(
     model: Any, precision: Precision, documents: Sequence[int], *, times: int = _HELD
 ) -> Measured:
-    """One pass over a micro-batch of these documents; the first one warms up."""
+    """A pass over a micro-batch of these documents, the middle one of some after one that warms up.
+
+    All are forward before the first goes back: memory is touched as a deep model touches it.
+    """
     batch = _batch(documents, precision)
 
     def forward() -> Tensor:
@@ -302,13 +305,17 @@ def _timed(
 
     with precision.context(model):
         forward().backward()
-        waiting: list[Tensor] = []
-        clock = _Clock(precision)
-        waiting += [forward() for _ in range(times)]
-        between = clock.seconds()
-        while waiting:
-            waiting.pop().backward()
-    return Measured(between / times, clock.seconds() / times)
+        made, back = [], []
+        for _ in range(times):
+            clock = _Clock(precision)
+            made.append((forward(), clock.seconds()))
+        while made:
+            out, ahead = made.pop()
+            clock = _Clock(precision)
+            out.backward()
+            back.append((ahead, clock.seconds()))
+    ahead, behind = (statistics.median(seconds) for seconds in zip(*back, strict=True))
+    return Measured(ahead, ahead + behind)
 
 
 def _forward_alone(model: Any, precision: Precision, documents: Sequence[int]) -> float:
