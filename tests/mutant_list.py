@@ -402,7 +402,7 @@ MUTANTS = (
     ),
     Mutant(
         "D1d", "an adapter is put on a weight that the model takes past it", "models/acting.py",
-        "    if past:\n", "    if past and False:\n",
+        "    if not past:\n", "    if not past or True:\n",
         ("models/test_acting.py",),
     ),
     Mutant(
