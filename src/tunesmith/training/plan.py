@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunesmith.config.run import Run, flat
+from tunesmith.training import estimated
 from tunesmith.training.forecast import Forecast
 from tunesmith.training.metrics import clock
 from tunesmith.training.units import Unit
@@ -94,6 +95,9 @@ class Plan:
     forecast: Forecast | None = None
     """Work, operations, pace, disk and money; `None`: of a plan that is not to be carried out."""
 
+    estimate: dict[str, Any] | None = None
+    """Rows of the sample, rows in all, names of what is scaled; `None`: nothing is."""
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -111,11 +115,12 @@ class Plan:
                 "trainable",
                 f"{self.trainable:,} || all: {self.parameters:,} || trainable%: {percent:.4f}",
             ),
-            ("examples", f"{self.train_examples:,} to train on, {self.eval_examples:,} held out"),
+            *((("estimate", estimated.line(self.estimate)),) if self.estimate else ()),
+            ("examples", self._examples()),
             *(("", line) for line in self.ledger),
             ("tokens", self._tokens()),
             *self._layout(),
-            ("epochs", f"{self.epochs:g}"),
+            ("epochs", f"{self._mark('epochs')}{self.epochs:g}"),
             ("batch per device", f"{self.batch_per_device}"),
             ("total batch", self._batch()),
             ("accumulation", f"{self.accumulation}"),
@@ -127,8 +132,8 @@ class Plan:
             ("attention", self.attention),
             ("prefix sharing", self.prefix_sharing),
             ("recompute", self._recompute()),
-            ("micro-batch", f"up to {self.micro_batch_tokens:,} tokens on {self.device}"),
-            ("memory", f"about {_size(self.memory_needed)} of {_size(self.memory_free)} free"),
+            ("micro-batch", self._micro_batch()),
+            ("memory", self._memory()),
             *((("", self._parts()),) if self.memory_components else ()),
             *self._costs(),
             ("output", self.output_dir),
@@ -136,33 +141,48 @@ class Plan:
         ]
         return "\n".join(row_text(name, value, width) for name, value in rows)
 
+    def _mark(self, key: str) -> str:
+        return estimated.MARK if self.estimate and key in self.estimate["scaled"] else ""
+
+    @property
+    def _about(self) -> str:
+        """Before what is predicted from scaled figures, or from counted ones."""
+        return estimated.MARK if self.estimate else "about "
+
+    def _examples(self) -> str:
+        train, held = self._mark("train_examples"), self._mark("eval_examples")
+        return f"{train}{self.train_examples:,} to train on, {held}{self.eval_examples:,} held out"
+
     def _tokens(self) -> str:
+        mark = self._mark("tokens_per_epoch")
         share = 100 * self.trained_tokens_per_epoch / max(self.tokens_per_epoch, 1)
         return (
-            f"{self.tokens_per_epoch:,} per epoch, {share:.1f} % trained; "
-            f"longest example {self.longest:,}"
+            f"{mark}{self.tokens_per_epoch:,} per epoch, {mark}{share:.1f} % trained; "
+            f"longest example {'of the sample ' if mark else ''}{self.longest:,}"
         )
 
     def _layout(self) -> list[tuple[str, str]]:
         """What padding would have cost, and what packs leave empty."""
         if self.forecast is None:
             return []
-        made = self.forecast.layout
+        made, mark = self.forecast.layout, self._mark("forecast")
         factor = made.padded_positions / max(made.positions, 1)
         text = f"no padding; batches of {self.batch_per_device} padded to their longest would "
-        text += f"compute {factor:.2f} times as much" if factor > 1.005 else "compute as much"
+        text += f"compute {mark}{factor:.2f} times as much" if factor > 1.005 else "compute as much"
         if self.packs is not None:
-            text += f"; {self.packs:,} {self.unit}, {made.empty_share:.1%} of their room empty"
+            text += f"; {mark}{self.packs:,} {self.unit}, {mark}{made.empty_share:.1%} of their "
+            text += "room empty"
         return [("layout", text.replace("%", " %"))]
 
     def _costs(self) -> list[tuple[str, str]]:
         """Time, operations, disk, money."""
         if self.forecast is None:
             return [("time", f"about {duration(self.seconds)}")]
-        coming = self.forecast
-        time = f"about {duration(coming.seconds)}, {duration(coming.seconds_per_step)} a step"
+        coming, mark = self.forecast, self._mark("forecast")
+        time = f"{self._about}{duration(coming.seconds)}, "
+        time += f"{mark}{duration(coming.seconds_per_step)} a step"
         if coming.eval_seconds:
-            time += f", and {duration(coming.eval_seconds)} in evaluations"
+            time += f", and {mark}{duration(coming.eval_seconds)} in evaluations"
         spent = coming.flops._asdict()
         shares = [f"{k} {v / coming.flops.total:.0%}" for k, v in spent.items() if v]
         parts = ", ".join(shares).replace("%", " %")
@@ -175,11 +195,13 @@ class Plan:
         rows = [
             ("time", time),
             ("", coming.pace.source),
-            ("operations", f"{operations(coming.flops.total)}: {parts}"),
+            ("operations", f"{mark}{operations(coming.flops.total)}: {parts}"),
             ("disk", disk),
         ]
         if coming.cost is not None:
-            rows.append(("cost", f"about {coming.cost:,.2f} at {coming.price_per_hour:g} an hour"))
+            rows.append(
+                ("cost", f"{self._about}{coming.cost:,.2f} at {coming.price_per_hour:g} an hour")
+            )
         return rows
 
     def _batch(self) -> str:
@@ -188,13 +210,21 @@ class Plan:
 
     def _steps(self) -> str:
         count = self.packs if self.packs is not None else self.train_examples
-        warm = f", {self.warmup_steps} of them warm-up" if self.warmup_steps else ""
-        last = count % self.global_batch
+        mark, of_epoch = self._mark("steps"), self._mark("steps_per_epoch")
+        warm = f", {mark}{self.warmup_steps} of them warm-up" if self.warmup_steps else ""
+        last = 0 if of_epoch else count % self.global_batch
         short = f"; the last step of an epoch holds {last}" if last else ""
-        return f"{self.steps:,} ({self.steps_per_epoch:,} per epoch{warm}{short})"
+        return f"{mark}{self.steps:,} ({of_epoch}{self.steps_per_epoch:,} per epoch{warm}{short})"
 
     def _recompute(self) -> str:
         return f"{self.recompute} of {self.layers} layers" if self.recompute else "nothing"
+
+    def _micro_batch(self) -> str:
+        mark = self._mark("micro_batch_tokens")
+        return f"up to {mark}{self.micro_batch_tokens:,} tokens on {self.device}"
+
+    def _memory(self) -> str:
+        return f"{self._about}{_size(self.memory_needed)} of {_size(self.memory_free)} free"
 
     def _parts(self) -> str:
         """Components of at least a twentieth, largest first, and when they add up so."""

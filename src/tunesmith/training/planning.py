@@ -11,7 +11,7 @@ from tunesmith.config.train import WITHOUT_WARMUP
 from tunesmith.data.split import fingerprint
 from tunesmith.errors import ConfigError
 from tunesmith.templates import mismatch, probes_for, stop_ids
-from tunesmith.training import asking, sharing
+from tunesmith.training import asking, estimated, sharing
 from tunesmith.training.forecast import attention_of, body_of, forecast
 from tunesmith.training.material import Material
 from tunesmith.training.memory import machine, worst
@@ -67,7 +67,7 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
     return Plan(
         **_described(run, material),
         **cadences,
-        **_counted(material),
+        **_counted(run, material, packed=packing),
         packs=units.count if packing else None,
         unit=unit,
         epochs=run.train.num_train_epochs if run.train.max_steps is None else steps / per_epoch,
@@ -78,7 +78,7 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
         steps_per_epoch=per_epoch,
         steps=steps,
         **_memory(layout, estimate),
-        **shared.of_plan(tokens),
+        **shared.of_plan(tokens, scaled=material.data.sampled is not None),
         seconds=coming.seconds,
         forecast=coming,
         notes=(
@@ -158,10 +158,13 @@ def layout_for(
     )
 
 
-def _counted(material: Material) -> dict[str, Any]:
-    """Parameters, examples and tokens."""
+def _counted(run: Run, material: Material, *, packed: bool) -> dict[str, Any]:
+    """Examples and tokens, and what of the plan is scaled from a sample of them."""
     examples, lengths = material.data.train, material.data.train.lengths
     return {
+        "estimate": estimated.of_plan(
+            material.data.sampled, packed=packed, max_steps=run.train.max_steps
+        ),
         "train_examples": len(examples),
         "eval_examples": len(material.data.eval),
         "tokens_per_epoch": int(lengths.sum()),
@@ -186,7 +189,10 @@ def _described(run: Run, material: Material) -> dict[str, Any]:
         "stop_tokens": tuple(str(material.tokenizer.backend.id_to_token(i)) for i in chosen),
         "output_dir": str(run.output.output_dir),
         "day": str(material.day),
-        "ledger": (*material.data.ledger.lines(), *material.data.mix_table),
+        "ledger": (
+            *estimated.told(tuple(material.data.ledger.lines()), material.data.sampled),
+            *material.data.mix_table,
+        ),
         "mix": tuple(part.as_dict() for part in material.data.mix),
     }
 
@@ -231,8 +237,9 @@ def _model_fingerprint(material: Material) -> str:
 
 def _data_fingerprint(run: Run, material: Material) -> str:
     """Of what is learned; held-out rows count only where something watches them."""
-    watched = _watching(run)
-    return fingerprint(material.data.train, material.data.eval if watched else None)
+    watched, sampled = _watching(run), material.data.sampled
+    of = "" if sampled is None else f"sample of {sampled.rows} of {sampled.of} rows: "
+    return of + fingerprint(material.data.train, material.data.eval if watched else None)
 
 
 def _every(strategy: str, every: float, per_epoch: int, steps: int) -> int | None:
@@ -312,6 +319,9 @@ def _notes(
     longest = int(material.data.train.lengths.max())
     if limit is not None and longest > limit:
         notes.append(f"examples of up to {longest} tokens exceed the model's context of {limit}")
+    notes += estimated.notes(
+        material.data.sampled, longest=longest, cutoff_len=run.dataset.cutoff_len
+    )
     if layout.needed > layout.free:
         notes.append("the estimate exceeds the memory that is there: the run may be killed")
     if steps <= warmup_steps:

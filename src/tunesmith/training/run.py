@@ -21,6 +21,7 @@ from tunesmith.compute.precision import pin
 from tunesmith.config.load import require
 from tunesmith.config.run import Run, flat
 from tunesmith.data.registry import local_path
+from tunesmith.data.sampled import Sampling
 from tunesmith.errors import Error
 from tunesmith.training import (
     journal,
@@ -64,6 +65,7 @@ def plan(
     weights: bool = False,
     today: datetime.date | None = None,
     device: str | None = None,
+    sampling: Sampling | None = None,
 ) -> tuple[Plan, Material]:
     """Plan without training; weights need not have been downloaded.
 
@@ -73,6 +75,7 @@ def plan(
         weights: whether they must be there.
         today: the date that some templates print; `None`: that of the start that is gone on with.
         device: what the plan is for, by its name (see `devices`); `None`: what is here.
+        sampling: of how many rows a sample may stand for all; `None`: of none.
 
     Raises:
         Error: whatever is missing or wrong.
@@ -80,7 +83,7 @@ def plan(
     require(run, "model_name_or_path", "dataset")
     trackers.check(run.output.report_to)
     today = today or reading.day(run)
-    material = gather(run, report, weights=weights, today=today, device=device)
+    material = gather(run, report, weights=weights, today=today, device=device, sampling=sampling)
     return planning.make(run, material), material
 
 
