@@ -129,19 +129,24 @@ MUTANTS = (
     Mutant(
         "A7e", "the fused norm forgets that its length depends on the input",
         "compute/fused/norm.py",
-        "pull.sub_(unit.mul_(share)).mul_(rate_T1[part])", "pull.mul_(rate_T1[part])",
+        "pull.sub_(unit.mul_(share)).mul_(rate_T1)", "pull.mul_(rate_T1)",
         ("compute/fused/test_norm.py",),
     ),
     Mutant(
         "A7f", "the fused gate forgets its activation on the way back", "compute/fused/gated.py",
-        "                pull.mul_(active)\n", "",
+        "    pull_TI.mul_(active)\n", "",
         ("compute/fused/test_gated.py",),
     ),
     Mutant(
         "A7g", "gradients are turned forward again by the fused rotation",
         "compute/fused/rotary.py",
-        "(sin2, sin1.neg())), None, None", "(sin1.neg(), sin2)), None, None",
+        "sin2, sin1.neg()), None, None", "sin1.neg(), sin2), None, None",
         ("compute/fused/test_rotary.py",),
+    ),
+    Mutant(
+        "A7k", "a run that was compiled goes on uncompiled, and ends in other bits",
+        "training/run.py", '        "compiled": planned.compiled,\n', "",
+        ("training/test_compiling.py",),
     ),
     Mutant(
         "A7h", "layers computed together give the input the gradient of the last one only",

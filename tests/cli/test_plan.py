@@ -114,3 +114,10 @@ def test_the_tutorials_model_is_planned_from_its_config_alone(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "20,185,088 || all: 7,635,801,600 || trainable%: 0.2643" in said
     assert "the weights are not there yet" in said
+
+
+def test_an_unknown_device_is_told_before_anything_is_read(tmp_path, capsys):
+    path = tiny_run(tmp_path)
+    (tmp_path / "data" / "tiny.json").write_text("not read")
+    assert main(["plan", str(path), "--device", "h2000"]) == 2
+    assert "--device h200" in capsys.readouterr().err

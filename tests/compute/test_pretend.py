@@ -62,7 +62,25 @@ def test_after_an_error_tensors_are_real_again():
 
 
 def test_what_cannot_be_pretended_is_raised_and_not_printed_as_well(capfd, caplog):
-    with pytest.raises(RuntimeError), pretending():
-        torch._grouped_mm(torch.empty(8, 16), torch.empty(2, 16, 16), offs=torch.empty(2))
+    with pytest.raises(RuntimeError), pretending():  # ends are whole numbers
+        torch._grouped_mm(
+            torch.empty(8, 16, dtype=torch.bfloat16),
+            torch.empty(2, 16, 16, dtype=torch.bfloat16),
+            offs=torch.empty(2),
+        )
     assert "Traceback" not in capfd.readouterr().err
     assert not caplog.records
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_products_of_experts_have_the_shapes_and_gradients_of_real_ones(dtype):
+    def product():
+        rows = torch.ones(8, 16, dtype=dtype, requires_grad=True)
+        weights = torch.ones(2, 16, 24, dtype=dtype, requires_grad=True)
+        out = torch._grouped_mm(rows, weights, offs=torch.tensor([3, 8], dtype=torch.int32))
+        (2 * out).sum().backward()
+        return [(t.shape, t.dtype) for t in (out, rows.grad, weights.grad)]
+
+    want = product()
+    with pretending():
+        assert product() == want

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from tiny_run import tiny_rows, tiny_run, train
+from tunesmith.compute import side_by_side
+from tunesmith.compute.pretend import pretended
 from tunesmith.config.load import load
 from tunesmith.training import forecast as forecasts
 from tunesmith.training.devices import find
@@ -113,6 +115,24 @@ def test_a_model_with_state_says_why_its_documents_stand_side_by_side(tmp_path):
     _, material, _ = planned(tmp_path)
     stateful = material._replace(facts=material.facts._replace(carries_state=True))
     assert "carry state" in forecasts.attention_of(stateful)
+
+
+def test_what_fills_up_documents_side_by_side_is_counted(tmp_path, monkeypatch):
+    computed, states = [], side_by_side._states
+
+    def counted(body, ids_BL, positions_BL):
+        if torch.is_grad_enabled() and not pretended(body):
+            computed.append(ids_BL.numel())
+        return states(body, ids_BL, positions_BL)
+
+    monkeypatch.setattr(forecasts, "measure", lambda *arguments, **others: "not tried")
+    monkeypatch.setattr(side_by_side, "_states", counted)
+    path = tiny_run(tmp_path, kind="mamba", lora_target=["in_proj"], num_train_epochs=1)
+    plan = train(path).plan
+    assert sum(computed) == plan.forecast.layout.positions > plan.tokens_per_epoch
+    rows = dict(line.split(maxsplit=1) for line in plan.text().splitlines() if "padd" in line)
+    assert rows["layout"].startswith(f"{1 - plan.tokens_per_epoch / sum(computed):.1%}"[:-1])
+    assert "without padding" not in plan.text()
 
 
 @pytest.mark.parametrize(("layers", "share"), [(1, 0.5), (2, 1.0), (-1, 1.0)])

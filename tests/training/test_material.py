@@ -41,6 +41,15 @@ def test_a_target_that_matches_nothing_is_found_before_weights_are_read(tmp_path
         gather(run, Silent())
 
 
+def test_a_layer_whose_adapter_would_learn_nothing_is_refused_before_weights_are_read(tmp_path):
+    path = tiny_run(tmp_path, kind="mamba", lora_target="all")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"run\.yaml:\d+: lora_target") as caught:
+        gather(load(path), Silent(), weights=False)
+    assert caught.value.got == "dt_proj"
+    assert caught.value.hint == "lora_target: in_proj,x_proj,out_proj"
+
+
 def test_a_model_that_drops_by_itself_is_refused_before_weights_are_read(tmp_path):
     """Its draws come from history: stopped and gone on with, the run would be another one."""
     path = tiny_run(tmp_path, kind="gpt2", model={"resid_pdrop": 0.1}, finetuning_type="full",

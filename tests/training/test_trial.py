@@ -84,3 +84,11 @@ def test_a_sample_holds_documents_of_the_run_and_never_more_tokens(tokens):
     chosen = trial.sample(lengths, tokens)
     assert sum(chosen) <= tokens
     assert chosen == [tokens] or set(chosen) <= set(lengths.tolist())
+
+
+def test_a_model_whose_kinds_of_layer_follow_from_their_number_is_tried(tmp_path):
+    run = load(tiny_run(
+        tmp_path, kind="mamba", model={"num_hidden_layers": 6}, lora_target=["in_proj"]
+    ))  # fmt: skip
+    pace = measured((run, gather(run, Silent())))
+    assert "layers" in pace.source

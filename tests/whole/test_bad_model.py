@@ -10,12 +10,14 @@ from tunesmith.cli.main import main
 
 FALCON = {"new_decoder_architecture": True, "num_kv_heads": 2}
 MOE = {"num_local_experts": 4, "num_experts_per_tok": 2}
-NOTHING_HERE = "need  a module of the model: act_fn, down_proj"
+NOTHING_HERE = """need  a linear layer of the model: q_proj, k_proj, v_proj, o_proj, gate_proj, \
+up_proj, down_proj, lm_head
+  try   lora_target: q_proj,v_proj"""
 OF_CONV = "those of this model are of type Conv1D"
 
 BOTH = {  # kind of model, keys of its config, keys of the run; what the error says, where
     "a target that matches nothing": (
-        "llama", {}, {"lora_target": "q_proj,querry"}, NOTHING_HERE, "run.yaml:17: lora_target"),
+        "llama", {}, {"lora_target": "q_proj,v_prjo"}, NOTHING_HERE, "run.yaml:17: lora_target"),
     "a target that is no linear layer": (
         "llama", {}, {"lora_target": "norm"}, "additional_target: norm", "run.yaml:17: "),
     "a target that holds linear layers": (

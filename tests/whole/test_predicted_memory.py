@@ -25,6 +25,11 @@ ROWS = [
 PROMPT = " ".join(WORDS[k * k % 11] for k in range(60))
 ALIKE = [{**row, "instruction": f"{PROMPT} {row['instruction']}"} for row in ROWS]
 FULL = {"finetuning_type": "full", "lora_rank": None}
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+EXPERTS = {
+    **MODEL, "head_dim": 16, "num_experts": 8, "num_experts_per_tok": 2,
+    "moe_intermediate_size": 64,
+}  # fmt: skip
 RUNS = {
     "lora fp32": {},
     "lora bf16": {"bf16": True},
@@ -44,6 +49,16 @@ RUNS = {
     "packs": {"packing": True, "per_device_train_batch_size": 1},
     "prefixes shared": {"rows": ALIKE, "prefix_sharing": True},
     "qlora": {"quantization_bit": 4, "bf16": True},
+    "dora over 4 bits": {"quantization_bit": 4, "bf16": True, "use_dora": True},
+    "state": {
+        "kind": "mamba", "model": {"hidden_size": 64, "state_size": 8, "num_hidden_layers": 6},
+        "lora_target": ["in_proj", "out_proj"],
+    },
+    "experts fp32": {"kind": "qwen3_moe", "model": EXPERTS, "lora_target": ATTENTION},
+    "experts bf16": {
+        "kind": "qwen3_moe", "model": EXPERTS, "lora_target": ATTENTION, "bf16": True,
+    },
+    "experts, full": {**FULL, "kind": "qwen3_moe", "model": EXPERTS},
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ WAYS = {
     "no sharing": {"prefix_sharing": False},
     "plain attention": {"flash_attn": "disabled"},
     "torch's attention": {"flash_attn": "sdpa"},
+    "compiled": {"torch_compile": True},
     "never recomputed": {"disable_gradient_checkpointing": True},
 }  # fmt: skip
 """Keys that may not change what is learned."""

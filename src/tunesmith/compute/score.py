@@ -21,8 +21,8 @@ from torch.utils.checkpoint import checkpoint
 
 from tunesmith.compute import chance, side_by_side
 from tunesmith.compute.attention import decoder, isolation, run
-from tunesmith.compute.fused.norm import slices
 from tunesmith.compute.pretend import pretended
+from tunesmith.compute.rows import slices
 from tunesmith.compute.sharing import mask_of
 from tunesmith.errors import ModelError
 from tunesmith.types import Batch, Score

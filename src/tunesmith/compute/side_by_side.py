@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,22 +30,25 @@ _known: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
 
 def hidden(model: Any, batch: Batch) -> Tensor:
     """Hidden states of every token, (T, W), as if each document had been computed alone."""
-    starts = torch.tensor(batch.offsets[:-1])
-    lengths = [end - start for start, end in zip(batch.offsets, batch.offsets[1:], strict=False)]
+    lengths = np.diff(batch.offsets).tolist()
     groups = together(lengths) if allowed(model) else [[i] for i in range(len(lengths))]
+    device = batch.ids_T.device
     parts, places = [], []
     for rows in groups:
         longest = max(lengths[row] for row in rows)
-        along_L = torch.arange(longest)
-        ends_B1 = torch.tensor([lengths[row] for row in rows])[:, None]
-        place_BL = (starts[rows][:, None] + along_L.minimum(ends_B1 - 1)).to(batch.ids_T.device)
-        real_BL = (along_L < ends_B1).to(batch.ids_T.device)
-        positions_BL = along_L.to(batch.ids_T.device).expand(place_BL.shape)
-        with chance.only(place_BL.flatten()):
-            out_BLW = _states(decoder(model), batch.ids_T[place_BL], positions_BL)
-        parts.append(out_BLW[real_BL])
-        places.append(place_BL[real_BL])
-    order_T = torch.cat(places).argsort()
+        along_L = np.arange(longest)
+        ends_B1 = np.array([lengths[row] for row in rows])[:, None]
+        starts_B1 = np.array([batch.offsets[row] for row in rows])[:, None]
+        place_BL = starts_B1 + np.minimum(along_L, ends_B1 - 1)
+        real = along_L < ends_B1  # found here, not asked of the device
+        at_BL = torch.from_numpy(place_BL).to(device)
+        positions_BL = torch.from_numpy(along_L).to(device).expand(place_BL.shape)
+        with chance.only(at_BL.flatten()):
+            out_BLW = _states(decoder(model), batch.ids_T[at_BL], positions_BL)
+        kept = torch.from_numpy(np.flatnonzero(real)).to(device)
+        parts.append(out_BLW.flatten(0, 1).index_select(0, kept))
+        places.append(place_BL[real])
+    order_T = torch.from_numpy(np.concatenate(places).argsort()).to(device)
     return torch.cat(parts).index_select(0, order_T)
 
 

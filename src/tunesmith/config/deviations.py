@@ -33,6 +33,12 @@ DEVIATIONS = (
         "not set: yes where the hardware has it natively",
         "the fast arithmetic should not need a switch; `bf16: false` is fp32",
     ),
+    Deviation(
+        "torch_compile",
+        "false",
+        "not set: where the plan counts that it pays",
+        "in a long run it saves time; in a short one compiling takes longer than it saves",
+    ),
     Deviation("fp16", "false", "not set: no", "the same as false"),
     Deviation("do_sample", "true", "not set", "answers are drawn as the model's makers advise"),
     Deviation("temperature", "0.95", "not set", "as for `do_sample`"),

@@ -153,6 +153,9 @@ class Train(Section):
     prefix_sharing: Annotated[Literal["auto"] | Flag, Says("auto, true or false")] = "auto"
     """Compute what the rows of a step begin with in common (a system prompt, tool definitions)
     only once; the result is the same. `auto`: where the plan counts that it pays."""
+    torch_compile: Flag | None = None
+    """Compile the element-wise work of the layers (norms, gates) into kernels of its own; the
+    result is the same but for rounding. Not set: where the plan counts that it pays."""
     seed: Annotated[Natural, Le(2**32 - 1)] = 42
     """Start of everything random: order of rows, new weights, dropout."""
     resume_from_checkpoint: Resume = None

@@ -6,14 +6,16 @@ the model draws random numbers of its own, and whether every adapter is asked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tunesmith.compute.lora import LoraLinear
-from tunesmith.compute.score import check_head
+from tunesmith.compute.score import check_head, hidden
 from tunesmith.errors import ModelError
+from tunesmith.types import Batch
 
 _TOKENS = 24
 
@@ -59,14 +61,55 @@ def check(model: Any, where: str) -> None:
             hook.remove()
         for module, mode in modes.items():
             module.training = mode
-    if past:
-        rest = dict.fromkeys(end for name in adapted if (end := _end(name)) not in past)
-        raise ModelError(
-            "lora_target", got=", ".join(past),
-            need="layers that the model calls; it takes the weights of these past their adapters, "
-            "which would learn nothing",
-            hint="lora_target: " + ",".join(rest) if rest else "finetuning_type: full",
-        )  # fmt: skip
+    refuse(model, past)
+
+
+def taken_past(model: Any, batch: Batch) -> list[str]:
+    """Kinds of layer whose weights have a part in the hidden states though they are not called.
+
+    The same question without numbers: asked of the graph of operations, within `pretending`.
+
+    Args:
+        model: with its adapters, on pretended tensors. Its head, which may be the embedding, is
+            not asked: `compute.score` calls it.
+        batch: of any one document.
+    """
+    head = model.get_output_embeddings()
+    every = {n: m for n, m in model.named_modules() if isinstance(m, LoraLinear)}
+    adapted = {name: layer for name, layer in every.items() if layer is not head}
+    called: set[nn.Module] = set()
+    for layer in adapted.values():
+        layer.register_forward_pre_hook(lambda m, _: called.add(m))
+    weights = {layer.weight: _end(name) for name, layer in adapted.items()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter in weights)
+    left, seen, found = [hidden(model, batch).grad_fn], set(), set()
+    while left:
+        node = left.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            found.add(getattr(node, "variable", None))
+            left += [before for before, _ in node.next_functions]
+    past = [layer.weight for layer in adapted.values() if layer not in called]
+    return list(dict.fromkeys(weights[weight] for weight in past if weight in found))
+
+
+def refuse(model: Any, past: Sequence[str]) -> None:
+    """Say which kinds of layer would learn nothing, if there are any.
+
+    Raises:
+        ModelError: there are.
+    """
+    adapted = [n for n, m in model.named_modules() if isinstance(m, LoraLinear)]
+    if not past:
+        return
+    rest = dict.fromkeys(end for name in adapted if (end := _end(name)) not in past)
+    raise ModelError(
+        "lora_target", got=", ".join(past),
+        need="layers that the model calls; it takes the weights of these past their adapters, "
+        "which would learn nothing",
+        hint="lora_target: " + ",".join(rest) if rest else "finetuning_type: full",
+    )  # fmt: skip
 
 
 def _past(model: Any, silent: dict[str, LoraLinear], out: Tensor) -> list[str]:

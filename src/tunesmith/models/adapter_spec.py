@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Sequence
@@ -181,11 +182,27 @@ def matching(model: nn.Module, wanted: Sequence[str], key: str) -> list[str]:
     for ending in wanted:
         hits = [path for path in paths if path == ending or path.endswith("." + ending)]
         if not hits:
-            last = {path.rpartition(".")[2] for path in paths}
-            known = sorted(name for name in last if not name.isdigit())
-            raise ModelError(key, got=ending, need=f"a module of the model: {', '.join(known)}")
+            raise _matches_nothing(model, wanted, ending, key)
         found += [hit for hit in hits if hit not in found]
     return found
+
+
+def _matches_nothing(model: nn.Module, wanted: Sequence[str], ending: str, key: str) -> ModelError:
+    """With the names that would match something, and the one that was perhaps meant."""
+    kind = nn.Linear if key == "lora_target" else nn.Module
+    paths = [
+        name
+        for name, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, kind) and next(module.parameters(), None) is not None
+    ]
+    known = [name for name in _endings(paths) if name and not name.isdigit()]
+    near = difflib.get_close_matches(ending, [*paths, *known], n=1)
+    meant = [near[0] if name == ending else name for name in wanted] if near else []
+    what = "linear layer" if key == "lora_target" else "module"
+    return ModelError(
+        key, got=ending, need=f"a {what} of the model: {', '.join(known)}",
+        hint=f"{key}: {','.join(meant)}" if meant else "",
+    )  # fmt: skip
 
 
 def config_of(

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from tunesmith.compute import flash_cpu, varlen
+from tunesmith.compute import flash_cpu, side_by_side, varlen
 from tunesmith.compute.precision import speed as speed_of
 from tunesmith.config.run import Run
 from tunesmith.data.packing import best_fit_decreasing
 from tunesmith.data.statistics import Batching, padded
 from tunesmith.models.facts import Facts
 from tunesmith.training.asked_adapter import lora_spec
+from tunesmith.training.compiling import Compiling, decide
 from tunesmith.training.flops import Flops, flops
 from tunesmith.training.material import Material
 from tunesmith.training.memory.machine import free_bytes
@@ -43,7 +44,7 @@ class Layout(NamedTuple):
     """What the layout of the batches makes of the tokens of an epoch."""
 
     positions: int
-    """Computed by the model; those of padding and of unused room included."""
+    """Computed by the model; those that fill up documents which stand side by side included."""
     empty_share: float
     """Share of the room of packs that stays empty (it costs nothing: packs are not padded)."""
     padded_positions: int
@@ -72,6 +73,7 @@ class Forecast(NamedTuple):
     layout: Layout
     flops: Flops
     pace: Pace
+    compiling: Compiling
     seconds: float
     """In training steps."""
     seconds_per_step: float
@@ -89,6 +91,7 @@ class Forecast(NamedTuple):
             "layout": self.layout._asdict(),
             "flops": {**self.flops._asdict(), "total": self.flops.total},
             "pace": self.pace._asdict(),
+            "compiling": self.compiling._asdict(),
             "seconds": self.seconds,
             "seconds_per_step": self.seconds_per_step,
             "eval_seconds": self.eval_seconds,
@@ -110,6 +113,7 @@ def forecast(
     recompute: float,
     save_every: int | None,
     eval_every: int | None,
+    compiled: bool | None,
 ) -> Forecast:
     """Predict a run.
 
@@ -124,6 +128,10 @@ def forecast(
         recompute: share of the layers that is computed twice, 0 to 1.
         save_every: steps between checkpoints.
         eval_every: steps between evaluations.
+        compiled: whether kernels were compiled at the first start; `None`: this is it.
+
+    Raises:
+        ConfigError: they are to be compiled, and cannot be.
     """
     examples, known = material.data.train, material.facts
     lengths = examples.lengths
@@ -147,17 +155,25 @@ def forecast(
     }
     pace = _pace(run, material, work, of_flops, lengths=lengths, batch=squares_look)
     seconds = pace.seconds(work, recompute=recompute, reached=of_flops["reached"])
+    compiling = decide(
+        run, material.precision, seconds, here=material.elsewhere is None, before=compiled
+    )
+    seconds = compiling.seconds(seconds)
     evaluations = _count(steps, eval_every) if len(material.data.eval) else 0
     evaluating = evaluations * _eval_seconds(material, pace)
     price = run.output.price_per_hour
     return Forecast(
         work=work,
-        layout=_layout(run, units, lengths, batches),
+        layout=_layout(
+            run, units, lengths, batches,
+            filled=_filled(units, lengths, steps, micro_batch_tokens) if known.carries_state else 1,
+        ),
         flops=flops(
             tokens=work.tokens, squares=work.squares, trained_tokens=work.trained_tokens,
             recompute=recompute, **of_flops,
         ),
         pace=pace,
+        compiling=compiling,
         seconds=seconds,
         seconds_per_step=seconds / max(steps, 1),
         eval_seconds=evaluating,
@@ -207,16 +223,33 @@ def _looked_at(
     units: Units, lengths: np.ndarray, steps: int, *, capacity: int
 ) -> tuple[float, int]:
     """(micro-batches of a step, tokens of a usual micro-batch), from steps all over the run."""
+    looked_at = _steps_of(units, lengths, steps)
+    batches = sum(len(best_fit_decreasing(held, capacity=capacity)) for held in looked_at)
+    tokens = sum(map(sum, looked_at))
+    return batches / len(looked_at), max(1, tokens // max(batches, 1))
+
+
+def _filled(units: Units, lengths: np.ndarray, steps: int, capacity: int) -> float:
+    """Positions of documents that stand side by side, as a multiple of their tokens."""
+    tokens = positions = 0
+    for held in _steps_of(units, lengths, steps):
+        for batch in best_fit_decreasing(held, capacity=capacity):
+            inside = [held[i] for i in batch.tolist()]
+            tokens += sum(inside)
+            for rows in side_by_side.together(inside):
+                positions += len(rows) * max(inside[row] for row in rows)
+    return positions / tokens
+
+
+def _steps_of(units: Units, lengths: np.ndarray, steps: int) -> list[list[int]]:
+    """Lengths of the documents of some steps, from all over the run."""
     numbers = np.unique(np.linspace(1, max(steps, 1), min(steps, _LOOKED_AT)).astype(int))
-    batches = tokens = 0
-    for number in numbers.tolist():
-        held = lengths[units.examples(number)].tolist()
-        batches += len(best_fit_decreasing(held, capacity=capacity))
-        tokens += sum(held)
-    return batches / len(numbers), max(1, tokens // max(batches, 1))
+    return [lengths[units.examples(number)].tolist() for number in numbers.tolist()]
 
 
-def _layout(run: Run, units: Units, lengths: np.ndarray, batches: float) -> Layout:
+def _layout(
+    run: Run, units: Units, lengths: np.ndarray, batches: float, *, filled: float
+) -> Layout:
     tokens, rows = int(lengths.sum()), run.batch()[0]
     how = Batching(
         batch_size=rows,
@@ -229,7 +262,7 @@ def _layout(run: Run, units: Units, lengths: np.ndarray, batches: float) -> Layo
     packed = units.unit != "examples"
     room = units.count * run.dataset.cutoff_len
     return Layout(
-        positions=tokens,
+        positions=round(tokens * filled),
         empty_share=1 - tokens / room if packed else 0.0,
         padded_positions=padded(lengths, rows, how),
         micro_batches_per_step=batches,

@@ -7,6 +7,7 @@ files; `planning.py` does the arithmetic.
 from __future__ import annotations
 
 import datetime
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from tunesmith.config.run import Run
 from tunesmith.data.prepare import Prepared, prepare
 from tunesmith.data.sampled import Sampling
 from tunesmith.errors import ModelError
-from tunesmith.models import adapter_rows, adapters, facts, freeze, load, source
+from tunesmith.models import acting, adapter_rows, adapters, facts, freeze, load, source
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_files import read_spec
 from tunesmith.models.facts import Facts
@@ -29,7 +30,9 @@ from tunesmith.training import devices, new_tokens, reach
 from tunesmith.training.asked_adapter import lora_spec, refuse_other
 from tunesmith.training.devices import Device
 from tunesmith.training.fingerprints import fingerprint
+from tunesmith.training.memory import rehearse
 from tunesmith.training.new_tokens import Words
+from tunesmith.training.remembered import remembered
 from tunesmith.training.report import Report, pieces
 from tunesmith.training.wanted import check_tokenizer
 from tunesmith.types import Tokenizer
@@ -310,7 +313,19 @@ def _skeleton(
     else:
         words.make_rows(model)
         adapters.attach(model, lora_spec(run, words), seed=0)
+    if method.finetuning_type == "lora":
+        acting.refuse(model, _taken_past(model))
     return model
+
+
+def _taken_past(model: Any) -> list[str]:
+    """Layers that learn nothing; where the model's code wants numbers, it is asked with weights."""
+    config = {k: v for k, v in model.config.to_dict().items() if k != "_name_or_path"}
+    key = json.dumps(["taken past", config, adapters.attached(model)], default=str)
+    try:
+        return list(remembered(key, lambda: rehearse.taken_past(model)))
+    except Exception:
+        return []
 
 
 def _targets(model: Any) -> tuple[str, ...]:

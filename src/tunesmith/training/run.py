@@ -6,24 +6,27 @@ nothing is written before the decision about the output directory has been made.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 
 from tunesmith import store
+from tunesmith.compute import rows
 from tunesmith.compute.precision import pin
 from tunesmith.config.load import require
 from tunesmith.config.run import Run, flat
 from tunesmith.data.registry import local_path
 from tunesmith.data.sampled import Sampling
-from tunesmith.errors import Error
+from tunesmith.errors import ConfigError, Error
 from tunesmith.training import (
+    devices,
     journal,
     metrics,
     outputs,
@@ -32,13 +35,14 @@ from tunesmith.training import (
     resume,
     trackers,
 )
+from tunesmith.training.block import compared, row_text
 from tunesmith.training.forecast import body_of
 from tunesmith.training.job import Job
 from tunesmith.training.material import Material, gather
 from tunesmith.training.memory import advice, estimate
 from tunesmith.training.memory.solve import Layout
 from tunesmith.training.numerics import FreshProcess
-from tunesmith.training.plan import Plan, compared, row_text
+from tunesmith.training.plan import Plan
 from tunesmith.training.report import Report, pieces
 from tunesmith.training.signals import Stopper
 from tunesmith.training.watch import Watch
@@ -82,6 +86,8 @@ def plan(
     """
     require(run, "model_name_or_path", "dataset")
     trackers.check(run.output.report_to)
+    if device:
+        devices.find(device)  # a slip of the pen is told before the data are read
     today = today or reading.day(run)
     material = gather(run, report, weights=weights, today=today, device=device, sampling=sampling)
     return planning.make(run, material), material
@@ -111,7 +117,7 @@ def train(
     require(run, "model_name_or_path", "dataset", "output_dir")
     planned, material = plan(run, report, weights=True)
     output_dir = Path(str(run.output.output_dir))
-    with store.lock(output_dir):
+    with store.lock(output_dir), ExitStack() as ending:
         start = resume.decide(
             output_dir,
             identity=planned.identity,
@@ -130,6 +136,8 @@ def train(
         pin(before.facts["threads"] if before else torch.get_num_threads())
         if before is not None:
             planned = planning.make(run, material, layout=_before(before, material))
+        planned = _settled(run, planned, material)
+        ending.enter_context(rows.compiling(on=planned.compiled))
         report.say(planned.text(report.width))
         for note in start.notes:
             report.say(row_text("note", note, report.width))
@@ -167,6 +175,24 @@ def train(
     return Result("trained", output_dir, planned, results, tuple(job.notes))
 
 
+def _settled(run: Run, planned: Plan, material: Material) -> Plan:
+    """The plan, without compiling where that does not work and nobody asked for it.
+
+    Raises:
+        ConfigError: it does not work, and the run file asks for it.
+    """
+    if not planned.compiled:
+        return planned
+    try:
+        rows.try_compiler(material.precision.device)
+    except ConfigError as error:
+        if run.train.torch_compile:
+            error.where = run.where(error.where)
+            raise
+        return dataclasses.replace(planned, compiled=False, compiling=f"off: it takes {error.need}")
+    return planned
+
+
 def _checkpoint_bytes(planned: Plan) -> int:
     """The least that the run writes: one checkpoint (fp32 weights, two moments) and the result."""
     return planned.trainable * 4 * 4
@@ -194,6 +220,7 @@ def _begin(run: Run, planned: Plan, output_dir: Path) -> resume.Record:
         "needed": planned.memory_needed,
         "free": planned.memory_free,
         "share": planned.share,
+        "compiled": planned.compiled,
     }
     store.make_directory(output_dir)
     record = resume.Record(
@@ -216,23 +243,12 @@ def _before(before: resume.Record, material: Material) -> Layout:
     return Layout.of(before.facts["layout"], layers=material.facts.layers)
 
 
-def _layout(planned: Plan) -> Layout:
-    return Layout(
-        planned.micro_batch_tokens,
-        planned.recompute,
-        planned.memory_needed,
-        planned.memory_free,
-        planned.memory_components,
-        planned.memory_moment,
-    )
-
-
 def _remedies(run: Run, material: Material, planned: Plan) -> list[advice.Remedy]:
-    return advice.remedies(run, material, estimate.needs(run, material), _layout(planned))
+    return advice.remedies(run, material, estimate.needs(run, material), planned.layout)
 
 
 def _explained(run: Run, material: Material, planned: Plan) -> AbstractContextManager[None]:
-    return advice.explained(_layout(planned), lambda: _remedies(run, material, planned))
+    return advice.explained(planned.layout, lambda: _remedies(run, material, planned))
 
 
 def refuse_too_large(run: Run, material: Material, planned: Plan) -> None:
@@ -244,7 +260,7 @@ def refuse_too_large(run: Run, material: Material, planned: Plan) -> None:
     advice.refuse(
         run.where("cutoff_len"),
         lambda: _remedies(run, material, planned),
-        _layout(planned),
+        planned.layout,
         longest=planned.longest,
         device="cuda" if material.elsewhere else planned.device,
     )

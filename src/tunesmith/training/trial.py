@@ -162,7 +162,7 @@ def _model(
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
         setattr(text, name, None)
     kinds = getattr(text, "layer_types", None)
-    if kinds:
+    if kinds and len(kinds) != layers:  # of some models it follows from the number of layers
         text.layer_types = kinds[:layers]
     with load.quiet(), no_init_weights():
         model: Any = AutoModelForCausalLM.from_config(

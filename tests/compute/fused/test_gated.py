@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from tunesmith.compute.fused import norm
+from tunesmith.compute import rows
 from tunesmith.compute.fused.gated import ACTIVATIONS, gated
 from tunesmith.compute.fused.linears import read
 from tunesmith.compute.lora import LoraLinear
@@ -51,7 +51,7 @@ def both(made, x, act):
     "adapters", [(True, True, True), (False, False, False), (True, False, True)]
 )
 def test_output_and_gradients_are_those_of_the_layers_one_by_one(monkeypatch, act, adapters):
-    monkeypatch.setattr(norm, "_VALUES_AT_ONCE", 80)  # slices of two rows
+    monkeypatch.setattr(rows, "_VALUES_AT_ONCE", 80)  # slices of two rows
     made = block(adapters=adapters).double()
     x = torch.randn(2, 5, 24).double().requires_grad_(True)
     for got, want in both(made, x, act):

@@ -2,12 +2,13 @@ import pytest
 import torch
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from tunesmith.compute import rows
 from tunesmith.compute.fused import norm
 
 
 @pytest.mark.parametrize("shape", [(7, 48), (2, 3, 5, 48), (0, 48)])
 def test_output_and_gradients_are_those_of_the_formula(monkeypatch, shape):
-    monkeypatch.setattr(norm, "_VALUES_AT_ONCE", 96)  # slices of two rows
+    monkeypatch.setattr(rows, "_VALUES_AT_ONCE", 96)  # slices of two rows
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(shape, generator=draw).requires_grad_(True)
     weight = torch.randn(48, generator=draw).requires_grad_(True)
@@ -48,13 +49,6 @@ def test_a_gradient_that_nobody_needs_is_not_made():
     norm.rms_norm(x, weight, 1e-6).sum().backward()
     assert weight.grad is None
     assert x.grad is not None
-
-
-def test_slices_cover_every_row_once():
-    parts = list(norm.slices(100, 2**15, torch.device("cpu")))
-    assert [i for part in parts for i in range(part.start, part.stop)] == list(range(100))
-    assert len(parts) == 50
-    assert list(norm.slices(100, 2**15, torch.device("cuda"))) == [slice(0, 100)]
 
 
 def test_what_follows_may_change_the_output_in_place():

@@ -133,3 +133,24 @@ def test_bytes_grow_with_the_tokens(tmp_path):
 def test_an_optimizer_keeps_what_it_keeps(build, words):
     kept, _ = optimizer_bytes(lambda p: build(list(p.values())), [("a", (64, 32)), ("b", (100,))])
     assert kept - words * (64 * 32 + 100) * 4 in (0, 8)  # and two counters of steps
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "past"),
+    [
+        ("mamba", "all", ["dt_proj"]),
+        ("llama", "all", []),
+        ("llama", ("q_proj", "lm_head"), []),  # a head that is the embedding, too
+        ("qwen3_moe", ("q_proj", "o_proj"), []),
+    ],
+)
+def test_weights_that_a_model_takes_past_their_adapters_are_known_without_weights(
+    tmp_path, kind, target, past
+):
+    spec = LORA._replace(target=target)
+    directory = tiny_model(tmp_path, kind, tokenizer=False, num_hidden_layers=4)
+    model = skeleton(directory, lambda model: adapters.attach(model, spec, seed=0))
+    learned = {n: p.requires_grad for n, p in model.named_parameters()}
+    assert rehearse.taken_past(model) == past
+    assert {n: p.requires_grad for n, p in model.named_parameters()} == learned
+    assert len(model.get_decoder().layers) == 4

@@ -1,7 +1,7 @@
 """The gated block, down(act(gate(x)) · up(x)), as one autograd function.
 
 Neither the activation nor the product is kept: the backward pass makes them again from what gate
-and up gave, slice by slice, which costs two passes over them.
+and up gave, which costs two passes over them.
 
 Kept for the backward pass, per token: the input (by reference), the outputs of gate and up (two
 times the inner width), and ΣR numbers.
@@ -11,12 +11,12 @@ Shape letters: T tokens, I inner width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from tunesmith.compute import rows
 from tunesmith.compute.fused.linears import (
     TENSORS,
     Layers,
@@ -25,7 +25,6 @@ from tunesmith.compute.fused.linears import (
     multiply_backward,
     product_dtype,
 )
-from tunesmith.compute.fused.norm import slices
 from tunesmith.compute.lora import unflat
 
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh")
@@ -76,11 +75,7 @@ class _Gated(torch.autograd.Function):
             )  # fmt: skip
             assert pull_TI is not None, "it was wanted"
             toward_gate_TI = inner_TI  # its memory is free now
-            for part in _slices(gate_TI):
-                pull, gate = pull_TI[part], gate_TI[part]
-                active = _act(gate, how.act)
-                toward_gate_TI[part] = _act_backward(pull * up_TI[part], gate, how.act)
-                pull.mul_(active)
+            _pull(gate_TI, up_TI, pull_TI, toward_gate_TI, shared=(how.act,))
             toward, learned = multiply_backward(
                 [toward_gate_TI, pull_TI], flat, low_TR, how.outer, tensors[: 2 * TENSORS],
                 want_x=ctx.needs_input_grad[0], want=want[: 2 * TENSORS],
@@ -91,15 +86,25 @@ class _Gated(torch.autograd.Function):
 
 
 def _product(gate_TI: Tensor, up_TI: Tensor, act: str) -> Tensor:
-    """act(gate) · up, a cache full at a time."""
+    """act(gate) · up."""
     out_TI = torch.empty_like(gate_TI)
-    for part in _slices(gate_TI):
-        torch.mul(_act(gate_TI[part], act), up_TI[part], out=out_TI[part])
+    _multiply(gate_TI, up_TI, out_TI, shared=(act,))
     return out_TI
 
 
-def _slices(x_TI: Tensor) -> Iterator[slice]:
-    return slices(x_TI.shape[0], x_TI.shape[1], x_TI.device)
+@rows.Kernel
+def _multiply(gate_TI: Tensor, up_TI: Tensor, out_TI: Tensor, act: str) -> None:
+    torch.mul(_act(gate_TI, act), up_TI, out=out_TI)
+
+
+@rows.Kernel
+def _pull(  # noqa: PLR0917
+    gate_TI: Tensor, up_TI: Tensor, pull_TI: Tensor, toward_gate_TI: Tensor, act: str
+) -> None:
+    """The product's gradient to that of up, in place, and that of gate."""
+    active = _act(gate_TI, act)
+    toward_gate_TI.copy_(_act_backward(pull_TI * up_TI, gate_TI, act))
+    pull_TI.mul_(active)
 
 
 def _act(gate: Tensor, act: str) -> Tensor:

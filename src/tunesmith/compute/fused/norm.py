@@ -1,7 +1,6 @@
 """RMSNorm as one autograd function that keeps its input, one number a token, and nothing else.
 
-y = w · x / sqrt(mean(x²) + ε), in fp32 whatever the input is, rounded once. On a processor it runs
-over slices of rows that stay in its cache, so that no fp32 copy of all rows is ever made.
+y = w · x / sqrt(mean(x²) + ε), in fp32 whatever the input is, rounded once.
 
 Kept for the backward pass, per token: the input (by reference) and 4 bytes.
 
@@ -10,16 +9,13 @@ Shape letters: T tokens, W width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tunesmith.compute import pretend
+from tunesmith.compute import rows
 from tunesmith.compute.lora import unflat
-
-_VALUES_AT_ONCE = 2**16
 
 
 def rms_norm(x: Tensor, weight_W: Tensor, epsilon: float) -> Tensor:
@@ -33,34 +29,39 @@ def rms_norm(x: Tensor, weight_W: Tensor, epsilon: float) -> Tensor:
     return _Norm.apply(x, weight_W, epsilon)
 
 
-def slices(rows: int, width: int, device: torch.device, *, times: int = 1) -> Iterator[slice]:
-    """Rows that are worked on at once: all of them on a GPU, a cache full on a processor.
+@rows.Kernel
+def _scale(x_TW: Tensor, rate_T1: Tensor, out_TW: Tensor, weight_W: Tensor) -> None:
+    out_TW.copy_(x_TW.float().mul(rate_T1).mul_(weight_W.float()))
 
-    Where there are no numbers (`pretend`) the first stand for all: the others need no more memory.
 
-    Args:
-        rows: how many there are.
-        width: values of each.
-        device: where they are.
-        times: more of them at once, where each row is wide.
-    """
-    size = max(1, times * _VALUES_AT_ONCE // max(width, 1))
-    size = size if device.type == "cpu" else max(rows, 1)
-    starts = range(0, min(rows, size) if pretend.is_on() else rows, size)
-    return (slice(start, min(start + size, rows)) for start in starts)
+@rows.Kernel
+def _pull(  # noqa: PLR0917
+    x_TW: Tensor,
+    rate_T1: Tensor,
+    grad_TW: Tensor,
+    toward_TW: Tensor | None,
+    weight_W: Tensor,
+    toward_W: Tensor | None,
+) -> None:
+    """Gradients toward the input and, added up, toward the weight."""
+    unit, pull = x_TW.float().mul(rate_T1), grad_TW.float()
+    if toward_W is not None:
+        toward_W += (pull * unit).sum(0)
+    if toward_TW is not None:
+        pull = pull * weight_W.float()
+        share = (pull * unit).mean(-1, keepdim=True)
+        toward_TW.copy_(pull.sub_(unit.mul_(share)).mul_(rate_T1))
 
 
 class _Norm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight_W: Tensor, epsilon: float) -> Tensor:
         flat_TW = x.reshape(-1, x.shape[-1])
-        rows, width = flat_TW.shape
-        out_TW = flat_TW.new_empty(rows, width, dtype=torch.result_type(x, weight_W))
+        width = x.shape[-1]
+        out_TW = torch.empty_like(flat_TW, dtype=torch.result_type(x, weight_W))
         length_T1 = torch.linalg.vector_norm(flat_TW, dim=-1, keepdim=True, dtype=torch.float32)
         rate_T1 = length_T1.square_().div_(width).add_(epsilon).rsqrt_()
-        weight = weight_W.float()
-        for part in slices(rows, width, x.device):
-            out_TW[part] = flat_TW[part].float().mul(rate_T1[part]).mul_(weight)
+        _scale(flat_TW, rate_T1, out_TW, shared=(weight_W,))
         ctx.save_for_backward(flat_TW, rate_T1, weight_W)
         ctx.shape = x.shape
         return unflat(out_TW, x)
@@ -69,20 +70,10 @@ class _Norm(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         flat_TW, rate_T1, weight_W = ctx.saved_tensors
         grad_TW = grad.reshape(-1, grad.shape[-1])
-        rows, width = flat_TW.shape
         wants_x, wants_weight, _ = ctx.needs_input_grad
         toward_TW = torch.empty_like(flat_TW) if wants_x else None
         toward_W = torch.zeros_like(weight_W, dtype=torch.float32) if wants_weight else None
-        weight = weight_W.float()
-        for part in slices(rows, width, grad.device):
-            unit = flat_TW[part].float().mul(rate_T1[part])
-            pull = grad_TW[part].float()
-            if toward_W is not None:
-                toward_W += (pull * unit).sum(0)
-            if toward_TW is not None:
-                pull = pull * weight
-                share = (pull * unit).mean(-1, keepdim=True)
-                toward_TW[part] = pull.sub_(unit.mul_(share)).mul_(rate_T1[part])
+        _pull(flat_TW, rate_T1, grad_TW, toward_TW, shared=(weight_W, toward_W))
         if toward_W is not None:
             toward_W = toward_W.to(weight_W.dtype)
         return None if toward_TW is None else toward_TW.view(ctx.shape), toward_W, None

@@ -30,29 +30,31 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        (cos1, cos2), (sin1, sin2) = _halves(cos), _halves(sin)
-        return _turn(x, (cos1, cos2), (sin1.neg(), sin2))
+        sin1, sin2 = sin.chunk(2, -1)
+        return _turn(x, cos, sin1.neg(), sin2)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
-        (cos1, cos2), (sin1, sin2) = _halves(cos), _halves(sin)
-        return _turn(grad, (cos1, cos2), (sin2, sin1.neg())), None, None
+        sin1, sin2 = sin.chunk(2, -1)
+        return _turn(grad, cos, sin2, sin1.neg()), None, None
 
 
-def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(1, T, E) to two (1, T, 1, F)."""
-    first, second = x.unsqueeze(2).chunk(2, -1)
-    return first, second
+def _turn(x: Tensor, own: Tensor, other1: Tensor, other2: Tensor) -> Tensor:
+    """Each half times its own factor, plus the other half times the other's.
 
+    Never compiled: on a processor the compiler makes it half as fast (it copies what is written
+    in halves).
 
-def _turn(x: Tensor, own: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:
-    """Each half times its own factor, plus the other half times the other."""
-    out = torch.empty(x.shape, dtype=torch.result_type(x, own[0]), device=x.device)
-    first, second = x.chunk(2, -1)
-    for toward, here, there, a, b in zip(
-        out.chunk(2, -1), (first, second), (second, first), own, other, strict=True
-    ):
-        torch.mul(here, a, out=toward)
-        toward.addcmul_(there, b)
+    Args:
+        x: (1, T, H, E).
+        own: (1, T, E).
+        other1: what the second half adds to the first, (1, T, F).
+        other2: what the first adds to the second.
+    """
+    out = torch.empty(x.shape, dtype=torch.result_type(x, own), device=x.device)
+    (first, second), (toward1, toward2) = x.chunk(2, -1), out.chunk(2, -1)
+    torch.mul(x, own.unsqueeze(2), out=out)
+    toward1.addcmul_(second, other1.unsqueeze(2))
+    toward2.addcmul_(first, other2.unsqueeze(2))
     return out

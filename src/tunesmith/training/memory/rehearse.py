@@ -24,6 +24,7 @@ from tunesmith.compute import chance
 from tunesmith.compute.attention import decoder
 from tunesmith.compute.fused import blocks
 from tunesmith.compute.pretend import Counter, pretending, put_on
+from tunesmith.models import acting
 from tunesmith.types import Batch, Loss
 
 
@@ -131,6 +132,19 @@ def rehearse(setting: Setting, *, tokens: int) -> Profile:
     return Profile(sizes, (whole[0], whole[1]))
 
 
+def taken_past(model: Any) -> list[str]:
+    """Kinds of layer whose weights the model takes past their adapters; see `models.acting`.
+
+    Args:
+        model: on the meta device, with its adapters; it is left as it is.
+    """
+    model = copy.deepcopy(model)
+    _thin(model)
+    with pretending(), chance.aside():
+        put_on(model, "cpu", torch.float32)
+        return acting.taken_past(model.eval(), _documents("cpu", tokens=24, longest=24, trained=24))
+
+
 def layers_of(model: Any) -> nn.ModuleList:
     """The decoder's layers."""
     body, count = decoder(model), model.config.get_text_config().num_hidden_layers
@@ -167,7 +181,7 @@ def _thin(model: Any) -> tuple[list[Any], dict[Any, int]]:
     if len(chosen) < len(layers):
         layers._modules = {str(n): layers[i] for n, i in enumerate(chosen)}
         config.num_hidden_layers = len(chosen)
-        if types:
+        if types and len(config.layer_types) != len(chosen):  # some count the layers themselves
             config.layer_types = [types[i] for i in chosen]
     return kinds, place
 
@@ -286,10 +300,13 @@ class _Watch:
 
 
 def _batch(setting: Setting, tokens: int) -> Batch:
-    length = min(setting.longest, tokens)
-    ends = [*range(0, tokens, length), tokens]
     trained = max(1, int(tokens * setting.trained_share))
-    place = torch.device(setting.device)
+    return _documents(setting.device, tokens=tokens, longest=setting.longest, trained=trained)
+
+
+def _documents(device: str, *, tokens: int, longest: int, trained: int) -> Batch:
+    ends = [*range(0, tokens, min(longest, tokens)), tokens]
+    place = torch.device(device)
     ids_T, predict_P = (torch.zeros(n, dtype=torch.int64, device=place) for n in (tokens, trained))
     return Batch(
         ids_T=ids_T,

@@ -87,6 +87,8 @@ class Layout(NamedTuple):
     """The fullest one."""
     share: bool = False
     """Whether what rows begin with in common stands once; see `sharing`."""
+    compiled: bool = False
+    """Whether kernels are compiled; see `compiling`."""
 
     @classmethod
     def of(cls, record: Mapping[str, Any], *, layers: int) -> Layout:
