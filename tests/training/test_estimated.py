@@ -70,6 +70,8 @@ def test_each_scaled_figure_of_the_text_is_marked_and_no_other(tmp_path):
                               for text in (found, exact))  # fmt: skip
     for name in ("tokens", "time", "operations", "memory", "layout"):
         assert estimated.MARK in rows_found[name]
+    parts = found.split("  memory")[1].split("\n")[1]
+    assert parts.count("GiB") == parts.count(f" {estimated.MARK}") >= 1
     for name in ("examples", "steps", "epochs", "disk", "trainable", "saving"):
         assert rows_found[name] == rows_exact[name]
 

@@ -133,3 +133,13 @@ def test_a_template_that_puts_tools_otherwise_is_told_where_rows_have_tools(tmp_
         )
         with pytest.raises(ConfigError, match="template_mismatch"):
             planned(tmp_path, **keys, template_mismatch="refuse")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("llama", ""), ("gemma2", "Gemma2Attention (its code uses attn_logit")]
+)
+def test_what_no_fused_function_computes_is_noted(tmp_path, kind, said):
+    plan, _, _ = planned(tmp_path, kind=kind)
+    found = [note for note in plan.notes if "not by fused functions" in note]
+    assert len(found) == bool(said)
+    assert not said or said in found[0]

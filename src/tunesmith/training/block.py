@@ -17,7 +17,8 @@ Rows = list[tuple[str, str]]
 
 def text(plan: Plan, width: int | None = None) -> str:
     """The block, wrapped to `width` columns: what is trained, what it takes, and then the rest."""
-    groups = [_what(plan), _costs(plan), _data(plan), _schedule(plan), _machine(plan)]
+    of = [("estimate", estimated.line(plan.estimate))] if plan.estimate else []
+    groups = [_what(plan), [*of, *_costs(plan)], _data(plan), _schedule(plan), _machine(plan)]
     groups.append([("note", note) for note in plan.notes])
     blocks = ["\n".join(row_text(*row, width) for row in rows) for rows in groups if rows]
     return "\n\n".join(blocks)
@@ -40,7 +41,6 @@ def _what(plan: Plan) -> Rows:
 
 def _data(plan: Plan) -> Rows:
     return [
-        *([("estimate", estimated.line(plan.estimate))] if plan.estimate else []),
         ("examples", _examples(plan)),
         *(("", line) for line in plan.ledger),
         ("tokens", _tokens(plan)),
@@ -71,7 +71,7 @@ def _machine(plan: Plan) -> Rows:
     ]
     if plan.forecast is not None:
         spent, mark = plan.forecast.flops, _mark(plan, "forecast")
-        shares = [f"{k} {v / spent.total:.0%}" for k, v in spent._asdict().items() if v]
+        shares = [f"{k} {mark}{v / spent.total:.0%}" for k, v in spent._asdict().items() if v]
         parts = ", ".join(shares).replace("%", " %")
         rows.append(("operations", f"{mark}{operations(spent.total)}: {parts}"))
     return rows
@@ -163,7 +163,11 @@ def _steps(plan: Plan) -> str:
 
 
 def _recompute(plan: Plan) -> str:
-    return f"{plan.recompute} of {plan.layers} layers" if plan.recompute else "nothing"
+    return (
+        f"{_mark(plan, 'recompute')}{plan.recompute} of {plan.layers} layers"
+        if plan.recompute
+        else "nothing"
+    )
 
 
 def _micro_batch(plan: Plan) -> str:
@@ -179,7 +183,8 @@ def _parts(plan: Plan) -> str:
     """Components of at least a twentieth, largest first, and when they add up so."""
     parts = sorted(plan.memory_components.items(), key=lambda part: -part[1])
     large = [p for p in parts if p[1] >= plan.memory_needed / 20]
-    said = ", ".join(f"{name} {_size(size)}" for name, size in large)
+    mark = _mark(plan, "memory_components")
+    said = ", ".join(f"{name} {mark}{_size(size)}" for name, size in large)
     return f"{said} at the fullest moment, {plan.memory_moment}"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tunesmith.compute.fused import blocks
 from tunesmith.config.run import Run, flat
 from tunesmith.config.train import WITHOUT_WARMUP
 from tunesmith.data.split import fingerprint
@@ -322,6 +323,8 @@ def _notes(
     notes += material.tokenizer_notes
     if material.facts.weight_bytes is None:
         notes.append("the weights are not there yet: config.json is what this plan is made from")
+    if unfused := blocks.look(material.skeleton).note:
+        notes.append(unfused)
     if material.precision.note:
         notes.append(material.precision.note)
     limit = material.facts.context_length
