@@ -12,6 +12,7 @@ from data_files import ALPACA, TALKS, write
 from tunesmith.data import strict_json
 from tunesmith.data.ledger import Skip
 from tunesmith.data.rows import Row, file_digest, files, open_sources, rows
+from tunesmith.data.rows import count as counted
 from tunesmith.errors import DataError
 
 
@@ -345,3 +346,54 @@ def test_memory_is_the_same_for_many_rows_of_every_type(tmp_path, name):
     (few, least), (every, most) = found.values()
     assert (few, every) == (50_000, 250_000)
     assert most < 1.1 * least, f"{least} KiB, {most} KiB"
+
+
+def assert_any_can_be_picked(path):
+    """Rows of a file are as many as are counted, and each comes alone as it comes with the others,
+    fault and place included."""
+    (source,) = open_sources(path)
+    whole = list(rows(source, "d"))
+    assert counted(source) == len(whole)
+    for only in ([], range(1, len(whole) + 1), *([n] for n in range(1, len(whole) + 1))):
+        assert list(rows(source, "d", only=list(only))) == [whole[n - 1] for n in only]
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_rows_of_every_layout_are_counted_and_picked(tmp_path, name, encoding):
+    (tmp_path / name).write_bytes(LAYOUTS[name].encode(encoding))
+    assert_any_can_be_picked(tmp_path / name)
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("kind", [*TYPES, "txt"])
+def test_rows_of_every_type_are_counted_and_picked(tmp_path, kind, packing):
+    said = [{"text": f"{i}: words"} for i in range(40)] if kind == "txt" else ALPACA * 3
+    assert_any_can_be_picked(write(tmp_path / f"a.{kind}{packing}", said))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_rows_are_picked_across_batches(tmp_path, kind):
+    path = write(tmp_path / f"a.{kind}", [{"a": str(i)} for i in range(3000)])
+    only = [1, 1024, 1025, 2048, 2500, 3000]
+    assert [int(row["a"]) + 1 for row in contents(path, only=only)] == only
+
+
+@pytest.mark.parametrize("glue", [",", ",\n  "])
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+def test_bad_rows_are_counted_and_picked_at_their_places(tmp_path, name, glue):
+    bad = ['{"a": 1, "a": 2}', '{"a": NaN}', "3", '{"é": "\\ud800"}', "{}"]
+    text = "\n".join(bad) if name == "a.jsonl" else f"[{glue.join(bad)}]"
+    (tmp_path / name).write_text(text, encoding="utf8")
+    assert_any_can_be_picked(tmp_path / name)
+
+
+@pytest.mark.parametrize("text", ['[{"a": 1}, {"b": 2}', '[{"a": 1} {"b": 2}]', '[{"a": }, {}]'])
+def test_a_broken_array_is_told_as_when_all_of_it_is_read(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    (source,) = open_sources(tmp_path / "a.json")
+    with pytest.raises(DataError) as whole:
+        list(rows(source, "d"))
+    with pytest.raises(DataError) as picked:
+        list(rows(source, "d", only=[1, 2]))
+    assert str(picked.value) == str(whole.value)

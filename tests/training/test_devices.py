@@ -4,15 +4,32 @@ import pytest
 import torch
 
 from tunesmith.errors import ConfigError
+from tunesmith.training import devices
 from tunesmith.training.devices import DEVICES, find, names
 
 
 @pytest.mark.parametrize(
     ("said", "name"),
     [("H200", "h200"), ("a100", "a100-80"), ("A100-80GB", "a100-80"), ("RTX 4090", "4090"),
-     ("rtx_4090", "4090"), ("v100", "v100-32"), ("rtx-6000-ada", "rtx6000-ada")],
+     ("rtx_4090", "4090"), ("v100", "v100-32"), ("rtx-6000-ada", "rtx6000-ada"),
+     ("rtx 6000 ada", "rtx6000-ada"), ("h100-80", "h100"), ("H100_80GB", "h100"), ("a10", "a10"),
+     ("v100 16gb", "v100-16"), ("T4 16 GiB", "t4"), ("a6000", "a6000"), ("L40S", "l40s")],
 )  # fmt: skip
 def test_a_device_is_found_by_its_names(said, name):
+    found = find(said)
+    assert found is not None
+    assert found.name == name
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [("NVIDIA H200", "h200"), ("NVIDIA H100 80GB HBM3", "h100"), ("NVIDIA H100 PCIe", "h100-pcie"),
+     ("NVIDIA A100-SXM4-80GB", "a100-80"), ("NVIDIA A100 80GB PCIe", "a100-80"),
+     ("NVIDIA A100-PCIE-40GB", "a100-40"), ("NVIDIA GeForce RTX 4090", "4090"),
+     ("Tesla V100-SXM2-32GB", "v100-32"), ("Tesla T4", "t4"), ("NVIDIA A10G", "a10g"),
+     ("NVIDIA RTX A6000", "a6000"), ("NVIDIA RTX 6000 Ada Generation", "rtx6000-ada")],
+)  # fmt: skip
+def test_a_device_is_found_by_what_its_driver_calls_it(said, name):
     found = find(said)
     assert found is not None
     assert found.name == name
@@ -31,7 +48,7 @@ def test_an_unknown_name_lists_all_and_the_nearest():
 
 
 def test_no_name_or_alias_stands_for_two():
-    said = [one for device in DEVICES for one in (device.name, *device.aliases)]
+    said = [devices._plain(one) for device in DEVICES for one in (device.name, *device.aliases)]
     assert len(said) == len(set(said))
 
 

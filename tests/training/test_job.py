@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from tiny_run import tiny_rows, tiny_run
 from tunesmith.config.load import load
@@ -92,3 +93,17 @@ def test_the_fingerprint_is_that_of_the_identity(tmp_path):
     plan = job(tmp_path).plan
     assert fingerprint(plan) != fingerprint(job(tmp_path, learning_rate=0.5).plan)
     assert fingerprint(plan) == fingerprint(job(tmp_path, logging_steps=3).plan)
+
+
+def test_what_is_not_fused_is_told_once(tmp_path, monkeypatch):
+    """By the plan what the code shows, by the job what only the weights show."""
+    assert not any("fused" in note for note in job(tmp_path).notes)
+    monkeypatch.setattr(LlamaMLP, "forward", lambda self, x: self.down_proj(
+        self.act_fn(self.up_proj(x)) * self.gate_proj(x)))  # fmt: skip
+    (told,) = [note for note in job(tmp_path).notes if "fused" in note]
+    assert "LlamaMLP (its result differs" in told
+    (tmp_path / "other").mkdir()
+    made = job(tmp_path / "other", kind="gemma2")
+    assert [note for note in (*made.plan.notes, *made.notes) if "fused" in note] == [
+        note for note in made.plan.notes if "Gemma2Attention" in note
+    ]

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tunesmith.config.load import load
-from tunesmith.training.plan import LEARNED, cadence, identity, row_text, steps_of
+from tunesmith.training.plan import LEARNED, cadence, identity, steps_of
 
 PRINTS = {
     "model": "m", "adapter": "", "data": "d", "global_batch": 8, "packing": False,
@@ -85,14 +85,3 @@ def test_the_keys_of_the_identity_exist():
 
 def test_epochs_beyond_all_numbers_are_still_a_number_of_steps():
     assert steps_of(12, global_batch=4, epochs=1e308, max_steps=None)[1] == 10**18
-
-
-def test_a_row_is_wrapped_between_words_below_its_own_column():
-    words = [f"word{i}" for i in range(40)]
-    shown = row_text("note", " ".join(words), 79).splitlines()
-    assert len(shown) > 2
-    assert max(map(len, shown)) <= 79
-    assert shown[0].startswith("  note              word0")
-    assert all(text[:20].strip() == "" and text[20] != " " for text in shown[1:])
-    assert " ".join(shown).split() == ["note", *words]
-    assert row_text("note", " ".join(words), None).count("\n") == 0

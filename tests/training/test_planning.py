@@ -147,3 +147,13 @@ def test_kernels_of_a_trial_count_where_the_process_that_made_it_trains(
     more = trains.memory_components["kernels"] - known.memory_components["kernels"]
     assert (more > 0) == tried
     assert trains.micro_batch_tokens == known.micro_batch_tokens
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("llama", ""), ("gemma2", "Gemma2Attention (its code uses attn_logit")]
+)
+def test_what_no_fused_function_computes_is_noted(tmp_path, kind, said):
+    plan, _, _ = planned(tmp_path, kind=kind)
+    found = [note for note in plan.notes if "not by fused functions" in note]
+    assert len(found) == bool(said)
+    assert not said or said in found[0]

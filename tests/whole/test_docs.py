@@ -334,9 +334,9 @@ def check_the_plan_that_is_shown(plan):
         trainable=20_185_088,
         parameters=7_635_801_600,
     )
-    rendered = [line for line in large.text().splitlines() if line[2] != " "]
+    rendered = [line for line in large.text().splitlines() if line[2:3].strip()]
     page = next(b.text for b in blocks(TUTORIAL) if "steps             453" in b.text)
-    shown = [line for line in page.splitlines() if line[2] != " "]
+    shown = [line for line in page.splitlines() if line[2:3].strip()]
     notes = [line for line in shown if line.startswith("  note ")]
     labels = [line[:20] for line in rendered if not line.startswith("  note ")]
     assert [line[:20] for line in shown if line not in notes] == labels

@@ -28,12 +28,13 @@ def train(target: Target, keys: Mapping[str, Any]) -> Result:
 
 
 def plan(target: Target, keys: Mapping[str, Any]) -> Plan:
-    """Plan; nothing is written, no weights are loaded."""
+    """Plan, as `tunesmith plan` does; nothing is written, no weights are loaded."""
     run = _run(target, keys)
+    from tunesmith.data.sampled import BY_DEFAULT
     from tunesmith.training import run as training
     from tunesmith.training.report import Silent
 
-    return training.plan(run, Silent())[0]
+    return training.plan(run, Silent(), sampling=BY_DEFAULT)[0]
 
 
 def _run(target: Target, keys: Mapping[str, Any]) -> Run:

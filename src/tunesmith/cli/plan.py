@@ -12,6 +12,7 @@ from tunesmith.errors import Error, printable
 
 if TYPE_CHECKING:
     from tunesmith.config.run import Run
+    from tunesmith.data.sampled import Sampling
     from tunesmith.training.material import Material
     from tunesmith.training.plan import Plan
 
@@ -20,6 +21,17 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
     parser.add_argument(
         "--device", metavar="NAME", help="plan for another device: h200, a100-80, 4090, cpu …"
+    )
+    from tunesmith.data.sampled import BY_DEFAULT
+
+    rows = parser.add_mutually_exclusive_group()
+    rows.add_argument("--exact", action="store_true", help="prepare all rows, however many")
+    rows.add_argument(
+        "--sample",
+        metavar="ROWS",
+        type=_rows,
+        help=f"estimate from so many rows; by default {BY_DEFAULT.rows:,} where there are more "
+        f"than {BY_DEFAULT.above:,} that are not prepared yet",
     )
 
 
@@ -32,7 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     report.say(target.reading(asked))
     from tunesmith.training import run as training
 
-    plan, material = training.plan(asked, report, device=arguments.device)
+    plan, material = training.plan(
+        asked, report, device=arguments.device, sampling=_sampling(arguments)
+    )
     report.close()
     refusal = _refusal(asked, material, plan)
     if arguments.json:
@@ -43,6 +57,24 @@ def run(arguments: argparse.Namespace) -> int:
     if refusal:
         raise refusal
     return 0
+
+
+def _rows(text: str) -> int:
+    """A number of rows on the command line."""
+    plain = text.replace(",", "").replace("_", "")
+    if not (plain.isascii() and plain.isdigit() and int(plain)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows, 1 or more")
+    return int(plain)
+
+
+def _sampling(arguments: argparse.Namespace) -> Sampling | None:
+    """Of how many rows a sample is to stand for all."""
+    from tunesmith.data.sampled import BY_DEFAULT, Sampling
+
+    if arguments.exact:
+        return None
+    rows = arguments.sample
+    return Sampling(above=rows, rows=rows, asked=True) if rows else BY_DEFAULT
 
 
 def _refusal(asked: Run, material: Material, plan: Plan) -> Error | None:

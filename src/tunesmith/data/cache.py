@@ -66,6 +66,11 @@ def key(
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def there(name: str) -> bool:
+    """Whether the examples of a key have been made."""
+    return store.kept.facts(store.cache_root() / "data" / name / "tokens") is not None
+
+
 def kept(
     name: str, fill: Callable[[Writer, Ledger], None], *, again: bool = False
 ) -> tuple[Examples, Ledger]:

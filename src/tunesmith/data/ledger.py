@@ -157,6 +157,8 @@ class Ledger:
         """Whether a row has tools or calls them."""
         self.wanted: dict[str, int] = {}
         """`num_samples` of the datasets that have fewer rows."""
+        self.stands_for = 0
+        """Rows of which those that are read are a sample; 0: all are read."""
         self.findings: dict[str, Finding] = {}
         """By kind; each has its note, too."""
         self.told = told
@@ -223,7 +225,7 @@ class Ledger:
         bad = {reason: s for reason, s in self.skips().items() if reason != OVER_CUTOFF}
         if not bad or on_bad_row == "skip":
             return None
-        return _told(bad, read=self.num_read)
+        return _told(bad, read=self.num_read, of=self.stands_for)
 
     @property
     def num_read(self) -> int:
@@ -302,7 +304,7 @@ def _places(skips: Skips) -> str:
     return ", ".join(shown) + (", …" if skips.count > _SHOWN_PLACES else "")
 
 
-def _told(bad: dict[str, Skips], *, read: int) -> BadRows:
+def _told(bad: dict[str, Skips], *, read: int, of: int) -> BadRows:
     """All kinds with their counts and the first three places of each."""
     first = min(
         (skip for skips in bad.values() for skip in skips.first),
@@ -312,9 +314,12 @@ def _told(bad: dict[str, Skips], *, read: int) -> BadRows:
     others = ""
     if read > count:
         others = "the other row" if read - count == 1 else f"the other {counted(read - count)}"
+    rows = f"{read:,} rows"
+    if of:
+        rows, others = f"{read:,} rows, a sample of {of:,},", "the other rows"
     firsts = [skips.first[0] for skips in bad.values()]
     advice = tuple(dict.fromkeys(skip.hint for skip in firsts if skip.hint))
-    if count == 1:
+    if count == 1 and not of:
         return BadRows.of(first.place, got=first.got, need=first.need, advice=advice, others=others)
     kinds = []
     for reason, skips in bad.items():
@@ -324,7 +329,7 @@ def _told(bad: dict[str, Skips], *, read: int) -> BadRows:
             kinds.append(f"\n          {skip.place}: got {one}, need {skip.need}")
     return BadRows.of(
         first.place,
-        got=f"{count:,} of {read:,} rows that cannot be used",
+        got=f"{count:,} of {rows} that cannot be used",
         need="rows without these faults:" + "".join(kinds),
         advice=advice,
         others=others,

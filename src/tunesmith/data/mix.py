@@ -86,12 +86,12 @@ def mixed(
     strategy = how.strategy if len(datasets) > 1 else CONCAT
     if strategy == CONCAT and not wanted:
         return train, _whole(train, datasets)
-    rows = _rows(train, datasets)
+    rows = rows_of(train, datasets)
     lists = [np.flatnonzero(rows.owners == i).astype(np.int32) for i in range(len(datasets))]
     for i, name in enumerate(datasets):
         if name in wanted and len(lists[i]):
             _refuse_too_many(name, wanted[name], where)
-            before = _rows(usable, datasets)
+            before = rows_of(usable, datasets)
             numbers = before.numbers[before.owners == i]
             again = numbers[sample(len(numbers), wanted[name], how.seed)]
             there = np.isin(again, rows.numbers)
@@ -102,7 +102,7 @@ def mixed(
         _refuse_empty(datasets, sizes, how, where)
         _refuse_endless(datasets, sizes, how, where)
         order = order[interleave(sizes, how)]
-    return train.take(_spread(rows, order)), _parts(rows, datasets, order)
+    return train.take(spread(rows, order)), _parts(rows, datasets, order)
 
 
 def interleave(sizes: Sequence[int], how: Mixing) -> np.ndarray:
@@ -146,7 +146,7 @@ def table(parts: Sequence[Part], how: Mixing) -> tuple[str, ...]:
     )
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """Rows of examples in the order of the files, (N,) each."""
 
     numbers: np.ndarray
@@ -158,15 +158,21 @@ class _Rows(NamedTuple):
     """Examples; they follow the first."""
 
 
-def _rows(examples: Examples, datasets: Sequence[str]) -> _Rows:
+def rows_of(examples: Examples, datasets: Sequence[str]) -> Rows:
+    """The rows that examples come from.
+
+    Args:
+        examples: all those of a row together, in the order of the files.
+        datasets: whose names decide the owners.
+    """
     numbers = examples.records("row")
     assert (numbers[1:] >= numbers[:-1]).all(), "in the order of the files"
     first = np.flatnonzero(np.diff(numbers, prepend=-1))
     counts = np.diff(first, append=len(numbers)).astype(np.int32)
-    return _Rows(numbers[first], examples.owners(datasets)[first], first, counts)
+    return Rows(numbers[first], examples.owners(datasets)[first], first, counts)
 
 
-def _spread(rows: _Rows, order: np.ndarray) -> np.ndarray:
+def spread(rows: Rows, order: np.ndarray) -> np.ndarray:
     """Indices of all examples of some rows."""
     first, counts = rows.first[order], rows.counts[order]
     if (counts == 1).all():
@@ -187,7 +193,7 @@ def _whole(examples: Examples, datasets: Sequence[str]) -> tuple[Part, ...]:
     return tuple(Part(name, n, n, n) for name, n in zip(datasets, sizes.tolist(), strict=True))
 
 
-def _parts(rows: _Rows, datasets: Sequence[str], order: np.ndarray) -> tuple[Part, ...]:
+def _parts(rows: Rows, datasets: Sequence[str], order: np.ndarray) -> tuple[Part, ...]:
     """What is taken of each dataset."""
     times = np.bincount(order, minlength=len(rows.numbers))
     found = []

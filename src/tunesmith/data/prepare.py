@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tunesmith.data import cache, mix, purpose, registry
+from tunesmith.data import cache, mix, purpose, registry, sampled
 from tunesmith.data.examples import Maker, fitting
 from tunesmith.data.fast_encode import Differs
 from tunesmith.data.fetch import NO_ACCESS, Access, fetch
@@ -22,6 +22,7 @@ from tunesmith.data.ledger import Ledger, counted
 from tunesmith.data.mix import Mixing, Part
 from tunesmith.data.reader import Reader, Unasked
 from tunesmith.data.rows import files
+from tunesmith.data.sampled import Drawn, Sampled, Sampling
 from tunesmith.data.split import Copies, copies, fingerprint, split
 from tunesmith.data.thinking import Thoughts
 from tunesmith.data.token_store import Examples, Writer
@@ -57,6 +58,8 @@ class Prepared(NamedTuple):
     """What an epoch takes of each training dataset."""
     mix_table: tuple[str, ...] = ()
     """The same in lines; none where every row comes once, in its turn."""
+    sampled: Sampled | None = None
+    """What this is an estimate from; `None`: all rows have been read."""
 
 
 def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that matters here
@@ -81,6 +84,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     overwrite_cache: bool = False,
     where: Callable[[str], str] = str,
     access: Access = NO_ACCESS,
+    sampling: Sampling | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Prepared:
     """Read the datasets of a run and make its examples, or find them made before.
@@ -107,6 +111,7 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         overwrite_cache: make them again though they are there.
         where: the place of a key of the run, for errors about what stands in it.
         access: what may be used to get datasets from elsewhere.
+        sampling: of how many rows a sample may stand for all; `None`: of none, all are prepared.
         progress: called with the rows done while they are encoded.
 
     Raises:
@@ -127,6 +132,11 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         "seed": seed if any(entry.num_samples for entry, _ in entries) else None,
     }
     source = _source([entry for entry, _ in entries])
+    named = partial(cache.key, entries, source, renderer, tokenizer)
+    key, drawn = named(options=options), None
+    if sampling and (sampling.asked or overwrite_cache or not cache.there(key)):
+        drawn = sampled.draw(entries, sampling, max_samples=max_samples, seed=seed)
+        key = named(options=options | {"sample": drawn.identity()}) if drawn else key
     as_examples = fitting(
         renderer,
         tokenizer,
@@ -135,12 +145,14 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         train_on_prompt=train_on_prompt,
         mask_history=mask_history,
         split_special_tokens=split_special_tokens,
-        expected=0 if max_samples else _size(entries),
+        expected=0 if max_samples or drawn else _size(entries),
     )
 
     def fill(writer: Writer, ledger: Ledger) -> None:
         stop = on_bad_row != "skip" and not whole
-        reader = Reader(ledger, renderer, max_samples=max_samples, seed=seed, stop=stop)
+        ledger.stands_for = drawn.of if drawn else 0
+        only = drawn.parts if drawn else None
+        reader = Reader(ledger, renderer, max_samples=max_samples, seed=seed, stop=stop, only=only)
         unasked = Unasked(renderer, mask_history=mask_history)
         thoughts = Thoughts(renderer)
         unseen = Invisible(ledger)
@@ -157,22 +169,53 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         ledger.close()
         refuse_changed([entry for entry, _ in entries], source)
 
-    key = cache.key(entries, source, renderer, tokenizer, options=options)
-    examples, ledger = _kept(key, fill, again=overwrite_cache)
+    prepared = _divided(
+        *_kept(key, fill, again=overwrite_cache),
+        entries=entries,
+        drawn=drawn,
+        how=Mixing(mix_strategy, tuple(interleave_probs), seed),
+        val_size=held,
+        on_bad_row=on_bad_row,
+        whole=whole,
+        where=where,
+    )
+    return prepared._replace(source=source, entries=tuple(entries))
+
+
+def _divided(
+    examples: Examples,
+    ledger: Ledger,
+    *,
+    entries: Sequence[tuple[registry.Entry, bool]],
+    drawn: Drawn | None,
+    how: Mixing,
+    val_size: float,
+    on_bad_row: str,
+    whole: bool,
+    where: Callable[[str], str],
+) -> Prepared:
+    """What is learned from and what is held out, and what they have in common."""
     on_side = examples.records("held_out")
-    usable, held_out = examples.choose(~on_side), examples.choose(on_side)
-    refusal = _refusal(ledger, on_bad_row, (usable, held_out) if eval_dataset else (usable,))
+    read = usable, held_out = examples.choose(~on_side), examples.choose(on_side)
+    names = [[entry.name for entry, of in entries if of is side] for side in (False, True)]
+    if drawn:
+        usable, held_out = (
+            sampled.scaled(side, drawn, there) for side, there in zip(read, names, strict=True)
+        )
+    refusal = _refusal(ledger, on_bad_row, (usable, held_out) if names[1] else (usable,))
     if refusal and not whole:
         raise refusal
-    how = Mixing(mix.CONCAT if refusal else mix_strategy, tuple(interleave_probs), seed)
-    names = [entry.name for entry, of_evaluation in entries if not of_evaluation]
+    how = how._replace(strategy=mix.CONCAT) if refusal else how
     sides = partial(
-        _sides, usable, held_out, names, val_size=held, wanted=ledger.wanted, where=where
+        _sides, usable, held_out, names[0], val_size=val_size, wanted=ledger.wanted, where=where
     )
     (train, held_out, parts), how, unmixed = _mixed(sides, how, whole=whole)
-    prepared = _prepared(train, held_out, ledger, source=source)
-    prepared = prepared._replace(refusal=refusal or unmixed)
-    return prepared._replace(entries=tuple(entries), mix=parts, mix_table=mix.table(parts, how))
+    prepared = _prepared(train, held_out, ledger, of=read if drawn else None)
+    if drawn:
+        tokens, one_each = int(train.lengths.sum()), len(examples) == ledger.num_read
+        told = sampled.told(read[0], drawn, parts, tokens, one_each=one_each)
+        prepared = prepared._replace(sampled=told)
+    return prepared._replace(refusal=refusal or unmixed, mix=parts, mix_table=mix.table(parts, how))
 
 
 def _mixed(
@@ -276,13 +319,16 @@ def refuse_changed(entries: Sequence[registry.Entry], source: str) -> None:
         raise DataError(names, got="other bytes than before", need="files that nobody changes")
 
 
-def _prepared(train: Examples, held_out: Examples, ledger: Ledger, *, source: str) -> Prepared:
-    twice, leaked = copies(train.distinct(), held_out)
+def _prepared(
+    train: Examples, held_out: Examples, ledger: Ledger, *, of: Sequence[Examples] | None
+) -> Prepared:
+    """Both sides, and how many rows they have twice; of a sample, those of the sample `of`."""
+    twice, leaked = copies(*of) if of else copies(train.distinct(), held_out)
     _tell(ledger, "duplicates", twice, "exact copies of an earlier row: {}")
     _tell(ledger, "leakage", leaked, "held out and trained on as well: {}; evaluation looks better")
     learned = fingerprint(train, held_out)
     counts = twice.number, leaked.number
-    return Prepared(train, held_out, ledger, learned, source, *counts, tools=ledger.tools)
+    return Prepared(train, held_out, ledger, learned, "", *counts, tools=ledger.tools)
 
 
 def _refusal(ledger: Ledger, on_bad_row: str, wanted: Sequence[Examples]) -> DataError | None:

@@ -13,8 +13,8 @@ from tunesmith.data.formats.answers import conversations
 from tunesmith.data.formats.detect import MEDIA_NAMES
 from tunesmith.data.formats.media import columns_of
 from tunesmith.data.ledger import Ledger, RowError, Skip, counted
+from tunesmith.data.population import Population, population
 from tunesmith.data.rows import Row, Source, open_sources, rows
-from tunesmith.data.sample import sample
 from tunesmith.errors import DataError
 from tunesmith.templates import ANSWERING, Renderer, Template
 from tunesmith.templates.thoughts import unsilenced
@@ -34,6 +34,7 @@ class Reader:
         stop: after a bad row the others are only counted.
         pick: which rows of a dataset are asked what they say, given all of them; `None`: all.
         media_dir: where paths of media begin; `None`: where the entry's own do.
+        only: the rows that are read of each entry; `None`: those that the run takes.
     """
 
     def __init__(
@@ -46,12 +47,13 @@ class Reader:
         stop: bool = True,
         media_dir: Path | None = None,
         pick: Pick | None = None,
+        only: Sequence[Population] | None = None,
     ) -> None:
         self.ledger, self.renderer, self.stop = ledger, renderer, stop
         self.max_samples, self.seed, self.media_dir = max_samples, seed, media_dir
         self.unfit: list[purpose.UnfitError] = []
         """Why no stage can learn from a dataset that has been counted."""
-        self._pick = pick
+        self._pick, self._only = pick, only
         self._marked = 0
 
     def said(self, entries: Sequence[tuple[registry.Entry, bool]]) -> Iterator[Said]:
@@ -61,8 +63,9 @@ class Reader:
             DataError: a file that cannot be read, or that holds no row.
             UnfitError: rows that are no answers to learn.
         """
-        for entry, held_out in entries:
-            for found, origin in self._read(entry, to_learn=True):
+        for place, (entry, held_out) in enumerate(entries):
+            only = self._only[place] if self._only else None
+            for found, origin in self._read(entry, to_learn=True, only=only):
                 assert isinstance(found, Conversation), "other rows have been refused"
                 self._marked += any([m.trained is False for m in found.messages])
                 if not (self.stop and self.ledger.bad):
@@ -84,9 +87,11 @@ class Reader:
         what = "rows mark messages as context; train_on_prompt learns them all the same"
         return [f"{self._marked:,} {what}"] if self._marked else []
 
-    def _read(self, entry: registry.Entry, *, to_learn: bool) -> Iterator[tuple[Meaning, Origin]]:
+    def _read(
+        self, entry: registry.Entry, *, to_learn: bool, only: Population | None = None
+    ) -> Iterator[tuple[Meaning, Origin]]:
         """The rows of a dataset that can be used."""
-        found, notes = self.chosen(entry), self.ledger.notes
+        found, notes = self.chosen(entry, only), self.ledger.notes
         entry, found, told = laid_out(entry, found)
         unfit = purpose.refusal(entry)
         if unfit is not None and to_learn:
@@ -118,39 +123,42 @@ class Reader:
             self.ledger.find(*finding)
         self.unfit += [unfit] if unfit is not None else []
 
-    def chosen(self, entry: registry.Entry) -> Iterator[Row | Skip]:
+    def chosen(self, entry: registry.Entry, only: Population | None = None) -> Iterator[Row | Skip]:
         """The rows of a dataset, or a sample of them where the entry asks for one.
 
         Where it asks for more than there are, all of them: the mix repeats them, not the store.
+
+        Args:
+            entry: the dataset.
+            only: those of them that are read; `None`: as the entry says.
         """
-        sources = [source for path in entry.paths for source in open_sources(path)]
+        samples = entry.num_samples
+        if only is None and samples is not None:
+            only = population(entry, max_samples=self.max_samples, seed=self.seed)
+        if only is None:
+            sources = [source for path in entry.paths for source in open_sources(path)]
+        else:
+            sources = only.sources
         self.ledger.notes += [source.note for source in sources if source.note]
-        if entry.num_samples is None:
-            yield from _rows(entry, sources)
-            return
-        count = sum(1 for _ in _rows(entry, sources))
-        samples = min(entry.num_samples, self.max_samples or entry.num_samples)
-        if samples >= count:
-            yield from _rows(entry, sources)
-            if samples > count:
-                said = f"{entry.name}: num_samples {samples:,} of {counted(count)}"
+        if only is not None and samples is not None:
+            samples = min(samples, self.max_samples or samples)
+            if samples > only.there:
+                said = f"{entry.name}: num_samples {samples:,} of {counted(only.there)}"
                 self.ledger.notes.append(f"{said}: training repeats them, evaluation does not")
                 self.ledger.wanted[entry.name] = samples
-            return
-        wanted = iter(sample(count, samples, self.seed).tolist())
-        next_wanted = next(wanted)
-        for number, row in enumerate(_rows(entry, sources)):
-            if number == next_wanted:
-                yield row
-                next_wanted = next(wanted, None)
+        some = only is not None and len(only.numbers) < only.there
+        yield from _rows(entry, sources, only.of_files() if only and some else None)
 
 
-def _rows(entry: registry.Entry, sources: Sequence[Source]) -> Iterator[Row | Skip]:
-    """All rows of a dataset, one file after the other."""
+def _rows(
+    entry: registry.Entry, sources: Sequence[Source], only: Sequence[list[int]] | None
+) -> Iterator[Row | Skip]:
+    """Rows of a dataset, one file after the other; all, or some of each."""
     columns = [name for name in entry.columns if name] if entry.formatting else None
     media = columns_of(entry.columns).values() if entry.formatting else MEDIA_NAMES
-    for source in sources:
-        yield from rows(source, entry.name, columns=columns, media=media)
+    for place, source in enumerate(sources):
+        numbers = None if only is None else only[place]
+        yield from rows(source, entry.name, columns=columns, media=media, only=numbers)
 
 
 class Unasked:

@@ -7,7 +7,7 @@ number of rows. How each type is read is in `sources/`.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from tunesmith.data.ledger import Skip
@@ -16,7 +16,7 @@ from tunesmith.data.sources.raw import chunks, file_digest
 from tunesmith.data.sources.source import READABLE, Row, Source, by_name, empty
 from tunesmith.errors import DataError
 
-__all__ = ["Row", "Source", "file_digest", "files", "open_sources", "rows"]
+__all__ = ["Row", "Source", "count", "file_digest", "files", "open_sources", "rows"]
 
 
 def files(path: Path) -> list[Path]:
@@ -58,6 +58,7 @@ def rows(
     *,
     columns: Collection[str] | None = None,
     media: Collection[str] = (),
+    only: Sequence[int] | None = None,
 ) -> Iterator[Row | Skip]:
     """Rows of a file in order; a row that is refused comes as a `Skip`.
 
@@ -67,21 +68,42 @@ def rows(
         columns: those that are read; in parquet and arrow files, what has no place in JSON (dates,
             bytes, NaN) is refused in these only. `None`: in all.
         media: columns in which bytes are a picture, a video or a sound.
+        only: numbers of rows, from 1, ascending: others are passed over, unread where the file
+            allows it. `None`: all rows.
 
     Raises:
         DataError: a file in which the next row cannot be found.
     """
     match source.layout:
         case "array":
+            if only is not None:
+                return json_rows.some(source, dataset, only)
             return json_rows.array(source, dataset)
         case "lines":
-            return json_rows.by_line(source, dataset)
+            return json_rows.by_line(source, dataset, only)
         case "text":
-            return plain.rows(source, dataset)
+            return plain.rows(source, dataset, only)
         case "csv" | "tsv":
-            return delimited.rows(source, dataset)
+            return delimited.rows(source, dataset, only)
         case "parquet" | "arrow":
-            return columnar.rows(source, dataset, columns, media=media)
+            return columnar.rows(source, dataset, columns, media=media, only=only)
+
+
+def count(source: Source) -> int:
+    """Rows of a file, bad ones too, without reading what they say: as many as `rows` would give.
+
+    Raises:
+        DataError: as `rows`.
+    """
+    match source.layout:
+        case "array" | "lines":
+            return json_rows.count(source)
+        case "text":
+            return plain.count(source)
+        case "csv" | "tsv":
+            return delimited.count(source)
+        case "parquet" | "arrow":
+            return columnar.count(source)
 
 
 def _opened(path: Path, source: Source | None) -> Source:

@@ -141,6 +141,7 @@ class Examples(Sequence[Example]):
         arrays: of the store.
         sources: (dataset, file) that records point to.
         chosen: numbers of the examples, (N,) int; `None`: all, in order.
+        rows: which row each of them is part of, (N,) int; `None`: as the store says.
     """
 
     def __init__(
@@ -148,8 +149,9 @@ class Examples(Sequence[Example]):
         arrays: Arrays,
         sources: Sequence[tuple[str, str]],
         chosen: np.ndarray | None = None,
+        rows: np.ndarray | None = None,
     ) -> None:
-        self._arrays, self._sources = arrays, sources
+        self._arrays, self._sources, self._rows = arrays, sources, rows
         self._chosen = np.arange(len(arrays.records)) if chosen is None else chosen
 
     def __len__(self) -> int:
@@ -186,6 +188,8 @@ class Examples(Sequence[Example]):
 
     def records(self, name: str) -> np.ndarray:
         """A field of `RECORD` for each example, (N,)."""
+        if name == "row" and self._rows is not None:
+            return self._rows
         return self._arrays.records[name][self._chosen]
 
     def digests(self, start: int, end: int) -> np.ndarray:
@@ -225,7 +229,11 @@ class Examples(Sequence[Example]):
 
     def take(self, indices: np.ndarray) -> Examples:
         """These examples in this order, (N,) int; one may come several times."""
-        return self._of(self._chosen[indices])
+        return self._of(indices)
+
+    def standing(self, indices: np.ndarray, *, rows: np.ndarray) -> Examples:
+        """Like `take`, of examples that stand for other rows than their own, (N,) int."""
+        return Examples(self._arrays, self._sources, self._chosen[indices], rows)
 
     def distinct(self) -> Examples:
         """Each of these examples once, in the order of the store."""
@@ -233,14 +241,15 @@ class Examples(Sequence[Example]):
             return self
         there = np.zeros(len(self._arrays.records), bool)
         there[self._chosen] = True  # sorting millions of numbers takes ten times as long
-        return self._of(np.flatnonzero(there))
+        return Examples(self._arrays, self._sources, np.flatnonzero(there))
 
     def choose(self, mask: np.ndarray) -> Examples:
         """Those of these examples where the mask is true, (N,) bool."""
-        return self._of(self._chosen[mask])
+        return self._of(mask)
 
-    def _of(self, chosen: np.ndarray) -> Examples:
-        return Examples(self._arrays, self._sources, chosen)
+    def _of(self, which: np.ndarray) -> Examples:
+        rows = None if self._rows is None else self._rows[which]
+        return Examples(self._arrays, self._sources, self._chosen[which], rows)
 
     def _example(self, number: int) -> Example:
         ids, trained, records, *_ = self._arrays

@@ -7,6 +7,7 @@ print figures "with sparsity" are halved. Memory is what the driver lists, in Mi
 from __future__ import annotations
 
 import difflib
+import re
 from typing import NamedTuple
 
 import torch
@@ -74,39 +75,49 @@ def _mib(count: int) -> int:
     return count << 20
 
 
-# Source of each row: the data sheet or architecture white paper of the product by its vendor.
+# Above each row: the vendor's paper that its figures are from, compared with copies on the web.
 DEVICES = (
-    # NVIDIA H200 Tensor Core GPU data sheet (SXM): 1,979 TFLOPS bf16 and 3,958 fp8 with sparsity
+    # H200 data sheet (SXM): 1,979 TFLOPS bf16 and 3,958 fp8 with sparsity, 67 fp32, 4.8 TB/s
     Device("h200", "H200 SXM 141 GB", _mib(143_771), 989.5, 989.5, 1979, 67, 4800, ("h200-141",)),
-    # NVIDIA H100 Tensor Core GPU data sheet: SXM5, PCIe and NVL columns
-    Device("h100", "H100 SXM 80 GB", _mib(81_559), 989.5, 989.5, 1979, 67, 3350,
-           ("h100-80", "h100-sxm")),
-    Device("h100-pcie", "H100 PCIe 80 GB", _mib(81_559), 756, 756, 1513, 51, 2000),
-    # NVIDIA HGX B200 data sheet: 36 PFLOPS bf16 with sparsity for eight
+    # H100 data sheet (SXM): as the H200 but for 3.35 TB/s
+    Device("h100", "H100 SXM 80 GB", _mib(81_559), 989.5, 989.5, 1979, 67, 3350, ("h100-80",)),
+    # H100 data sheet (PCIe): 1,513 TFLOPS bf16 with sparsity, 51 fp32, 2 TB/s
+    Device("h100-pcie", "H100 PCIe 80 GB", _mib(81_559), 756.5, 756.5, 1513, 51, 2000),
+    # HGX B200 data sheet, an eighth of it: 36 PFLOPS bf16 with sparsity, 600 TFLOPS fp32, 62 TB/s
     Device("b200", "B200 SXM 180 GB", _mib(183_359), 2250, 2250, 4500, 75, 7700, ("b200-180",)),
-    # NVIDIA A100 Tensor Core GPU data sheet (SXM)
+    # A100 data sheet (SXM): 312 TFLOPS bf16, 19.5 fp32, 2,039 GB/s (PCIe 1,935)
     Device("a100-80", "A100 SXM 80 GB", _mib(81_920), 312, 312, None, 19.5, 2039,
-           ("a100", "a100-80gb")),
-    Device("a100-40", "A100 SXM 40 GB", _mib(40_960), 312, 312, None, 19.5, 1555, ("a100-40gb",)),
-    # NVIDIA L40S, L4 and A10 data sheets; the A10G of AWS: their page of the g5 instances
-    Device("l40s", "L40S 48 GB", _mib(46_068), 362, 362, 733, 91.6, 864),
-    Device("l4", "L4 24 GB", _mib(23_034), 121, 121, 242, 30.3, 300),
-    Device("a10g", "A10G 24 GB", _mib(23_028), 70, 70, None, 35, 600, ("a10",)),
-    # NVIDIA RTX 6000 Ada Generation data sheet: 1,457 TFLOPS fp8 with sparsity
-    Device("rtx6000-ada", "RTX 6000 Ada 48 GB", _mib(49_140), 364, 364, 728, 91.1, 960,
-           ("6000-ada", "rtx-6000-ada")),
-    # NVIDIA RTX Blackwell, Ada and Ampere GA102 white papers, rows "with FP32 accumulate"
-    Device("5090", "RTX 5090 32 GB", _mib(32_607), 209.5, 209.5, 419, 104.8, 1792,
-           ("rtx5090", "rtx-5090")),
-    Device("4090", "RTX 4090 24 GB", _mib(24_564), 165.2, 165.2, 330.3, 82.6, 1008,
-           ("rtx4090", "rtx-4090")),
-    Device("3090", "RTX 3090 24 GB", _mib(24_576), 71, 71, None, 35.6, 936,
-           ("rtx3090", "rtx-3090")),
-    # NVIDIA V100 data sheet (SXM2): no bf16
+           ("a100", "a100-80-pcie", "a100-pcie-80")),
+    # Ampere white paper: A100 of 40 GB, 1,555 GB/s
+    Device("a100-40", "A100 SXM 40 GB", _mib(40_960), 312, 312, None, 19.5, 1555,
+           ("a100-40-pcie", "a100-pcie-40")),
+    # L40S data sheet: 362.05 TFLOPS bf16, 733 fp8, 91.6 fp32, 864 GB/s
+    Device("l40s", "L40S 48 GB", _mib(46_068), 362, 362, 733, 91.6, 864, ("l40s-48",)),
+    # L4 data sheet: 242 TFLOPS bf16 and 485 fp8 with sparsity, 30.3 fp32, 300 GB/s
+    Device("l4", "L4 24 GB", _mib(23_034), 121, 121, 242.5, 30.3, 300, ("l4-24",)),
+    # A10 data sheet: 125 TFLOPS bf16, 31.2 fp32, 600 GB/s
+    Device("a10", "A10 24 GB", _mib(23_028), 125, 125, None, 31.2, 600, ("a10-24",)),
+    # A10G of AWS, data sheet: 70 TFLOPS bf16, 35 fp32, 600 GB/s
+    Device("a10g", "A10G 24 GB", _mib(23_028), 70, 70, None, 35, 600, ("a10g-24",)),
+    # A40 data sheet: 149.7 TFLOPS bf16, 37.4 fp32, 696 GB/s
+    Device("a40", "A40 48 GB", _mib(46_068), 149.7, 149.7, None, 37.4, 696, ("a40-48",)),
+    # RTX A6000 data sheet: 309.7 TFLOPS with sparsity, 38.7 fp32, 768 GB/s
+    Device("a6000", "RTX A6000 48 GB", _mib(49_140), 154.8, 154.8, None, 38.7, 768,
+           ("rtx-a6000",)),
+    # RTX 6000 Ada data sheet: 1,457 TFLOPS fp8 with sparsity, 91.1 fp32, 960 GB/s
+    Device("rtx6000-ada", "RTX 6000 Ada 48 GB", _mib(49_140), 364.2, 364.2, 728.5, 91.1, 960,
+           ("6000-ada",)),
+    # GeForce Blackwell white paper, with fp32 accumulate: 209.5 TFLOPS bf16, 104.8 fp32, 1,792 GB/s
+    Device("5090", "RTX 5090 32 GB", _mib(32_607), 209.5, 209.5, 419, 104.8, 1792, ("rtx-5090",)),
+    # Ada white paper, with fp32 accumulate: 165.2 TFLOPS bf16, 330.3 fp8, 82.6 fp32, 1,008 GB/s
+    Device("4090", "RTX 4090 24 GB", _mib(24_564), 165.2, 165.2, 330.3, 82.6, 1008, ("rtx-4090",)),
+    # Ampere GA102 white paper, with fp32 accumulate: 71 TFLOPS bf16, 35.6 fp32, 936 GB/s
+    Device("3090", "RTX 3090 24 GB", _mib(24_576), 71, 71, None, 35.6, 936, ("rtx-3090",)),
+    # V100 data sheet (SXM2): 125 TFLOPS fp16, no bf16, 15.7 fp32, 900 GB/s
     Device("v100-32", "V100 SXM2 32 GB", _mib(32_768), None, 125, None, 15.7, 900, ("v100",)),
     Device("v100-16", "V100 SXM2 16 GB", _mib(16_384), None, 125, None, 15.7, 900),
-    # NVIDIA T4 data sheet: no bf16
-    Device("t4", "T4 16 GB", _mib(15_360), None, 65, None, 8.1, 320),
+    # T4 data sheet: 65 TFLOPS fp16, no bf16, 8.1 fp32; the bandwidth is that of its product brief
+    Device("t4", "T4 16 GB", _mib(15_360), None, 65, None, 8.1, 320, ("t4-16",)),
 )  # fmt: skip
 
 CPU = "cpu"
@@ -118,7 +129,10 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Device | None:
-    """The device of a name or an alias, in any case and spelling of dashes; `None`: the CPU here.
+    """The device of a name or an alias; `None`: the CPU here.
+
+    In any case, with or without dashes, `gb`, the vendor and what else `nvidia-smi` puts there:
+    `v100-16`, `V100 16GB` and `Tesla V100-SXM2-16GB` are one.
 
     Raises:
         ConfigError: it is not in the table; the error lists all of them.
@@ -159,5 +173,10 @@ def chosen(
     return None, precisions.choose(here, bf16=bf16, fp16=fp16)
 
 
+_LEFT_OUT = re.compile(
+    r"nvidia|geforce|tesla|quadro|generation|sxm\d?|hbm\de?|(?<=\d)[\W_]?gi?b\b|[\W_]"
+)
+
+
 def _plain(name: str) -> str:
-    return name.strip().lower().replace("-", "").replace("_", "").replace(" ", "")
+    return _LEFT_OUT.sub("", name.lower())

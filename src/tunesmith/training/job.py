@@ -330,14 +330,12 @@ class Job:
             before=self.state.probe if self.state else None,
             fresh_process=self._fresh_process,
         )
-        if note:
-            self.report.say(f"note: {note}")
-            self.notes.append(note)
+        self._tell(note)
         make_trainable(self.run, model, self.material.adapters, self.material.words)
         with precision.context(model), self.run.placing():
             acting.check(model, f"{self.material.directory}/config.json")
         model.config.use_cache = False
-        self.fused = blocks.fuse(model)  # before a checkpoint is read: the same in every process
+        self._tell(blocks.fuse(model).note)  # before a checkpoint is read: always the same
         self._share = self.plan.share and self._shares(model)
         self.model = model
         if path is not None:
@@ -356,11 +354,13 @@ class Job:
             return True
         if self.run.train.prefix_sharing is True:
             raise sharing.refusal(model)
-        self.notes.append(
-            "prefix sharing is off: this model gets something else for rows that share"
-        )
-        self.report.say(f"note: {self.notes[-1]}")
+        self._tell("prefix sharing is off: this model gets something else for rows that share")
         return False
+
+    def _tell(self, note: str | None) -> None:
+        if note and note not in self.plan.notes:
+            self.notes.append(note)
+            self.report.say(f"note: {note}")
 
     def _restore(self, found: tuple[Path, checkpoint.TrainState] | None) -> Watched:
         if found is None:

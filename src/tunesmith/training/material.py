@@ -17,6 +17,7 @@ from tunesmith.compute import chance
 from tunesmith.compute.precision import Precision
 from tunesmith.config.run import Run
 from tunesmith.data.prepare import Prepared, prepare
+from tunesmith.data.sampled import Sampling
 from tunesmith.errors import ModelError
 from tunesmith.models import acting, adapter_rows, adapters, facts, freeze, load, source
 from tunesmith.models import tokenizer as tokenizers
@@ -81,6 +82,7 @@ def gather(
     weights: bool = True,
     today: datetime.date | None = None,
     device: str | None = None,
+    sampling: Sampling | None = None,
 ) -> Material:
     """Find, read and check everything that a run needs.
 
@@ -90,6 +92,7 @@ def gather(
         weights: whether they must be there too (they are not read); a plan does without.
         today: the date that some templates print; `None`: the clock's.
         device: what the plan is for, by its name (see `devices`); `None`: what is here.
+        sampling: of how many rows a sample may stand for all; `None`: of none.
 
     Raises:
         Error: whatever is missing or wrong, the first in the order of the run file.
@@ -106,7 +109,7 @@ def gather(
         elsewhere, precision = devices.chosen(device, bf16=run.train.bf16, fp16=run.train.fp16)
         skeleton = _skeleton(run, directory, adapter_directories, words)
     tokenizer_notes += check_tokenizer(run, renderer, tokenizer, known.vocab)
-    data = examples(run, renderer, tokenizer, report)
+    data = examples(run, renderer, tokenizer, report, sampling=sampling)
     _refuse_ids_without_row(data, tokenizer, known.vocab)
     first = data.train[:_COMPARED_ROWS]
     texts = ["".join(text for text, _ in pieces(example, tokenizer)) for example in first]
@@ -179,6 +182,7 @@ def examples(
     *,
     split_special_tokens: bool | None = None,
     whole: bool = False,
+    sampling: Sampling | None = None,
 ) -> Prepared:
     """The examples of a run and what became of every row.
 
@@ -189,6 +193,7 @@ def examples(
         report: what the user sees meanwhile.
         split_special_tokens: as the model was trained; `None`: as the run says.
         whole: bad rows stop nothing; see `prepare`.
+        sampling: of how many rows a sample may stand for all; `None`: of none.
     """
     dataset = run.dataset
     reach.refuse_elsewhere(run)
@@ -215,9 +220,11 @@ def examples(
         overwrite_cache=dataset.overwrite_cache,
         where=run.where,
         access=reach.access(run),
+        sampling=sampling,
         progress=lambda done: report.work("tokenising", done, None),
     )
-    rows = len(prepared.train) + len(prepared.eval)
+    of = prepared.sampled
+    rows = of.rows if of else len(prepared.train) + len(prepared.eval)
     report.work("tokenising", rows, rows)
     return prepared
 

@@ -18,7 +18,7 @@ from tunesmith.training.devices import Device
 SHARE_OF_PEAK = 0.5
 """Share of the peak that the products of training reach on a GPU of the table. With it an 8 B
 model under LoRA comes to 12,500 tokens/s on an H100; published: 12,473 (NVIDIA NeMo-Automodel,
-performance summary). Renewed by `benchmarks/plan.py --device`, where there is such a GPU."""
+performance summary). Not measured here yet."""
 _ATTENTION_OF_PRODUCTS = 0.7
 """Speed of attention kernels against that of plain products."""
 _LAUNCHES, _LAUNCH_SECONDS = 90, 4e-6

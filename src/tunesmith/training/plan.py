@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import textwrap
 from dataclasses import dataclass
 from typing import Any
 
 from tunesmith.config.run import Run, flat
+from tunesmith.training import block
 from tunesmith.training.forecast import Forecast
-from tunesmith.training.metrics import clock
+from tunesmith.training.memory.solve import Layout
 from tunesmith.training.units import Unit
 
 
@@ -98,6 +98,21 @@ class Plan:
     forecast: Forecast | None = None
     """Work, operations, pace, disk and money; `None`: of a plan that is not to be carried out."""
 
+    estimate: dict[str, Any] | None = None
+    """Rows of the sample, rows in all, names of what is scaled; `None`: nothing is."""
+
+    @property
+    def layout(self) -> Layout:
+        """Of the micro-batches, and the memory that they need."""
+        return Layout(
+            self.micro_batch_tokens,
+            self.recompute,
+            self.memory_needed,
+            self.memory_free,
+            self.memory_components,
+            self.memory_moment,
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -105,143 +120,7 @@ class Plan:
 
     def text(self, width: int | None = None) -> str:
         """The block that is printed before a run, wrapped to `width` columns."""
-        percent = 100 * self.trainable / self.parameters
-        rows = [
-            ("model", self.model),
-            ("template", f"{self.template}; stops at {' '.join(self.stop_tokens)}"),
-            ("method", self.method),
-            ("linear modules", ", ".join(self.linear_modules) or "none"),
-            (
-                "trainable",
-                f"{self.trainable:,} || all: {self.parameters:,} || trainable%: {percent:.4f}",
-            ),
-            ("examples", f"{self.train_examples:,} to train on, {self.eval_examples:,} held out"),
-            *(("", line) for line in self.ledger),
-            ("tokens", self._tokens()),
-            *self._layout(),
-            ("epochs", f"{self.epochs:g}"),
-            ("batch per device", f"{self.batch_per_device}"),
-            ("total batch", self._batch()),
-            ("accumulation", f"{self.accumulation}"),
-            ("steps", self._steps()),
-            ("logging", f"every {_steps(self.log_every)}"),
-            ("saving", _cadence(self.save_every, self.steps)),
-            ("evaluation", self._evaluation()),
-            ("precision", self.precision),
-            ("attention", self.attention),
-            ("prefix sharing", self.prefix_sharing),
-            ("compiling", self.compiling),
-            ("recompute", self._recompute()),
-            ("micro-batch", f"up to {self.micro_batch_tokens:,} tokens on {self.device}"),
-            ("memory", f"about {_size(self.memory_needed)} of {_size(self.memory_free)} free"),
-            *((("", self._parts()),) if self.memory_components else ()),
-            *self._costs(),
-            ("output", self.output_dir),
-            *(("note", note) for note in self.notes),
-        ]
-        return "\n".join(row_text(name, value, width) for name, value in rows)
-
-    def _tokens(self) -> str:
-        share = 100 * self.trained_tokens_per_epoch / max(self.tokens_per_epoch, 1)
-        return (
-            f"{self.tokens_per_epoch:,} per epoch, {share:.1f} % trained; "
-            f"longest example {self.longest:,}"
-        )
-
-    def _layout(self) -> list[tuple[str, str]]:
-        """What padding would have cost, and what packs leave empty."""
-        if self.forecast is None:
-            return []
-        made = self.forecast.layout
-        factor = made.padded_positions / max(made.positions, 1)
-        share = self._filled() / max(made.positions, 1)
-        text = f"{share:.1%} padding" if share else "no padding"
-        text += f"; batches of {self.batch_per_device} padded to their longest would "
-        text += f"compute {factor:.2f} times as much" if factor > 1.005 else "compute as much"
-        if self.packs is not None:
-            text += f"; {self.packs:,} {self.unit}, {made.empty_share:.1%} of their room empty"
-        return [("layout", text.replace("%", " %"))]
-
-    def _filled(self) -> int:
-        """Positions of an epoch that fill up documents which stand side by side."""
-        return self.forecast.layout.positions - self.tokens_per_epoch if self.forecast else 0
-
-    def _costs(self) -> list[tuple[str, str]]:
-        """Time, operations, disk, money."""
-        if self.forecast is None:
-            return [("time", f"about {duration(self.seconds)}")]
-        coming = self.forecast
-        time = f"about {duration(coming.seconds)}, {duration(coming.seconds_per_step)} a step"
-        if coming.eval_seconds:
-            time += f", and {duration(coming.eval_seconds)} in evaluations"
-        spent = coming.flops._asdict()
-        shares = [f"{k} {v / coming.flops.total:.0%}" for k, v in spent.items() if v]
-        parts = ", ".join(shares).replace("%", " %")
-        disk = f"{_bytes(coming.disk.total)}: result {_bytes(coming.disk.result)}"
-        if coming.disk.checkpoints:
-            count = coming.disk.checkpoints
-            each = "" if count == 1 else " each"
-            what = "checkpoint" if count == 1 else "checkpoints"
-            disk += f", {count} {what} of {_bytes(coming.disk.checkpoint)}{each}"
-        rows = [
-            ("time", time),
-            ("", coming.pace.source),
-            ("operations", f"{operations(coming.flops.total)}: {parts}"),
-            ("disk", disk),
-        ]
-        if coming.cost is not None:
-            rows.append(("cost", f"about {coming.cost:,.2f} at {coming.price_per_hour:g} an hour"))
-        return rows
-
-    def _batch(self) -> str:
-        what = "buckets of examples of like length" if self.unit == "buckets" else self.unit
-        padding = "" if self._filled() else ", without padding"
-        return f"{self.global_batch} {what} per optimizer step{padding}"
-
-    def _steps(self) -> str:
-        count = self.packs if self.packs is not None else self.train_examples
-        warm = f", {self.warmup_steps} of them warm-up" if self.warmup_steps else ""
-        last = count % self.global_batch
-        short = f"; the last step of an epoch holds {last}" if last else ""
-        return f"{self.steps:,} ({self.steps_per_epoch:,} per epoch{warm}{short})"
-
-    def _recompute(self) -> str:
-        return f"{self.recompute} of {self.layers} layers" if self.recompute else "nothing"
-
-    def _parts(self) -> str:
-        """Components of at least a twentieth, largest first, and when they add up so."""
-        parts = sorted(self.memory_components.items(), key=lambda part: -part[1])
-        large = [p for p in parts if p[1] >= self.memory_needed / 20]
-        said = ", ".join(f"{name} {_size(size)}" for name, size in large)
-        return f"{said} at the fullest moment, {self.memory_moment}"
-
-    def _evaluation(self) -> str:
-        if not self.eval_examples:
-            return "none: no rows are held out (val_size, eval_dataset)"
-        if self.eval_every is None:
-            return "after the last step"
-        if self.eval_every > self.steps:
-            return f"after the last step; every {self.eval_every} steps never comes in {self.steps}"
-        return f"every {_steps(self.eval_every)} and after the last"
-
-
-_COLUMN = 20
-"""Where the values of the block begin."""
-
-
-def row_text(name: str, value: str, width: int | None) -> str:
-    """A row of the block; in a terminal it is wrapped between words, below its own column."""
-    head = f"  {name:<{_COLUMN - 3}} "
-    if width is None or len(head) + len(value) <= width:
-        return head + value
-    return textwrap.fill(
-        value,
-        max(width, _COLUMN + 20),
-        initial_indent=head,
-        subsequent_indent=" " * _COLUMN,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+        return block.text(self, width)
 
 
 def steps_of(
@@ -329,46 +208,3 @@ def identity(
         "precision": precision,
     }
     return parts
-
-
-def _steps(count: int) -> str:
-    return "step" if count == 1 else f"{count} steps"
-
-
-def _cadence(every: int | None, steps: int) -> str:
-    if every is None or every > steps:
-        return "after the last step"
-    return f"every {_steps(every)} and after the last"
-
-
-def duration(seconds: float) -> str:
-    """`0.013 s`, `4.2 s`, `1:02:03`: two digits that count, at least."""
-    if seconds < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    return clock(seconds)
-
-
-def compared(predicted: float, happened: float) -> str:
-    """How a prediction did: `predicted 0:01:40, took 0:01:46 (6 % longer)`."""
-    off = happened / max(predicted, 1e-9) - 1
-    word = f"{abs(off):.0%} {'longer' if off > 0 else 'shorter'}".replace("%", " %")
-    verdict = "as predicted" if abs(off) < 0.005 else word
-    return f"predicted {duration(predicted)}, took {duration(happened)} ({verdict})"
-
-
-def operations(count: float) -> str:
-    """`3.1 TFLOP`."""
-    for unit, size in (("EFLOP", 1e18), ("PFLOP", 1e15), ("TFLOP", 1e12), ("GFLOP", 1e9)):
-        if count >= size:
-            return f"{count / size:,.1f} {unit}"
-    return f"{count / 1e6:,.1f} MFLOP"
-
-
-def _bytes(count: int) -> str:
-    if count >= 1 << 30:
-        return f"{count / (1 << 30):,.1f} GiB"
-    return f"{count / (1 << 20):,.1f} MiB"
-
-
-def _size(count: int) -> str:
-    return f"{count / (1 << 30):.1f} GiB"

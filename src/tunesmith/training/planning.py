@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from tunesmith.compute.fused import blocks
 from tunesmith.config.run import Run, flat
 from tunesmith.config.train import WITHOUT_WARMUP
 from tunesmith.data.split import fingerprint
 from tunesmith.errors import ConfigError
 from tunesmith.templates import mismatch, probes_for, stop_ids
-from tunesmith.training import asking, sharing, trial
+from tunesmith.training import asking, estimated, sharing, trial
 from tunesmith.training.forecast import Forecast, attention_of, body_of, forecast
 from tunesmith.training.material import Material
 from tunesmith.training.memory import machine, worst
@@ -76,7 +77,7 @@ def make(
     return Plan(
         **_described(run, material),
         **cadences,
-        **_counted(material),
+        **_counted(run, material, packed=packing),
         packs=units.count if packing else None,
         unit=unit,
         epochs=run.train.num_train_epochs if run.train.max_steps is None else steps / per_epoch,
@@ -87,7 +88,7 @@ def make(
         steps_per_epoch=per_epoch,
         steps=steps,
         **_computed(layout, estimate, coming),
-        **shared.of_plan(tokens),
+        **shared.of_plan(tokens, scaled=material.data.sampled is not None),
         notes=(
             *_notes(run, material, layout, steps=steps, warmup_steps=cadences["warmup_steps"]),
             *([estimate.note] if estimate.note else []),
@@ -180,10 +181,13 @@ def layout_for(
     )
 
 
-def _counted(material: Material) -> dict[str, Any]:
-    """Parameters, examples and tokens."""
+def _counted(run: Run, material: Material, *, packed: bool) -> dict[str, Any]:
+    """Examples and tokens, and what of the plan is scaled from a sample of them."""
     examples, lengths = material.data.train, material.data.train.lengths
     return {
+        "estimate": estimated.of_plan(
+            material.data.sampled, packed=packed, max_steps=run.train.max_steps
+        ),
         "train_examples": len(examples),
         "eval_examples": len(material.data.eval),
         "tokens_per_epoch": int(lengths.sum()),
@@ -208,7 +212,10 @@ def _described(run: Run, material: Material) -> dict[str, Any]:
         "stop_tokens": tuple(str(material.tokenizer.backend.id_to_token(i)) for i in chosen),
         "output_dir": str(run.output.output_dir),
         "day": str(material.day),
-        "ledger": (*material.data.ledger.lines(), *material.data.mix_table),
+        "ledger": (
+            *estimated.told(tuple(material.data.ledger.lines()), material.data.sampled),
+            *material.data.mix_table,
+        ),
         "mix": tuple(part.as_dict() for part in material.data.mix),
     }
 
@@ -253,8 +260,9 @@ def _model_fingerprint(material: Material) -> str:
 
 def _data_fingerprint(run: Run, material: Material) -> str:
     """Of what is learned; held-out rows count only where something watches them."""
-    watched = _watching(run)
-    return fingerprint(material.data.train, material.data.eval if watched else None)
+    watched, sampled = _watching(run), material.data.sampled
+    of = "" if sampled is None else f"sample of {sampled.rows} of {sampled.of} rows: "
+    return of + fingerprint(material.data.train, material.data.eval if watched else None)
 
 
 def _every(strategy: str, every: float, per_epoch: int, steps: int) -> int | None:
@@ -328,12 +336,17 @@ def _notes(
     notes += material.tokenizer_notes
     if material.facts.weight_bytes is None:
         notes.append("the weights are not there yet: config.json is what this plan is made from")
+    if unfused := blocks.look(material.skeleton).note:
+        notes.append(unfused)
     if material.precision.note:
         notes.append(material.precision.note)
     limit = material.facts.context_length
     longest = int(material.data.train.lengths.max())
     if limit is not None and longest > limit:
         notes.append(f"examples of up to {longest} tokens exceed the model's context of {limit}")
+    notes += estimated.notes(
+        material.data.sampled, longest=longest, cutoff_len=run.dataset.cutoff_len
+    )
     if layout.needed > layout.free:
         notes.append("the estimate exceeds the memory that is there: the run may be killed")
     if steps <= warmup_steps:

@@ -23,6 +23,7 @@ from tunesmith.compute.precision import pin
 from tunesmith.config.load import require
 from tunesmith.config.run import Run, flat
 from tunesmith.data.registry import local_path
+from tunesmith.data.sampled import Sampling
 from tunesmith.errors import ConfigError, Error
 from tunesmith.training import (
     devices,
@@ -34,13 +35,14 @@ from tunesmith.training import (
     resume,
     trackers,
 )
+from tunesmith.training.block import compared, row_text
 from tunesmith.training.forecast import body_of
 from tunesmith.training.job import Job
 from tunesmith.training.material import Material, gather
 from tunesmith.training.memory import advice, estimate
 from tunesmith.training.memory.solve import Layout
 from tunesmith.training.numerics import FreshProcess
-from tunesmith.training.plan import Plan, compared, row_text
+from tunesmith.training.plan import Plan
 from tunesmith.training.report import Report, pieces
 from tunesmith.training.signals import Stopper
 from tunesmith.training.watch import Watch
@@ -67,6 +69,7 @@ def plan(
     weights: bool = False,
     today: datetime.date | None = None,
     device: str | None = None,
+    sampling: Sampling | None = None,
 ) -> tuple[Plan, Material]:
     """Plan without training; weights need not have been downloaded.
 
@@ -76,6 +79,7 @@ def plan(
         weights: whether they must be there: this process is to train.
         today: the date that some templates print; `None`: that of the start that is gone on with.
         device: what the plan is for, by its name (see `devices`); `None`: what is here.
+        sampling: of how many rows a sample may stand for all; `None`: of none.
 
     Raises:
         Error: whatever is missing or wrong.
@@ -85,7 +89,7 @@ def plan(
     if device:
         devices.find(device)  # a slip of the pen is told before the data are read
     today = today or reading.day(run)
-    material = gather(run, report, weights=weights, today=today, device=device)
+    material = gather(run, report, weights=weights, today=today, device=device, sampling=sampling)
     return planning.make(run, material, trains=weights), material
 
 
@@ -239,19 +243,12 @@ def _before(before: resume.Record, material: Material) -> Layout:
     return Layout.of(before.facts["layout"], layers=material.facts.layers)
 
 
-def _layout(planned: Plan) -> Layout:
-    return Layout(
-        planned.micro_batch_tokens, planned.recompute, planned.memory_needed, planned.memory_free,
-        planned.memory_components, planned.memory_moment,
-    )  # fmt: skip
-
-
 def _remedies(run: Run, material: Material, planned: Plan) -> list[advice.Remedy]:
-    return advice.remedies(run, material, estimate.needs(run, material), _layout(planned))
+    return advice.remedies(run, material, estimate.needs(run, material), planned.layout)
 
 
 def _explained(run: Run, material: Material, planned: Plan) -> AbstractContextManager[None]:
-    return advice.explained(_layout(planned), lambda: _remedies(run, material, planned))
+    return advice.explained(planned.layout, lambda: _remedies(run, material, planned))
 
 
 def refuse_too_large(run: Run, material: Material, planned: Plan) -> None:
@@ -263,7 +260,7 @@ def refuse_too_large(run: Run, material: Material, planned: Plan) -> None:
     advice.refuse(
         run.where("cutoff_len"),
         lambda: _remedies(run, material, planned),
-        _layout(planned),
+        planned.layout,
         longest=planned.longest,
         device="cuda" if material.elsewhere else planned.device,
     )

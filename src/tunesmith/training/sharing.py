@@ -14,6 +14,7 @@ from tunesmith.config.run import Run
 from tunesmith.data import prefixes
 from tunesmith.errors import ConfigError
 from tunesmith.models.facts import Facts
+from tunesmith.training.estimated import MARK
 from tunesmith.training.material import Material
 from tunesmith.training.units import Units
 
@@ -41,22 +42,22 @@ class Sharing(NamedTuple):
         """Of so many tokens those that go through the model."""
         return round(tokens * (1 - self.saved)) if self.on else tokens
 
-    def of_plan(self, tokens: int) -> dict[str, Any]:
-        """Its fields of the plan, for an epoch of so many tokens."""
+    def of_plan(self, tokens: int, *, scaled: bool) -> dict[str, Any]:
+        """Its fields of the plan, for an epoch of so many tokens, counted or scaled."""
         return {
             "share": self.on,
-            "prefix_sharing": self._text(tokens),
+            "prefix_sharing": self._text(tokens, MARK if scaled else ""),
             "computed_tokens_per_epoch": self.computed(tokens),
         }
 
-    def _text(self, tokens: int) -> str:
+    def _text(self, tokens: int, mark: str) -> str:
         if not self.on:
             return f"off: {self.why}"
-        about = "about " if self.sampled else ""
+        about = mark or ("about " if self.sampled else "")
         computed = self.computed(tokens)
         return (
-            f"{tokens / computed:.2f}x fewer tokens: {about}{computed:,} of {tokens:,} computed "
-            f"per epoch{self.why and '; '}{self.why}"
+            f"{mark}{tokens / computed:.2f}x fewer tokens: {about}{computed:,} of {mark}{tokens:,} "
+            f"computed per epoch{self.why and '; '}{self.why}"
         )
 
 
@@ -103,7 +104,7 @@ def decide(
         return Sharing(False, again if before is False else impossible or "prefix_sharing: false")
     if before is None and asked == "auto" and material.precision.device.type != "cpu":
         return Sharing(False, "not measured on a GPU yet; prefix_sharing: true turns it on")
-    found = _count(material, units, steps=steps, max_tokens=max_tokens)
+    found = _count(run, material, units, steps=steps, max_tokens=max_tokens)
     saved = 1 - found.computed / found.tokens
     if before or asked is True:
         return Sharing(True, again if before else "", saved, found.sampled)
@@ -127,9 +128,12 @@ def _impossible(run: Run, known: Facts) -> str:
     return ""
 
 
-def _count(material: Material, units: Units, *, steps: int, max_tokens: int) -> _Counted:
+def _count(run: Run, material: Material, units: Units, *, steps: int, max_tokens: int) -> _Counted:
     """Tokens of some steps, spread evenly over the first epoch."""
     examples = material.data.train
+    if material.data.sampled:  # rows that stand for others would seem to begin as these do
+        examples = examples.distinct()
+        units = Units(examples.lengths, run, units.unit)
     there = min(steps, units.per_epoch)
     affordable = _TOKENS * units.per_epoch // int(examples.lengths.sum())
     wanted = min(there, max(_FEWEST, min(_STEPS, affordable)))

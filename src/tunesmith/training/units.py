@@ -39,7 +39,8 @@ class Units:
     """
 
     def __init__(self, lengths: np.ndarray, run: Run, unit: Unit) -> None:
-        self.lengths, self._run, self.unit = lengths, run, unit
+        self.lengths, self._run = lengths, run
+        self.unit: Unit = unit
         self._epoch, self._packs = -1, Bins(np.zeros(0, np.int64), np.zeros(0, np.int64))
         self.count = len(lengths) if unit == "examples" else len(self._packs_of(0))
         """Units of one epoch."""

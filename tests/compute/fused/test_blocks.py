@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tiny_batch import batch_of, random_examples
-from tiny_model import tiny_model
+from tiny_model import KINDS, tiny_model
 from tunesmith.compute import attention, chance
 from tunesmith.compute.fused import blocks
 from tunesmith.models import adapters
@@ -168,6 +168,31 @@ def test_a_module_that_computes_something_else_is_left_with_the_reason(tmp_path,
     found = blocks.fuse(model)
     assert "gated" not in found.taken
     assert "differs" in found.left["LlamaMLP"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_code_says_is_what_is_done(tmp_path, kind):
+    model = load(tiny_model(tmp_path, kind, tokenizer=False), rank=0)
+    before = [module.__dict__.get("forward") for module in model.modules()]
+    looked = blocks.look(model)
+    assert [module.__dict__.get("forward") for module in model.modules()] == before
+    assert looked == blocks.fuse(model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("llama", ""),
+        ("gemma2", "Gemma2Attention (its code uses attn_logit_softcapping), norms (of another"),
+        ("phi3", "feed-forward blocks (of another form), attention (of another form)"),
+        ("gpt2", "norms (of another form), feed-forward blocks (of another form), attention"),
+    ],
+)
+def test_what_is_left_is_noted_with_the_reason(tmp_path, kind, said):
+    model = load(tiny_model(tmp_path, kind, tokenizer=False), rank=0)
+    note = blocks.look(model).note
+    assert said in note
+    assert bool(note) is bool(said)
 
 
 def test_a_watched_module_is_left(tmp_path):

@@ -58,6 +58,17 @@ class Fused(NamedTuple):
     left: dict[str, str]
     """Class of a module that was looked at and left alone -> why."""
 
+    absent: tuple[str, ...] = ()
+    """Kinds of which no module was found."""
+
+    @property
+    def note(self) -> str:
+        """What is left to the model's own code, for the reader of a plan; "" where nothing is."""
+        parts = [f"{name} ({why})" for name, why in self.left.items()]
+        parts += [f"{_NAMES[kind]} (of another form)" for kind in self.absent]
+        said = "computed by the model's own code, not by fused functions, which are faster"
+        return f"{said}: {', '.join(parts)}" if parts else ""
+
 
 def fuse(model: nn.Module) -> Fused:
     """Fuse what can be, in place. A second call looks again; `plain` undoes it.
@@ -65,26 +76,43 @@ def fuse(model: nn.Module) -> Fused:
     Args:
         model: a transformers model with weights, with or without adapters.
     """
+    proved: dict[tuple[Any, ...], str | None] = {}
+
+    def differs(module: nn.Module, kind: str) -> str | None:
+        like = (type(module), *_traits(module))
+        if like not in proved:
+            proved[like] = None if pretended(module) else _differs(module, kind)
+        if proved[like] is None:
+            module.forward = MethodType(_FORWARD[kind], module)
+        return proved[like]
+
+    return _sorted(model, differs)
+
+
+def look(model: nn.Module) -> Fused:
+    """What `fuse` will do by what the code of the modules says; nothing is computed or changed.
+
+    Args:
+        model: without weights (on the meta device), or with them.
+    """
+    return _sorted(model, lambda module, kind: None)
+
+
+def _sorted(model: nn.Module, differs: Callable[[nn.Module, str], str | None]) -> Fused:
     taken: dict[str, int] = {}
     left: dict[str, str] = {}
-    proved: dict[tuple[Any, ...], str | None] = {}
+    absent = dict.fromkeys(_FORWARD)
     for module in list(model.modules()):
         kind = _kind(module)
         if kind is None:
             continue
-        name = type(module).__name__
-        reason = _unknown(module, kind)
-        if reason is None:
-            like = (type(module), *_traits(module))
-            if like not in proved:
-                proved[like] = None if pretended(module) else _differs(module, kind)
-            reason = proved[like]
+        absent.pop(kind, None)
+        reason = _unknown(module, kind) or differs(module, kind)
         if reason is not None:
-            left[name] = reason
-            continue
-        module.forward = MethodType(_FORWARD[kind], module)
-        taken[kind] = taken.get(kind, 0) + 1
-    return Fused(taken, left)
+            left[type(module).__name__] = reason
+        else:
+            taken[kind] = taken.get(kind, 0) + 1
+    return Fused(taken, left, tuple(absent))
 
 
 def plain(model: nn.Module) -> None:
@@ -147,6 +175,7 @@ _FORWARD: dict[str, Callable[..., Any]] = {
     "gated": _gated_forward,
     "attention": _attention_forward,
 }
+_NAMES = {"norm": "norms", "gated": "feed-forward blocks", "attention": "attention"}
 
 
 def _window(module: Any) -> int | None:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -53,6 +54,7 @@ def rows(
     columns: Collection[str] | None = None,
     *,
     media: Collection[str] = (),
+    only: Sequence[int] | None = None,
 ) -> Iterator[Row | Skip]:
     """Rows in order.
 
@@ -62,17 +64,21 @@ def rows(
         columns: those in which a value that JSON does not have makes the row a `Skip`; `None`:
             in all.
         media: those in which bytes are what they are.
+        only: numbers of rows that are wanted, from 1, ascending; `None`: all.
 
     Raises:
         DataError: damaged, cut off, not of the type that its name says, two columns of one name,
             or pyarrow is not installed.
     """
-    arrow = _pyarrow(source)
-    number = 0
+    arrow, end = _pyarrow(source), 0
     with unpacked(source.path, source.packing) as file:
         for batch in _batches(arrow, file, source, media):
-            for values in _values(arrow, batch, columns, media):
-                number += 1
+            begin, end = end, end + batch.num_rows
+            numbers: Sequence[int] = range(begin + 1, end + 1)
+            if only is not None:
+                numbers = only[bisect_left(only, begin + 1) : bisect_left(only, end + 1)]
+                batch = batch.take(arrow.array(numbers, arrow.int64()) - (begin + 1))
+            for number, values in zip(numbers, _values(arrow, batch, columns, media), strict=True):
                 origin = Origin(dataset, source.file, number, number)
                 if isinstance(values, dict):
                     yield Row(values, origin)
@@ -81,6 +87,20 @@ def rows(
                     place = f"{source.file}:{number}: {column}"
                     text = json.dumps(found, ensure_ascii=False, default=str)
                     yield Skip(fault.reason, origin, place, fault.got, fault.need, text=text)
+
+
+def count(source: Source) -> int:
+    """Rows of a file: parquet says it in its metadata, arrow with each batch.
+
+    Raises:
+        DataError: as `rows`.
+    """
+    arrow = _pyarrow(source)
+    with unpacked(source.path, source.packing) as file:
+        if source.layout == "arrow":
+            return sum(batch.num_rows for batch in _batches(arrow, file, source, ()))
+        with _telling_damage(arrow, source):
+            return arrow.parquet.ParquetFile(file).metadata.num_rows
 
 
 def write(source: Source, numbers: Sequence[int], path: Path) -> None:
@@ -131,7 +151,7 @@ def _pyarrow(source: Source) -> Any:
 
 def _batches(arrow: Any, file: BinaryIO, source: Source, media: Collection[str]) -> Iterator[Any]:
     """Record batches, each of them judged whole: a damaged one could crash whoever reads it."""
-    try:
+    with _telling_damage(arrow, source):
         opened = _parquet if source.layout == "parquet" else _ipc
         schema, batches = opened(arrow, file)
         size = _BATCH_OF_MEDIA if set(schema.names) & set(media) else _BATCH
@@ -146,6 +166,12 @@ def _batches(arrow: Any, file: BinaryIO, source: Source, media: Collection[str])
         for batch in batches:
             batch.validate(full=True)
             yield from (batch.slice(at, size) for at in range(0, batch.num_rows, size))
+
+
+@contextmanager
+def _telling_damage(arrow: Any, source: Source) -> Iterator[None]:
+    try:
+        yield
     except DataError:
         raise
     except (arrow.ArrowException, OSError, EOFError, ValueError, MemoryError) as error:

@@ -9,13 +9,13 @@ taken for a number, a date or a missing value.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tunesmith.data.ledger import Skip
 from tunesmith.data.sources import text as text_of
 from tunesmith.data.sources.plain import CARRIAGE_RETURN, converted
-from tunesmith.data.sources.source import Row, Source, empty
+from tunesmith.data.sources.source import Row, Source, empty, picked
 from tunesmith.errors import DataError
 from tunesmith.types import Origin
 
@@ -35,17 +35,21 @@ class _Fault(NamedTuple):
     hint: str = ""
 
 
-def rows(source: Source, dataset: str) -> Iterator[Row | Skip]:
+def rows(source: Source, dataset: str, only: Sequence[int] | None = None) -> Iterator[Row | Skip]:
     """Records in order, named by the header; one with too few or too many fields is a `Skip`.
+
+    With `only`, some of them (see `picked`).
 
     Raises:
         DataError: a file that cannot be read or unpacked, another encoding, a header with a name
             that is missing or comes twice, or a quote that is never closed.
     """
-    file = source.file
+    file, wanted = source.file, picked(only)
     records = _Records(source)
     names = records.names()
     for number, (line, record) in enumerate(records.read(), 1):
+        if not wanted(number):
+            continue
         origin = Origin(dataset, file, line, number)
         if isinstance(record, _Fault):
             place = f"{file}:{record.place[0]}:{record.place[1]}"
@@ -57,6 +61,17 @@ def rows(source: Source, dataset: str) -> Iterator[Row | Skip]:
             yield Skip("ragged row", origin, f"{file}:{line}", got, need, text=records.text())
         else:
             yield Row(dict(zip(names, record, strict=True)), origin)
+
+
+def count(source: Source) -> int:
+    """Records below the header.
+
+    Raises:
+        DataError: as `rows`.
+    """
+    records = _Records(source)
+    records.names()
+    return sum(1 for _ in records.read())
 
 
 class _Records:

@@ -6,13 +6,14 @@ row cannot be found raises.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
 from tunesmith.data import strict_json
 from tunesmith.data.ledger import Skip
-from tunesmith.data.sources.source import Row, Source, empty
-from tunesmith.data.sources.text import Window, lines, texts, within_bounds
+from tunesmith.data.sources import elements
+from tunesmith.data.sources.source import Row, Source, empty, picked
+from tunesmith.data.sources.text import Window, lines, texts, utf8, within_bounds
 from tunesmith.data.strict_json import Refused
 from tunesmith.errors import DataError
 from tunesmith.types import Origin
@@ -79,25 +80,89 @@ def array(source: Source, dataset: str) -> Iterator[Row | Skip]:
     _ended(window, file)
 
 
-def by_line(source: Source, dataset: str) -> Iterator[Row | Skip]:
-    """Rows of JSON lines; blank lines are none."""
-    file, number = source.file, 0
-    for line, text in enumerate(lines(texts(source), file), 1):
-        start = 0 if text.startswith("{") else strict_json.space(text, 0)
-        if start == len(text):
+def by_line(
+    source: Source, dataset: str, only: Sequence[int] | None = None
+) -> Iterator[Row | Skip]:
+    """Rows of JSON lines; blank lines are none. With `only`, those of them (see `picked`)."""
+    file, wanted = source.file, picked(only)
+    for number, (line, text, start) in enumerate(_filled(source), 1):
+        if not wanted(number):
             continue
-        number += 1
         origin = Origin(dataset, file, line, number)
         try:
-            value, end = strict_json.parse(text, start)
-            if end != len(text) and (after := strict_json.space(text, end)) != len(text):
-                got = repr(text[after : after + 20])
-                need = "the end of the line after the object"
-                raise Refused("not JSON", after, got=got, need=need)
+            value, end = _alone(text, start, "the end of the line after the object")
         except Refused as fault:
             yield _skip(fault, origin, (line, fault.at + 1), text[start:].rstrip())
         else:
             yield _row(value, origin, text[start:end])
+
+
+def some(source: Source, dataset: str, only: Sequence[int]) -> Iterator[Row | Skip]:
+    """Some rows of one JSON array; what stands between them is not judged.
+
+    Args:
+        source: the file.
+        dataset: its name in the registry.
+        only: numbers of rows, from 1, ascending.
+
+    Raises:
+        DataError: brackets or quotes that do not close.
+    """
+    try:
+        for number, text, line, column in elements.some(utf8(source), only):
+            origin = Origin(dataset, source.file, line, number)
+            try:
+                value, _ = _alone(text, 0, "a comma or ']' after the row")
+            except Refused as fault:
+                if fault.end is None:
+                    raise elements.Unsound from None
+                down, right = strict_json.line_and_column(text, fault.at)
+                place = line + down - 1, right + (column - 1 if down == 1 else 0)
+                yield _skip(fault, origin, place, text)
+            else:
+                yield _row(value, origin, text)
+    except elements.Unsound:
+        _broken_somewhere(source)
+
+
+def count(source: Source) -> int:
+    """Rows of a file, which are not judged.
+
+    Raises:
+        DataError: as `array` and `by_line`.
+    """
+    if source.layout == "lines":
+        return sum(1 for _ in _filled(source))
+    try:
+        return elements.count(utf8(source))
+    except elements.Unsound:
+        _broken_somewhere(source)
+
+
+def _broken_somewhere(source: Source) -> NoReturn:
+    for _ in array(source, ""):
+        pass
+    raise AssertionError("an array that does not end has been read to its end")
+
+
+def _filled(source: Source) -> Iterator[tuple[int, str, int]]:
+    """(number, text, where it begins) of each line that is not blank."""
+    for line, text in enumerate(lines(texts(source), source.file), 1):
+        start = 0 if text.startswith("{") else strict_json.space(text, 0)
+        if start < len(text):
+            yield line, text, start
+
+
+def _alone(text: str, start: int, need: str) -> tuple[Any, int]:
+    """A value, and its end; nothing else may follow.
+
+    Raises:
+        Refused: as `strict_json.parse`; or something does.
+    """
+    value, end = strict_json.parse(text, start)
+    if end != len(text) and (after := strict_json.space(text, end)) != len(text):
+        raise Refused("not JSON", after, got=repr(text[after : after + 20]), need=need)
+    return value, end
 
 
 def _look_like_lines(window: Window, file: str) -> None:

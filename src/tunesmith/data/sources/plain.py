@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tunesmith.data.ledger import Skip
-from tunesmith.data.sources.source import Row, Source
+from tunesmith.data.sources.source import Row, Source, picked
 from tunesmith.data.sources.text import lines, texts
 from tunesmith.types import Origin
 
@@ -13,23 +13,37 @@ COLUMN = "text"
 CARRIAGE_RETURN = "lone carriage return"
 
 
-def rows(source: Source, dataset: str) -> Iterator[Row | Skip]:
-    r"""Lines in order, as they stand there without their `\n` or `\r\n`.
+def rows(source: Source, dataset: str, only: Sequence[int] | None = None) -> Iterator[Row | Skip]:
+    r"""Lines in order, as they stand there without their `\n` or `\r\n`; or `only` some.
 
     Raises:
         DataError: a file that cannot be read or unpacked, or another encoding.
     """
-    number = 0
-    for line, text in enumerate(lines(texts(source), source.file), 1):
-        if not text or text.isspace():
+    wanted = picked(only)
+    for number, (line, text) in enumerate(_filled(source), 1):
+        if not wanted(number):
             continue
-        number += 1
         origin = Origin(dataset, source.file, line, number)
         words = text.removesuffix("\r")
         if "\r" in words or "\0" in words:
             yield _refused(words, origin)
         else:
             yield Row({COLUMN: words}, origin)
+
+
+def count(source: Source) -> int:
+    """Lines that are rows.
+
+    Raises:
+        DataError: as `rows`.
+    """
+    return sum(1 for _ in _filled(source))
+
+
+def _filled(source: Source) -> Iterator[tuple[int, str]]:
+    for line, text in enumerate(lines(texts(source), source.file), 1):
+        if text and not text.isspace():
+            yield line, text
 
 
 def _refused(words: str, origin: Origin) -> Skip:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -62,3 +63,24 @@ def by_name(path: Path) -> Source | None:
             if name.endswith(end + packed):
                 return Source(path, layout, PACKINGS.get(packed))
     return None
+
+
+def picked(numbers: Iterable[int] | None) -> Callable[[int], bool]:
+    """Whether a row is among some; to be asked of every row once, in their order.
+
+    Args:
+        numbers: of rows, from 1, ascending; `None`: all are.
+    """
+    if numbers is None:
+        return lambda number: True
+    coming = iter(numbers)
+    following = next(coming, None)
+
+    def among(number: int) -> bool:
+        nonlocal following
+        found = number == following
+        if found:
+            following = next(coming, None)
+        return found
+
+    return among

@@ -57,6 +57,24 @@ def texts(source: Source) -> Iterator[str]:
         yield text
 
 
+def utf8(source: Source) -> Iterator[bytes]:
+    """The same as bytes of UTF-8, in pieces that are cut anywhere and not judged where they are it.
+
+    Raises:
+        DataError: as `texts`, but for UTF-8 that is none.
+    """
+    pieces = chunks(source.path, source.packing)
+    head = next(pieces, b"")
+    while len(head) < 4 and (piece := next(pieces, b"")):
+        head += piece
+    encoding, skip = strict_json.encoding_of(head)
+    if encoding == "utf-8":
+        yield head[skip:]
+        yield from pieces
+    else:
+        yield from (text.encode() for text in texts(source))
+
+
 def lines(pieces: Iterable[str], file: str) -> Iterator[str]:
     """Lines without their newlines; what follows the last newline is one only if it has text.
 
