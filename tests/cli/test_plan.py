@@ -58,7 +58,7 @@ def test_a_plan_that_does_not_fit_is_printed_and_ends_with_what_would_help(
         err = "try " + " ".join(map(str, told["refused"].values()))
     else:
         assert "linear modules" in out
-    for word in ("an example of", "GiB, which there are", "try"):
+    for word in ("the longest example alone", "GiB, which are free", "try"):
         assert word in err
     assert not (tmp_path / "out").exists()
 

@@ -14,7 +14,7 @@ from tunesmith.templates import mismatch, probes_for, stop_ids
 from tunesmith.training import asking, sharing
 from tunesmith.training.forecast import Forecast, attention_of, body_of, forecast
 from tunesmith.training.material import Material
-from tunesmith.training.memory import machine, worst
+from tunesmith.training.memory import advice, machine, worst
 from tunesmith.training.memory.estimate import Estimate, needs
 from tunesmith.training.memory.solve import Layout
 from tunesmith.training.plan import Plan, cadence, identity, steps_of
@@ -84,7 +84,8 @@ def make(run: Run, material: Material, *, layout: Layout | None = None) -> Plan:
         **_computed(layout, estimate, coming),
         **shared.of_plan(tokens),
         notes=(
-            *_notes(run, material, layout, steps=steps, warmup_steps=cadences["warmup_steps"]),
+            *_notes(run, material, steps=steps, warmup_steps=cadences["warmup_steps"]),
+            *_memory_notes(run, material, layout, estimate, before=before),
             *([estimate.note] if estimate.note else []),
             *([] if run.train.max_steps else few_steps(steps, per_epoch=per_epoch)),
         ),
@@ -113,25 +114,29 @@ def _laid_out(
     packing, global_batch = units.unit != "examples", run.global_batch()
     away = material.elsewhere
     free = away.free if away else machine.free_bytes(estimate.device)
-    if before is not None:
-        layout = estimate.keeping(before, free=free)
-    else:
-        layout = layout_for(
-            run, material, estimate, global_batch=global_batch, packing=packing, free=free
+
+    def placed(layout: Layout) -> tuple[Layout, Sharing]:
+        shared = sharing.decide(
+            run,
+            material,
+            units,
+            steps=steps,
+            max_tokens=layout.tokens,
+            body=body_of(material.facts),
+            before=before.share if before else None,
         )
-    shared = sharing.decide(
-        run,
-        material,
-        units,
-        steps=steps,
-        max_tokens=layout.tokens,
-        body=body_of(material.facts),
-        before=before.share if before else None,
+        tokens, use = worst.used(
+            units, material.data.train, steps=steps, max_tokens=layout.tokens, share=shared.on
+        )
+        return estimate.keeping(layout, free=free, tokens=tokens, use=use), shared
+
+    if before is not None:
+        found = placed(before)
+        if not advice.beyond(found[0], estimate.device):
+            return found
+    return placed(
+        layout_for(run, material, estimate, global_batch=global_batch, packing=packing, free=free)
     )
-    tokens, use = worst.used(
-        units, material.data.train, steps=steps, max_tokens=layout.tokens, share=shared.on
-    )
-    return estimate.keeping(layout, free=free, tokens=tokens, use=use), shared
 
 
 def _computed(layout: Layout, estimate: Estimate, coming: Forecast) -> dict[str, Any]:
@@ -307,9 +312,23 @@ def _method(run: Run) -> str:
     return f"{method.stage}, {method.finetuning_type}"
 
 
-def _notes(
-    run: Run, material: Material, layout: Layout, *, steps: int, warmup_steps: int
+def _memory_notes(
+    run: Run, material: Material, layout: Layout, estimate: Estimate, *, before: Layout | None
 ) -> tuple[str, ...]:
+    """What would help where the need is more than what is free; a layout that is not the first."""
+    notes = []
+    if layout.needed > layout.free:
+        notes.append(advice.note(advice.remedies(run, material, estimate, layout)))
+    if before and (before.tokens, before.recompute) != (layout.tokens, layout.recompute):
+        notes.append(
+            f"{advice.gib(layout.free)} are free now, too few for the micro-batches of the first "
+            f"start ({before.tokens:,} tokens, {before.recompute} layers computed again): what is "
+            "learned is the same but for rounding, not bit by bit"
+        )
+    return tuple(notes)
+
+
+def _notes(run: Run, material: Material, *, steps: int, warmup_steps: int) -> tuple[str, ...]:
     notes = [*run.notes, *asking.notes(run, material), *material.adapter_notes]
     notes += [*material.renderer.notes, *_against_the_models_own(run, material)]
     notes += material.tokenizer_notes
@@ -321,8 +340,6 @@ def _notes(
     longest = int(material.data.train.lengths.max())
     if limit is not None and longest > limit:
         notes.append(f"examples of up to {longest} tokens exceed the model's context of {limit}")
-    if layout.needed > layout.free:
-        notes.append("the estimate exceeds the memory that is there: the run may be killed")
     if steps <= warmup_steps:
         notes.append(f"all {steps} steps are warm-up: the learning rate never reaches its peak")
     if run.output.save_only_model:

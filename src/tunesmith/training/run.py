@@ -137,8 +137,7 @@ def train(
         report.say(planned.text(report.width))
         for note in start.notes:
             report.say(row_text("note", note, report.width))
-        if before is None:
-            refuse_too_large(run, material, planned)
+        refuse_too_large(run, material, planned)
         report.example(pieces(material.data.train[0], material.tokenizer))
         if start.move_aside:
             report.say(f"the old directory is now {store.move_aside(output_dir)}")
@@ -265,7 +264,7 @@ def refuse_too_large(run: Run, material: Material, planned: Plan) -> None:
         ConfigError: it does not fit, with what would take less.
     """
     advice.refuse(
-        run.where("cutoff_len"),
+        run.where,
         lambda: _remedies(run, material, planned),
         _layout(planned),
         longest=planned.longest,
