@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from tiny_run import tiny_run
+from tunesmith.compute.lora import LoraLinear
+from tunesmith.compute.quantized import Quantized
 from tunesmith.config.load import load
+from tunesmith.models import adapters
 from tunesmith.training import trial
 from tunesmith.training.asked_adapter import lora_spec
 from tunesmith.training.material import gather
@@ -92,3 +95,31 @@ def test_a_model_whose_kinds_of_layer_follow_from_their_number_is_tried(tmp_path
     ))  # fmt: skip
     pace = measured((run, gather(run, Silent())))
     assert "layers" in pace.source
+
+
+def test_layers_in_few_bits_and_the_optimizer_of_the_run_are_what_is_tried(tmp_path, monkeypatch):
+    pytest.importorskip("bitsandbytes")
+    run = load(tiny_run(tmp_path, quantization_bit=4, optim="muon"))
+    material = gather(run, Silent())
+    model = trial._model(run, material.directory, material.precision, layers=1, spec=lora_spec(run))
+    layers = [m for m in model.modules() if isinstance(m, LoraLinear)]
+    assert layers
+    assert all(isinstance(layer.weight, Quantized) for layer in layers)
+    for parameter in adapters.trainable(model).values():
+        parameter.grad = torch.ones_like(parameter)
+    made, build = [], trial.optimizer_for
+    monkeypatch.setattr(
+        trial, "optimizer_for", lambda *a, **k: made.append(build(*a, **k)) or made[-1]
+    )
+    seconds, count = trial._optimizer(run, model, material.precision)
+    assert seconds > 0
+    assert count == sum(p.numel() for p in adapters.trainable(model).values())
+    assert type(made[0]).__name__ == type(build("muon", adapters.trainable(model),
+                                                learning_rate=1.0)).__name__  # fmt: skip
+
+
+def test_a_trial_of_a_large_model_has_more_tokens_than_the_pass_that_is_taken_off(found):
+    tokens, layers = trial._size(
+        found[1].precision, found[1].facts, 10**9, batch_tokens=500, adapters=True
+    )
+    assert (tokens, layers) == (64, 1)

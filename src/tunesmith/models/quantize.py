@@ -80,6 +80,14 @@ def names(model: Any) -> list[str]:
     return found
 
 
+def in_place(model: Any, quantization: Quantization) -> None:
+    """Quantise a model that is there."""
+    for name in names(model):
+        layer: Any = model.get_submodule(name)
+        held = quantize(layer.weight, quantization.kind, double=quantization.double, name=name)
+        layer.weight = nn.Parameter(held, requires_grad=False)
+
+
 def check(model: Any, *, in_full: Sequence[str]) -> None:
     """Refuse to let weights learn that are held in codes.
 

@@ -15,6 +15,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +28,11 @@ from tunesmith.compute.fused import blocks
 from tunesmith.compute.precision import Precision, speed
 from tunesmith.compute.score import apply_head, hidden
 from tunesmith.config.run import Run
-from tunesmith.models import adapters, freeze, load
-from tunesmith.models.adapter_spec import LoraSpec
+from tunesmith.models import adapters, freeze, load, quantize
+from tunesmith.models.adapter_spec import LoraSpec, token_modules
 from tunesmith.models.facts import Facts
 from tunesmith.training.memory import machine
+from tunesmith.training.optim import optimizer_for
 from tunesmith.training.pace import Pace
 from tunesmith.training.remembered import remembered
 from tunesmith.types import Batch
@@ -41,7 +43,7 @@ _REACHED = 0.4
 """Share of the speed of a small product, for choosing the size of the trial alone."""
 _HELD = 3
 """Passes whose activations are held at one time: memory is touched as a deep model touches it."""
-_TOKENS, _FEW = 2048, 16
+_TOKENS, _LEAST, _FEW = 2048, 64, 16
 _LAYERS = 4
 _ROWS_OF_HEAD = 8192
 _VOCAB = 512
@@ -89,6 +91,7 @@ def measure(
         return "one layer is too large to be tried here"
     asked = [_architecture(directory), kind, str(spec), precision.name, _machine(precision.device)]
     asked += [batch_tokens, head_tokens, hashlib.sha256(lengths.tobytes()).hexdigest()]
+    asked += [str(run.model.quantization), run.train.optimizer, str(run.train.optim_args)]
 
     def make() -> tuple[Pace, int]:
         tokens, layers = _size(precision, known, per_layer, batch_tokens, adapters=bool(spec))
@@ -96,7 +99,7 @@ def measure(
             model = _model(run, directory, precision, layers=layers, spec=spec)
             return _pace(
                 model, known, precision, documents=sample(lengths, tokens), layers=layers,
-                head_tokens=head_tokens, kind=kind,
+                head_tokens=head_tokens, kind=kind, optimizer=partial(_optimizer, run),
             )  # fmt: skip
 
     try:
@@ -113,7 +116,8 @@ def _size(
     """(tokens, layers) of a trial that takes about as long as it may."""
     reached = 2 * speed(precision.device, precision.dtype) * _REACHED
     second_of_token = (4 if adapters else 6) * per_layer / reached
-    tokens = int(np.clip(_SECONDS / second_of_token, _FEW, min(max(batch_tokens, _FEW), _TOKENS)))
+    most = min(max(batch_tokens, _LEAST), _TOKENS)
+    tokens = int(np.clip(_SECONDS / second_of_token, _LEAST, most))
     layers = int(np.clip(_SECONDS / (tokens * second_of_token), 1, min(known.layers, _LAYERS)))
     return tokens, layers
 
@@ -179,6 +183,8 @@ def _model(
                 parameter.uniform_(-0.03, 0.03, generator=draw)
             else:
                 parameter.fill_(1.0)
+    if run.model.quantization:
+        quantize.in_place(model, run.model.quantization)
     if spec is None:
         freeze.full(model)
     else:
@@ -200,6 +206,7 @@ def _pace(
     layers: int,
     head_tokens: int,
     kind: str,
+    optimizer: Callable[[Any, Precision], tuple[float, int]],
 ) -> tuple[Pace, int]:
     """The pace of the whole model, but for the optimizer's, which is that of the trial's part."""
     deep = known.layers / layers
@@ -211,7 +218,7 @@ def _pace(
         little = _timed(model, precision, [_FEW], times=5)
         real = _timed(model, precision, documents)
         again = _timed(model, precision, other, times=2)
-        optimizer, learned = _optimizer(model, precision)
+        update, learned = optimizer(model, precision)
         forward = real.forward
         if kind == "freeze":  # below what learns, weights stay in the dtype of the products
             forward = _forward_alone(
@@ -219,10 +226,11 @@ def _pace(
             )
     slope = (real.both - again.both) / (squares - other_squares) if squares != other_squares else 0
     per_square = max(slope, 0.0)
-    per_token = max(real.both - little.both - per_square * squares, 0.1 * real.both) / tokens
+    more = real.both - little.both - per_square * squares
+    per_token = max(more / max(tokens - _FEW, 1), 0.1 * real.both / tokens)
     pace = Pace(
-        per_step=optimizer,
-        per_batch=little.both * deep,
+        per_step=update,
+        per_batch=max(little.both - per_token * _FEW, 0.05 * little.both) * deep,
         per_token=per_token * deep,
         per_square=per_square * deep,
         per_trained_token=_head(known, precision, tokens=head_tokens, trained=kind == "full"),
@@ -305,10 +313,18 @@ def _head(known: Facts, precision: Precision, *, tokens: int, trained: bool) -> 
     return _median(once, precision) / tokens * known.vocab / rows
 
 
-def _optimizer(model: Any, precision: Precision) -> tuple[float, int]:
-    """Seconds of clipping and an update of AdamW, and of how many parameters."""
-    learned = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(learned, fused=True)
+def _optimizer(run: Run, model: Any, precision: Precision) -> tuple[float, int]:
+    """Seconds of clipping and an update of the run's optimizer, and of how many parameters."""
+    named = adapters.trainable(model)
+    learned = list(named.values())
+    optimizer = optimizer_for(
+        run.train.optimizer,
+        named,
+        learning_rate=run.train.learning_rate,
+        weight_decay=run.train.weight_decay,
+        args=run.train.optim_args,
+        by_token=[f"{name}.weight" for name in token_modules(model)],
+    )
 
     def once() -> None:
         torch._foreach_mul_([p.grad for p in learned if p.grad is not None], 1.0)

@@ -9,13 +9,16 @@ stands in, and the plan says so.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from tunesmith.compute.bnb import library
 from tunesmith.compute.lora import LoraLinear
 from tunesmith.config.run import Run
+from tunesmith.errors import ConfigError
 from tunesmith.models import quantize
 from tunesmith.models.adapter_spec import token_modules
 from tunesmith.models.adapters import trainable
@@ -113,6 +116,10 @@ def needs(run: Run, material: Material, *, device: str | None = None) -> Estimat
 
 
 def _fixed(run: Run, material: Material, model: Any, kind: str) -> Fixed:
+    held = run.model.quantization
+    if kind == "cpu" and held is not None and held.method != "fp8":
+        with suppress(ConfigError):  # whether it is there is asked elsewhere
+            library("quantization_bit", instead="")  # a part of the process: above 100 MiB
     learned = trainable(model)
     trained = sum(p.numel() for p in learned.values()) * _FP32
     kept, moment = _optimizer(run, model, learned)
