@@ -37,6 +37,11 @@ class Device(NamedTuple):
     aliases: tuple[str, ...] = ()
 
     @property
+    def capability(self) -> tuple[int, int]:
+        """CUDA's compute capability, which decides what kernels there are."""
+        return _CAPABILITIES[self.name]
+
+    @property
     def free(self) -> int:
         """Bytes for tensors on an otherwise idle card."""
         return self.memory - _OF_THE_DRIVER
@@ -108,6 +113,14 @@ DEVICES = (
     # NVIDIA T4 data sheet: no bf16
     Device("t4", "T4 16 GB", _mib(15_360), None, 65, None, 8.1, 320),
 )  # fmt: skip
+
+# NVIDIA, "CUDA GPU Compute Capability"
+_CAPABILITIES = {
+    "h200": (9, 0), "h100": (9, 0), "h100-pcie": (9, 0), "b200": (10, 0), "a100-80": (8, 0),
+    "a100-40": (8, 0), "l40s": (8, 9), "l4": (8, 9), "a10g": (8, 6), "rtx6000-ada": (8, 9),
+    "5090": (12, 0), "4090": (8, 9), "3090": (8, 6), "v100-32": (7, 0), "v100-16": (7, 0),
+    "t4": (7, 5),
+}  # fmt: skip
 
 CPU = "cpu"
 

@@ -317,7 +317,7 @@ def _memory_notes(
 ) -> tuple[str, ...]:
     """What would help where the need is more than what is free; a layout that is not the first."""
     notes = []
-    if layout.needed > layout.free:
+    if layout.needed > layout.free and not advice.beyond(layout, estimate.device):
         notes.append(advice.note(advice.remedies(run, material, estimate, layout)))
     if before and (before.tokens, before.recompute) != (layout.tokens, layout.recompute):
         notes.append(
