@@ -402,8 +402,14 @@ MUTANTS = (
     ),
     Mutant(
         "D1d", "an adapter is put on a weight that the model takes past it", "models/acting.py",
-        "    if not past:\n", "    if not past or True:\n",
+        "    if not past:\n", "    if not past or past:\n",
         ("models/test_acting.py",),
+    ),
+    Mutant(
+        "D1f", "a plan does not see that a weight is taken past its adapter", "models/acting.py",
+        "    past = [layer.weight for layer in adapted.values() if layer not in called]\n",
+        "    past = []\n",
+        ("training/test_material.py",),
     ),
     Mutant(
         "D1e", "a linear layer with code of its own is computed as a plain one",

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,8 @@ def test_a_plan_that_does_not_fit_is_printed_and_ends_with_what_would_help(
         err = "try " + " ".join(map(str, told["refused"].values()))
     else:
         assert "linear modules" in out
-    for word in ("an example of", "GiB, which there are", "try"):
+        assert "may be killed" not in out  # it is refused
+    for word in ("the longest example alone", "GiB, which are free", "try"):
         assert word in err
     assert not (tmp_path / "out").exists()
 
@@ -123,3 +125,32 @@ def test_an_unknown_device_is_told_before_anything_is_read(tmp_path, capsys):
     (tmp_path / "data" / "tiny.json").write_text("not read")
     assert main(["plan", str(path), "--device", "h2000"]) == 2
     assert "--device h200" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("device", "keys", "said"),
+    [
+        ("4090", ["flash_attn=fa2"], None),
+        ("v100", ["flash_attn=fa2", "bf16=true"], "compute capability 8.0 or more; this is 7.0"),
+        ("4090", ["flash_attn=fa3"], "compute capability 9.0; this is 8.9"),
+        ("h100", ["flash_attn=fa3"], None),
+        ("h100", ["quantization_bit=8", "quantization_method=fp8"], None),
+        ("a100", ["quantization_bit=8", "quantization_method=fp8"], "A100 SXM 80 GB"),
+        ("4090", ["quantization_bit=4"], None),
+    ],
+)
+def test_what_another_device_has_is_asked_of_it_and_not_of_this_machine(
+    tmp_path, capsys, monkeypatch, device, keys, said
+):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    path = tiny_run(tmp_path, bf16=None)
+    assert main(["plan", str(path), "--device", device, *keys]) == (2 if said else 0)
+    shown = capsys.readouterr().err
+    assert (said or "") in shown
+    assert "Traceback" not in shown
+
+
+def test_each_device_has_its_compute_capability():
+    for device in devices.DEVICES:
+        assert (device.capability >= (8, 0)) == (device.bf16 is not None)
+        assert (device.capability >= (8, 9)) == (device.fp8 is not None)

@@ -8,6 +8,8 @@ from tunesmith.config.load import load
 from tunesmith.errors import ConfigError
 from tunesmith.training import trial
 from tunesmith.training.material import gather
+from tunesmith.training.memory import machine
+from tunesmith.training.memory.solve import Layout
 from tunesmith.training.planning import make
 from tunesmith.training.report import Silent
 
@@ -87,6 +89,25 @@ def test_the_identity_does_not_depend_on_the_layout_of_micro_batches(tmp_path, m
     other, _, _ = planned(tmp_path)
     assert other.micro_batch_tokens < plan.micro_batch_tokens
     assert other.identity == plan.identity
+
+
+def test_a_run_that_has_less_memory_than_at_its_start_goes_on_in_smaller_micro_batches(
+    tmp_path, monkeypatch
+):
+    rows = [{"instruction": "Say.", "output": "red green blue " * 8} for _ in range(16)]
+    wide = {"hidden_size": 256, "intermediate_size": 4096, "num_hidden_layers": 4}
+    monkeypatch.setattr(machine, "process_bytes", lambda kind: 0)
+    first, material, run = planned(tmp_path, rows=rows, model=wide, per_device_train_batch_size=16)
+    before = Layout(first.micro_batch_tokens, first.recompute, share=first.share)
+    again = make(run, material, before=before)
+    assert (again.micro_batch_tokens, again.notes) == (first.micro_batch_tokens, first.notes)
+    monkeypatch.setattr(machine, "swap_bytes", lambda device: 0)
+    monkeypatch.setattr(machine, "free_bytes", lambda device: int(first.memory_needed * 0.9))
+    less = make(run, material, before=before)
+    assert less.memory_needed < first.memory_needed * 0.9
+    assert (less.identity, less.share) == (first.identity, first.share)
+    told = [note for note in less.notes if "not bit by bit" in note]
+    assert f"({first.micro_batch_tokens:,} tokens, 0 layers" in told[0]
 
 
 def test_changed_data_are_another_identity(tmp_path):

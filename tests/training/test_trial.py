@@ -133,3 +133,10 @@ def test_a_model_whose_kinds_of_layer_follow_from_their_number_is_tried(tmp_path
     ))  # fmt: skip
     pace = measured((run, gather(run, Silent())))
     assert "layers" in pace.source
+
+
+def test_a_trial_of_a_large_model_has_more_tokens_than_the_pass_that_is_taken_off(found):
+    tokens, layers = trial._size(
+        found[1].precision, found[1].facts, 10**9, batch_tokens=500, long=1, adapters=True
+    )
+    assert (tokens, layers) == (64, 1)

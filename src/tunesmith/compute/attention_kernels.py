@@ -52,7 +52,14 @@ NAMES: dict[str, str] = {
 """How the plan calls them."""
 
 
-def check(kernel: str, *, device: torch.device, dtype: torch.dtype, head_dim: int) -> None:
+def check(
+    kernel: str,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    head_dim: int,
+    capability: tuple[int, int] | None = None,
+) -> None:
     """Refuse a kernel that cannot run here, before a weight is read.
 
     Args:
@@ -60,6 +67,7 @@ def check(kernel: str, *, device: torch.device, dtype: torch.dtype, head_dim: in
         device: that computes.
         dtype: of the products.
         head_dim: width of a head.
+        capability: of a GPU that is elsewhere, where libraries need not be installed here.
 
     Raises:
         ConfigError: it is not there, or not for this device, precision or model.
@@ -67,17 +75,17 @@ def check(kernel: str, *, device: torch.device, dtype: torch.dtype, head_dim: in
     flash = FLASH.get(kernel)
     if flash is None:
         return
-    there = f"what is here: {', '.join(available(device))}"
+    there = "" if capability else f"; what is here: {', '.join(available(device))}"
     if device.type != "cuda":
-        raise _refusal(kernel, f"a CUDA device; this run is on {device.type}; {there}")
-    have = torch.cuda.get_device_capability(device)
+        raise _refusal(kernel, f"a CUDA device; this run is on {device.type}{there}")
+    have = capability or torch.cuda.get_device_capability(device)
     if have < flash.capability or (flash.only and have[0] != flash.capability[0]):
         wanted = ".".join(map(str, flash.capability)) + ("" if flash.only else " or more")
         found = ".".join(map(str, have))
-        raise _refusal(kernel, f"a GPU of compute capability {wanted}; this is {found}; {there}")
-    if find_spec(flash.module) is None:
+        raise _refusal(kernel, f"a GPU of compute capability {wanted}; this is {found}{there}")
+    if capability is None and find_spec(flash.module) is None:
         hint = f"{flash.install}; or flash_attn: auto"
-        raise _refusal(kernel, f"{NAMES[kernel]}, which is not installed; {there}", hint)
+        raise _refusal(kernel, f"{NAMES[kernel]}, which is not installed{there}", hint)
     if dtype not in (torch.bfloat16, torch.float16):
         raise _refusal(kernel, "bf16 or fp16; this run computes in fp32", "bf16: true")
     if head_dim > _WIDEST_HEAD:

@@ -28,16 +28,29 @@ _MOST_ERROR = 0.05
 """Of a weight's numbers, relative, on average: three bits of mantissa leave 0.02."""
 
 
-def check(device: torch.device, dtype: torch.dtype) -> None:
+def check(
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    elsewhere: tuple[str, tuple[int, int]] | None = None,
+) -> None:
     """Refuse to begin where there are no such products.
+
+    Args:
+        device: that computes.
+        dtype: of the other products.
+        elsewhere: name and compute capability of a GPU that is not here.
 
     Raises:
         ConfigError: the GPU has none, or the run is not in bf16.
     """
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) < _CAPABILITY:
+    if elsewhere is None and device.type == "cuda":
+        have = torch.cuda.get_device_capability(device)
+        elsewhere = torch.cuda.get_device_name(device), have
+    if elsewhere is not None and elsewhere[1] < _CAPABILITY:
         raise ConfigError(
             KEY,
-            got=f"fp8, on {torch.cuda.get_device_name(device)}",
+            got=f"fp8, on {elsewhere[0]}",
             need="a GPU with FP8 products (compute capability 8.9 or later: Ada, Hopper)",
             hint="quantization_method: bnb, or remove quantization_bit",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunesmith.compute import attention_kernels
+from tunesmith.compute import attention_kernels, float8
 from tunesmith.config.run import Run
 from tunesmith.errors import ConfigError
 from tunesmith.models import quantize
@@ -20,15 +20,20 @@ def notes(run: Run, material: Material) -> tuple[str, ...]:
     Raises:
         ConfigError: a library, a device or a setting is not there; at the place of its key.
     """
-    precision, known = material.precision, material.facts
+    precision, known, away = material.precision, material.facts, material.elsewhere
     try:
-        if run.model.quantization:
+        if away is not None:  # what is installed here says nothing of what is there
+            if run.model.quantization_method == "fp8" and run.model.quantization:
+                there = away.title, away.capability
+                float8.check(precision.device, precision.dtype, elsewhere=there)
+        elif run.model.quantization:
             quantize.require(run.model.quantization, precision.device, precision.dtype)
         attention_kernels.check(
             run.model.flash_attn,
             device=precision.device,
             dtype=precision.dtype,
             head_dim=known.head_dim,
+            capability=away.capability if away else None,
         )
         paged = precision.device.type == "cuda"
         found = optim.check(run.train.optimizer, run.train.optim_args, paged=paged)

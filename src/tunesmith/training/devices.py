@@ -38,6 +38,11 @@ class Device(NamedTuple):
     aliases: tuple[str, ...] = ()
 
     @property
+    def capability(self) -> tuple[int, int]:
+        """CUDA's compute capability, which decides what kernels there are."""
+        return _CAPABILITIES[self.name]
+
+    @property
     def free(self) -> int:
         """Bytes for tensors on an otherwise idle card."""
         return self.memory - _OF_THE_DRIVER
@@ -119,6 +124,15 @@ DEVICES = (
     # T4 data sheet: 65 TFLOPS fp16, no bf16, 8.1 fp32; the bandwidth is that of its product brief
     Device("t4", "T4 16 GB", _mib(15_360), None, 65, None, 8.1, 320, ("t4-16",)),
 )  # fmt: skip
+
+# NVIDIA, "CUDA GPU Compute Capability"
+_CAPABILITIES = {
+    "h200": (9, 0), "h100": (9, 0), "h100-pcie": (9, 0), "b200": (10, 0), "a100-80": (8, 0),
+    "a100-40": (8, 0), "l40s": (8, 9), "l4": (8, 9), "a10": (8, 6), "a10g": (8, 6), "a40": (8, 6),
+    "a6000": (8, 6), "rtx6000-ada": (8, 9),
+    "5090": (12, 0), "4090": (8, 9), "3090": (8, 6), "v100-32": (7, 0), "v100-16": (7, 0),
+    "t4": (7, 5),
+}  # fmt: skip
 
 CPU = "cpu"
 

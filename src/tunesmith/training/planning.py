@@ -16,7 +16,7 @@ from tunesmith.templates import mismatch, probes_for, stop_ids
 from tunesmith.training import asking, estimated, sharing, trial
 from tunesmith.training.forecast import Forecast, attention_of, body_of, forecast
 from tunesmith.training.material import Material
-from tunesmith.training.memory import machine, worst
+from tunesmith.training.memory import advice, machine, worst
 from tunesmith.training.memory.estimate import Estimate, needs
 from tunesmith.training.memory.solve import Layout
 from tunesmith.training.plan import Plan, cadence, identity, steps_of
@@ -31,14 +31,14 @@ _COMPILER = 64 * 2**20
 
 
 def make(
-    run: Run, material: Material, *, layout: Layout | None = None, trains: bool = False
+    run: Run, material: Material, *, before: Layout | None = None, trains: bool = False
 ) -> Plan:
     """Every number of a run.
 
     Args:
         run: what was asked.
         material: what was found.
-        layout: of an earlier start of the same run, so that it goes on in the same micro-batches.
+        before: layout of an earlier start of the same run, so that it goes on in the same micro-batches.
         trains: whether this process is to carry it out.
 
     Raises:
@@ -56,7 +56,6 @@ def make(
     )
     _refuse_endless(run, steps)
     estimate = needs(run, material)
-    before = layout
     layout, shared, used = _laid_out(run, material, units, estimate, steps=steps, before=before)
     _check_evaluation(run, held_out=bool(material.data.eval))
     cadences = _cadences(run, per_epoch=per_epoch, steps=steps, held_out=bool(material.data.eval))
@@ -90,7 +89,8 @@ def make(
         **_computed(layout, estimate, coming),
         **shared.of_plan(tokens, scaled=material.data.sampled is not None),
         notes=(
-            *_notes(run, material, layout, steps=steps, warmup_steps=cadences["warmup_steps"]),
+            *_notes(run, material, steps=steps, warmup_steps=cadences["warmup_steps"]),
+            *_memory_notes(run, material, layout, estimate, before=before),
             *([estimate.note] if estimate.note else []),
             *([] if run.train.max_steps else few_steps(steps, per_epoch=per_epoch)),
         ),
@@ -122,30 +122,35 @@ def _laid_out(
     packing, global_batch = units.unit != "examples", run.global_batch()
     away = material.elsewhere
     free = away.free if away else machine.free_bytes(estimate.device)
-    if before is not None:
-        layout = estimate.keeping(before, free=free)
-    else:
-        layout = layout_for(
-            run, material, estimate, global_batch=global_batch, packing=packing, free=free
+
+    def placed(layout: Layout) -> tuple[Callable[[bool], Layout], Sharing]:
+        shared = sharing.decide(
+            run,
+            material,
+            units,
+            steps=steps,
+            max_tokens=layout.tokens,
+            body=body_of(material.facts),
+            before=before.share if before else None,
         )
-    shared = sharing.decide(
-        run,
-        material,
-        units,
-        steps=steps,
-        max_tokens=layout.tokens,
-        body=body_of(material.facts),
-        before=before.share if before else None,
-    )
-    tokens, use = worst.used(
-        units, material.data.train, steps=steps, max_tokens=layout.tokens, share=shared.on
-    )
+        tokens, use = worst.used(
+            units, material.data.train, steps=steps, max_tokens=layout.tokens, share=shared.on
+        )
 
-    def used(tried: bool) -> Layout:
-        known = use._replace(tried=tried)
-        return estimate.keeping(layout, free=free, tokens=tokens, use=known)
+        def used(tried: bool) -> Layout:
+            known = use._replace(tried=tried)
+            return estimate.keeping(layout, free=free, tokens=tokens, use=known)
 
-    return layout, shared, used
+        return used, shared
+
+    if before is not None:
+        used, shared = placed(before)
+        if not advice.beyond(used(False), estimate.device):
+            return used(False), shared, used
+    used, shared = placed(
+        layout_for(run, material, estimate, global_batch=global_batch, packing=packing, free=free)
+    )
+    return used(False), shared, used
 
 
 def _computed(layout: Layout, estimate: Estimate, coming: Forecast) -> dict[str, Any]:
@@ -328,9 +333,23 @@ def _method(run: Run) -> str:
     return f"{method.stage}, {method.finetuning_type}"
 
 
-def _notes(
-    run: Run, material: Material, layout: Layout, *, steps: int, warmup_steps: int
+def _memory_notes(
+    run: Run, material: Material, layout: Layout, estimate: Estimate, *, before: Layout | None
 ) -> tuple[str, ...]:
+    """What would help where the need is more than what is free; a layout that is not the first."""
+    notes = []
+    if layout.needed > layout.free and not advice.beyond(layout, estimate.device):
+        notes.append(advice.note(advice.remedies(run, material, estimate, layout)))
+    if before and (before.tokens, before.recompute) != (layout.tokens, layout.recompute):
+        notes.append(
+            f"{advice.gib(layout.free)} are free now, too few for the micro-batches of the first "
+            f"start ({before.tokens:,} tokens, {before.recompute} layers computed again): what is "
+            "learned is the same but for rounding, not bit by bit"
+        )
+    return tuple(notes)
+
+
+def _notes(run: Run, material: Material, *, steps: int, warmup_steps: int) -> tuple[str, ...]:
     notes = [*run.notes, *asking.notes(run, material), *material.adapter_notes]
     notes += [*material.renderer.notes, *_against_the_models_own(run, material)]
     notes += material.tokenizer_notes
@@ -347,8 +366,6 @@ def _notes(
     notes += estimated.notes(
         material.data.sampled, longest=longest, cutoff_len=run.dataset.cutoff_len
     )
-    if layout.needed > layout.free:
-        notes.append("the estimate exceeds the memory that is there: the run may be killed")
     if steps <= warmup_steps:
         notes.append(f"all {steps} steps are warm-up: the learning rate never reaches its peak")
     if run.output.save_only_model:

@@ -135,14 +135,13 @@ def train(
         before = resume.read(output_dir) if start.kind == "resume" else None
         pin(before.facts["threads"] if before else torch.get_num_threads())
         if before is not None:
-            planned = planning.make(run, material, layout=_before(before, material), trains=True)
+            planned = planning.make(run, material, before=_before(before, material), trains=True)
         planned = _settled(run, planned, material)
         ending.enter_context(rows.compiling(on=planned.compiled))
         report.say(planned.text(report.width))
         for note in start.notes:
             report.say(row_text("note", note, report.width))
-        if before is None:
-            refuse_too_large(run, material, planned)
+        refuse_too_large(run, material, planned)
         report.example(pieces(material.data.train[0], material.tokenizer))
         if start.move_aside:
             report.say(f"the old directory is now {store.move_aside(output_dir)}")
@@ -258,7 +257,7 @@ def refuse_too_large(run: Run, material: Material, planned: Plan) -> None:
         ConfigError: it does not fit, with what would take less.
     """
     advice.refuse(
-        run.where("cutoff_len"),
+        run.where,
         lambda: _remedies(run, material, planned),
         planned.layout,
         longest=planned.longest,

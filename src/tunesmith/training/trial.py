@@ -42,7 +42,7 @@ _REACHED = 0.4
 """Share of the speed of a small product, for choosing the size of the trial alone."""
 _HELD = 3
 """Passes whose activations are held at one time: memory is touched as a deep model touches it."""
-_TOKENS, _FEW = 2048, 16
+_TOKENS, _LEAST, _FEW = 2048, 64, 16
 _LONGER = 4.0
 _LAYERS = 4
 _ROWS_OF_HEAD = 8192
@@ -137,7 +137,8 @@ def _size(
     """
     reached = 2 * speed(precision.device, precision.dtype) * _REACHED
     second_of_token = (4 if adapters else 6) * per_layer / reached
-    tokens = int(np.clip(_SECONDS / second_of_token, _FEW, min(max(batch_tokens, _FEW), _TOKENS)))
+    most = min(max(batch_tokens, _LEAST), _TOKENS)
+    tokens = int(np.clip(_SECONDS / second_of_token, _LEAST, most))
     tokens = max(tokens, min(long, _TOKENS, int(_LONGER * tokens)))
     layers = int(np.clip(_SECONDS / (tokens * second_of_token), 1, min(known.layers, _LAYERS)))
     return tokens, layers

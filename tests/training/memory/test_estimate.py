@@ -1,5 +1,8 @@
 """From a run to its needs: every component, by the config alone."""
 
+import subprocess
+import sys
+
 import pytest
 
 from tiny_run import tiny_run
@@ -105,3 +108,21 @@ def test_a_run_on_a_gpu_that_is_not_here_is_rehearsed_not_guessed(tmp_path, keys
     assert there.note == ""
     assert there.device == "cuda"
     assert there.profile == here.profile
+
+
+def test_the_library_that_quantises_is_a_part_of_the_process(tmp_path):
+    pytest.importorskip("bitsandbytes")
+    program = f"""
+import sys
+from tunesmith.config.load import load
+from tunesmith.training.material import gather
+from tunesmith.training.memory.estimate import needs
+from tunesmith.training.report import Silent
+from pathlib import Path
+run = load(Path({str(tiny_run(tmp_path, quantization_bit=4))!r}))
+material = gather(run, Silent())
+assert "bitsandbytes" not in sys.modules
+needs(run, material)
+assert "bitsandbytes" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -10,16 +10,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+import numpy as np
+import torch
+
+from tunesmith.compute.precision import Precision, native_bf16
 from tunesmith.config.run import Run, flat
 from tunesmith.errors import ConfigError, TrainError
 from tunesmith.training.material import Material
 from tunesmith.training.memory import machine
-from tunesmith.training.memory.estimate import Estimate
+from tunesmith.training.memory.estimate import Estimate, needs
 from tunesmith.training.memory.solve import SURELY, Layout
 
 _WORTH = 0.03
 """Share of the need below which a remedy is not named."""
 _NAMED = 2
+_DECIDED_BY = {
+    "process": "model_name_or_path", "weights": "model_name_or_path",
+    "trained weights": "finetuning_type", "gradients": "finetuning_type",
+    "optimizer": "finetuning_type",
+}  # fmt: skip
+"""The key that a part of the need hangs on; of all others it is the cutoff."""
 
 
 class Remedy(NamedTuple):
@@ -56,8 +66,21 @@ def remedies(run: Run, material: Material, estimate: Estimate, layout: Layout) -
     return sorted(found, key=lambda remedy: layout.needed - remedy.saves > layout.free)
 
 
+def beyond(layout: Layout, device: str) -> bool:
+    """Whether a layout cannot fit.
+
+    The estimate is right within ten percent: a need that exceeds all memory that is there, free
+    swap included, by no more than that is left to the run, with a note in its plan.
+
+    Args:
+        layout: with what it needs.
+        device: "cpu" or "cuda".
+    """
+    return layout.needed > SURELY * (layout.free + machine.swap_bytes(device))
+
+
 def refuse(
-    where: str,
+    where: Callable[[str], str],
     advice: Callable[[], Sequence[Remedy]],
     layout: Layout,
     *,
@@ -66,21 +89,31 @@ def refuse(
 ) -> None:
     """Refuse a run whose longest example does not fit, with the numbers.
 
-    The estimate is right within ten percent: a need that exceeds all memory that is there, free
-    swap included, by no more than that is left to the run, with a note in its plan.
+    Args:
+        where: place of a key of the run.
+        advice: what would take less.
+        layout: the smallest that could be tried.
+        longest: tokens of the longest example.
+        device: "cpu" or "cuda".
 
     Raises:
         ConfigError: it does not fit.
     """
-    if layout.needed <= SURELY * (layout.free + machine.swap_bytes(device)):
+    if not beyond(layout, device):
         return
+    name = max(layout.components, key=lambda part: layout.components[part])
     raise ConfigError(
-        where,
-        got=f"an example of {longest:,} tokens needs {gib(layout.needed)} at the {layout.moment}, "
-        f"of which {_fullest(layout)}",
-        need=f"{gib(layout.free)}, which there are",
+        where(_DECIDED_BY.get(name, "cutoff_len")),
+        got=f"{gib(layout.needed)} for the longest example alone ({longest:,} tokens); "
+        f"{_fullest(layout)} is the largest part",
+        need=f"at most {gib(layout.free)}, which are free",
         hint=_hint(advice()),
     )
+
+
+def note(found: Sequence[Remedy]) -> str:
+    """For a plan that exceeds what is free by no more than an estimate may be wrong."""
+    return f"the estimate exceeds the memory that is there: the run may be killed; {_hint(found)}"
 
 
 @contextmanager
@@ -124,26 +157,32 @@ def _candidates(
     run: Run, material: Material, estimate: Estimate, layout: Layout
 ) -> Iterator[tuple[str, float]]:
     """(change, bytes that it saves), that which costs speed or quality the least first."""
-    parts, tokens = layout.components, layout.tokens
-    each, fixed = material.precision.dtype.itemsize, estimate.fixed
+    tokens, fixed = layout.tokens, estimate.fixed
+    each = material.precision.dtype.itemsize
+    lora = run.method.finetuning_type == "lora"
     if run.model.disable_gradient_checkpointing:
         again = estimate.need(tokens, estimate.layers).total
         yield "disable_gradient_checkpointing: false", layout.needed - again
     if each == 4:
-        work = sum(parts[name] for name in ("activations", "workspace", "fragmentation"))
-        yield "bf16: true", (fixed.weights + work) / 2
+        key, half = _half(material)
+        other = needs(run, material._replace(precision=half), device=estimate.device)
+        other = other._replace(fixed=other.fixed._replace(process=fixed.process))
+        yield f"{key}: true", layout.needed - other.need(tokens, layout.recompute).total
     optimizer = fixed.optimizer
-    if optimizer >= 2 * fixed.trained and run.method.finetuning_type != "lora":
+    if optimizer >= 2 * fixed.trained and not lora:
         yield "optim: adamw_8bit", 0.75 * optimizer
     learned = fixed.trained + fixed.gradients + optimizer
     dense = flat(run).get("quantization_bit", "no such key") is None
-    if run.method.finetuning_type == "lora" and dense:
+    if lora and dense and not getattr(run.method, "pissa_init", False):
         inside = sum(kind.parameters for kind in material.facts.linear.values())
         yield "quantization_bit: 4", inside * (each - 0.52)
-    shorter = _shorter(estimate, layout, longest=int(material.data.train.lengths.max()))
-    if shorter:
-        yield f"cutoff_len: {shorter}", layout.needed - _at(estimate, layout, shorter)
-    if run.method.finetuning_type == "lora":
+    longest = int(material.data.train.lengths.max())
+    for size in _shorter(longest):
+        needed = _at(run, material, estimate, cutoff=size, free=layout.free)
+        if needed <= layout.free or size <= longest // 2:
+            yield f"cutoff_len: {size}", layout.needed - needed
+            break
+    if lora:
         rank = int(getattr(run.method, "lora_rank", 1))
         if rank > 1:
             yield f"lora_rank: {rank // 2}", learned * (1 - (rank // 2) / rank)
@@ -151,16 +190,32 @@ def _candidates(
         yield "finetuning_type: lora", learned - fixed.trained / 4 * each
 
 
-def _at(estimate: Estimate, layout: Layout, tokens: int) -> int:
-    return estimate.need(tokens, layout.recompute).total
+def _half(material: Material) -> tuple[str, Precision]:
+    """The key of 16 bits that a device has, and what it makes of the run."""
+    native = material.elsewhere.bf16 if material.elsewhere else True
+    if not material.elsewhere and material.precision.device.type == "cuda":
+        native = native_bf16(material.precision.device)[0]
+    key, dtype = ("bf16", torch.bfloat16) if native else ("fp16", torch.float16)
+    return key, material.precision._replace(dtype=dtype)
 
 
-def _shorter(estimate: Estimate, layout: Layout, *, longest: int) -> int | None:
-    """The longest round cutoff below the longest example that fits; else half of that."""
-    if longest < 2:
-        return None
-    steps = [longest * eighth // 8 for eighth in range(7, 0, -1)]
-    rounded = [size // 64 * 64 or size for size in steps]
-    return next(
-        (size for size in rounded if _at(estimate, layout, size) <= layout.free), longest // 2
-    )
+def _at(run: Run, material: Material, estimate: Estimate, *, cutoff: int, free: int) -> int:
+    """What the plan would need with a shorter cutoff, in the layout that it would then choose.
+
+    In a plan that has room, that is no less: a micro-batch then holds more of the shorter examples.
+    """
+    lengths = np.sort(np.minimum(material.data.train.lengths, cutoff))[::-1]
+    count, packed = run.global_batch(), run.dataset.packing or run.dataset.neat_packing
+    return estimate.layout(
+        longest=int(lengths[0]),
+        step_tokens=count * cutoff if packed else int(lengths[:count].sum()),
+        may_recompute=not run.model.disable_gradient_checkpointing,
+        free=free,
+    ).needed
+
+
+def _shorter(longest: int) -> Iterator[int]:
+    """Round cutoffs below the longest example."""
+    for eighth in range(7, 0, -1) if longest >= 2 else ():
+        size = longest * eighth // 8
+        yield size // 64 * 64 or size

@@ -24,11 +24,64 @@ def free_bytes(device: str) -> int:
         import torch
 
         return int(torch.cuda.mem_get_info()[0]) + _CONTEXT
-    free = _meminfo("MemAvailable")
-    limit, used = _number("/sys/fs/cgroup/memory.max"), _number("/sys/fs/cgroup/memory.current")
-    if limit is not None and used is not None:
-        free = min(free, limit - used)
-    return free + resident_bytes()
+    return min(_meminfo("MemAvailable"), *_group_rooms(), *_process_rooms()) + resident_bytes()
+
+
+def _group_rooms() -> list[int]:
+    """What the groups leave that this process is in (containers, batch systems), from inside out.
+
+    Pages of files count as used there, and are given back when memory is wanted.
+    """
+    found = []
+    for kind, path in _groups():
+        root, limit, used = _GROUPS[kind]
+        folder = Path(f"{root}{path}")
+        for place in (folder, *folder.parents):
+            room, taken = _number(place / limit), _number(place / used)
+            if room is not None and taken is not None:
+                found.append(room - taken + _pages_of_files(place / "memory.stat"))
+            if str(place) == root:
+                break
+    return found
+
+
+_GROUPS = {
+    "": ("/sys/fs/cgroup", "memory.max", "memory.current"),
+    "memory": ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+}
+"""Where the groups of both versions stand, and how their files are called; cgroups(7)."""
+
+
+def _groups() -> list[tuple[str, str]]:
+    """(version, path) of the groups of this process that may limit memory."""
+    found = [("", "/"), ("memory", "/")]  # the root: inside a container it is its own
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            found += [(kind, path) for kind in controllers.split(",") if kind in _GROUPS]
+    return list(dict.fromkeys(found))
+
+
+def _pages_of_files(path: Path) -> int:
+    with contextlib.suppress(OSError):
+        lines = dict(line.split() for line in path.read_text(encoding="ascii").splitlines())
+        return sum(int(lines.get(name, 0)) for name in ("active_file", "inactive_file"))
+    return 0
+
+
+def _process_rooms() -> list[int]:
+    """What `ulimit -v` and `-d` leave."""
+    with contextlib.suppress(ImportError):  # not everywhere
+        import resource
+
+        pairs = ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData"))
+        limits = [(resource.getrlimit(kind)[0], _status(key)) for kind, key in pairs]
+        return [
+            room - used
+            for room, used in limits
+            if used is not None and room != resource.RLIM_INFINITY
+        ]
+    return []
 
 
 def swap_bytes(device: str) -> int:
@@ -121,8 +174,8 @@ def _meminfo(key: str, otherwise: int | None = None) -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-def _number(path: str) -> int | None:
+def _number(path: Path) -> int | None:
     try:
-        return int(Path(path).read_text(encoding="ascii"))
+        return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
