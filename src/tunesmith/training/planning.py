@@ -38,7 +38,7 @@ def make(
     Args:
         run: what was asked.
         material: what was found.
-        before: layout of an earlier start of the same run, so that it goes on in the same micro-batches.
+        before: layout of an earlier start of the run, which goes on in the same micro-batches.
         trains: whether this process is to carry it out.
 
     Raises:
