@@ -28,11 +28,11 @@ def train(target: str | PathLike[str] | None = None, **keys: Any) -> Result:
     return api.train(target, keys)
 
 
-def plan(target: str | PathLike[str] | None = None, **keys: Any) -> Plan:
-    """What `train` would do, every number resolved, without loading weights."""
+def plan(target: str | PathLike[str] | None = None, *, exact: bool = True, **keys: Any) -> Plan:
+    """What `train` would do, without loading weights; not `exact`: many rows may be sampled."""
     from tunesmith.cli import api
 
-    return api.plan(target, keys)
+    return api.plan(target, keys, exact=exact)
 
 
 def __dir__() -> list[str]:

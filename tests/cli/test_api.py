@@ -3,7 +3,8 @@
 import pytest
 
 import tunesmith
-from tiny_run import tiny_run
+from tiny_run import tiny_rows, tiny_run
+from tunesmith.data import sampled
 from tunesmith.errors import ConfigError
 
 
@@ -27,6 +28,14 @@ def test_keywords_alone_are_enough(tmp_path):
         max_steps=1,
     )  # fmt: skip
     assert result.status == "trained"
+
+
+def test_a_plan_is_of_all_rows_unless_a_sample_will_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(sampled, "BY_DEFAULT", sampled.Sampling(above=250, rows=210))
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
+    path = tiny_run(tmp_path, rows=tiny_rows(300))
+    assert tunesmith.plan(path, exact=False).estimate["rows_in_sample"] == 210
+    assert tunesmith.plan(path).estimate is None
 
 
 def test_mistakes_are_errors_with_four_facts(tmp_path):

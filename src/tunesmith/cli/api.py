@@ -27,14 +27,20 @@ def train(target: Target, keys: Mapping[str, Any]) -> Result:
     return run_it(run, report_for(sys.stderr))
 
 
-def plan(target: Target, keys: Mapping[str, Any]) -> Plan:
-    """Plan, as `tunesmith plan` does; nothing is written, no weights are loaded."""
+def plan(target: Target, keys: Mapping[str, Any], *, exact: bool) -> Plan:
+    """Plan, as `tunesmith plan` does; nothing is written, no weights are loaded.
+
+    Args:
+        target: a run file, or what else `tunesmith plan` takes.
+        keys: laid over it.
+        exact: whether all rows are prepared, however many there are.
+    """
     run = _run(target, keys)
     from tunesmith.data.sampled import BY_DEFAULT
     from tunesmith.training import run as training
     from tunesmith.training.report import Silent
 
-    return training.plan(run, Silent(), sampling=BY_DEFAULT)[0]
+    return training.plan(run, Silent(), sampling=None if exact else BY_DEFAULT)[0]
 
 
 def _run(target: Target, keys: Mapping[str, Any]) -> Run:
