@@ -150,7 +150,7 @@ MUTANTS = (
     ),
     Mutant(
         "A7k", "a run that was compiled goes on uncompiled, and ends in other bits",
-        "training/run.py", '        "compiled": planned.compiled,\n', "",
+        "training/plan.py", "            self.compiled,\n", "",
         ("training/test_compiling.py",),
     ),
     Mutant(

@@ -56,8 +56,7 @@ class Kernel:
             given: tuple[Any, ...] = (*rows, *shared)
             self.compiled(*(x.detach() if isinstance(x, Tensor) else x for x in given))
             return
-        parts = list(slices(len(first), first.numel() // max(len(first), 1), first.device))
-        for part in parts:
+        for part in slices(len(first), first.numel() // max(len(first), 1), first.device):
             self.work(*(None if x is None else x[part] for x in rows), *shared)
 
     @cached_property

@@ -111,6 +111,8 @@ class Plan:
             self.memory_free,
             self.memory_components,
             self.memory_moment,
+            self.share,
+            self.compiled,
         )
 
     def as_dict(self) -> dict[str, Any]:

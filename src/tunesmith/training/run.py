@@ -213,14 +213,6 @@ def _in_use(run: Run, material: Material) -> dict[str, Path]:
 
 def _begin(run: Run, planned: Plan, output_dir: Path) -> resume.Record:
     """The first file of the run: what it is, before anything else is written."""
-    layout = {
-        "tokens": planned.micro_batch_tokens,
-        "recompute": planned.recompute,
-        "needed": planned.memory_needed,
-        "free": planned.memory_free,
-        "share": planned.share,
-        "compiled": planned.compiled,
-    }
     store.make_directory(output_dir)
     record = resume.Record(
         identity=planned.identity,
@@ -228,7 +220,7 @@ def _begin(run: Run, planned: Plan, output_dir: Path) -> resume.Record:
         finished=False,
         asked=dict(run.asked),
         facts={
-            "layout": layout,
+            "layout": planned.layout._asdict(),
             "threads": torch.get_num_threads(),
             "day": planned.day,
         },
