@@ -47,6 +47,12 @@ CONFIGURATIONS: dict[str, dict] = {
     "qlora 4 bit, bf16, 4 x 64": {
         **LORA, "quantization_bit": 4, "bf16": True, "words": 40, "batch": 4,
     },
+    "qlora 4 bit, fp32, 4 x 256": {
+        **LORA, "quantization_bit": 4, "bf16": False, "words": 190, "batch": 4,
+    },
+    "dora over 4 bit, fp32, 4 x 256": {
+        **LORA, "quantization_bit": 4, "use_dora": True, "bf16": False, "words": 190, "batch": 4,
+    },
     "lora fp32, packs of 512": {
         **LORA, "bf16": False, "words": 40, "batch": 1, "packing": True, "cutoff_len": 512,
     },

@@ -3,6 +3,7 @@
 import json
 import sys
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -95,6 +96,19 @@ def test_the_dense_model_never_exists(tmp_path, monkeypatch):
     load(tiny_model(tmp_path, num_hidden_layers=6))
     assert len(most) == 6 * 7
     assert max(most) <= 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="no list of mapped files")
+def test_the_file_is_let_go_of(tmp_path):
+    directory = tiny_model(tmp_path)
+    weights = str(directory / "model.safetensors")
+    dense = load_model(directory, dtype=torch.float32)
+    assert weights in Path("/proc/self/maps").read_text(), "the test would see nothing"
+    del dense
+    model = load(directory)
+    mapped = Path("/proc/self/maps").read_text()
+    assert weights not in mapped, "an embedding keeps all that is held in codes in memory"
+    assert model.lm_head.weight.isfinite().all()
 
 
 @pytest.mark.parametrize("quantization", [NF4, FP4, INT8], ids=str)

@@ -172,6 +172,17 @@ def loading(
     return {"quantization_config": config(quantization, torch.device(device))}
 
 
+def _let_go_of_the_file(model: nn.Module) -> None:
+    """Copy what is not quantised out of the file that it was mapped from.
+
+    Of a dense model every page of the mapping is used; here one embedding would keep those in
+    memory whose weights are held as codes now.
+    """
+    for parameter in model.parameters():
+        if not isinstance(parameter, Quantized) and parameter.device.type == "cpu":
+            parameter.data = parameter.data.clone()
+
+
 _known: list[Any] = []
 
 
@@ -222,6 +233,7 @@ def _register() -> Any:
 
         def _process_model_after_weight_loading(self, model: Any, **kwargs: Any) -> Any:
             self.remove_quantization_config(model)  # it is nobody's business how it was loaded
+            _let_go_of_the_file(model)
             return model
 
         def param_needs_quantization(self, model: Any, param_name: str, **kwargs: Any) -> bool:
