@@ -251,17 +251,14 @@ MUTANTS = (
         ("compute/test_attention.py",),
     ),
     Mutant(
-        "A12a", "padding is attended to where rows are answered together", "infer/many.py",
-        "mask_BL = (places_BL >= 0).long()", "mask_BL = torch.ones_like(places_BL)",
-        ("infer/test_many.py::test_each_row_gets_the_answer_that_it_gets_alone",
-         "infer/test_many.py::test_most_models_ignore_padding"),
+        "A12a", "positions go on from one request to the next in a pass", "infer/forward.py",
+        "range(kept.length, kept.length + len(added))", "range(len(added))",
+        ("infer/test_forward.py",),
     ),
     Mutant(
-        "A12b", "positions count the padding before a prompt", "infer/many.py",
-        "places_BL = torch.arange(longest)[None] - pads[:, None]",
-        "places_BL = torch.arange(longest)[None] - 0 * pads[:, None]",
-        ("infer/test_many.py::test_each_row_gets_the_answer_that_it_gets_alone",
-         "infer/test_many.py::test_most_models_ignore_padding"),
+        "A12b", "a chunk of a prompt sees tokens after it", "compute/cached_attention.py",
+        "tril_(length - count)", "tril_(length)",
+        ("compute/test_cached_attention.py", "infer/test_forward.py"),
     ),
     Mutant(
         "A13", "recomputing a frozen layer cuts the gradient above it", "compute/chance.py",

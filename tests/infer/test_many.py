@@ -7,7 +7,7 @@ from tiny_model import tiny_model
 from tiny_tokenizer import load_tiny
 from tunesmith.errors import ModelError
 from tunesmith.infer.hf import Engine
-from tunesmith.infer.many import generate_many, ignores_padding
+from tunesmith.infer.many import generate_many
 from tunesmith.infer.sampling import GREEDY, Sampling
 from tunesmith.models.load import load_model
 from tunesmith.types import Conversation, Message
@@ -112,18 +112,10 @@ def test_layers_that_carry_state_give_what_they_give_alone(tmp_path):
     assert [answer.ids for answer in many] == alone
 
 
-def test_a_model_that_sees_padding_answers_one_by_one(tmp_path):
+def test_a_model_without_a_cache_gives_what_it_gives_alone(tmp_path):
     engine = _engine(tiny_model(tmp_path, "mamba", state_size=4))
-    assert not ignores_padding(engine.model)
     sampling, told = GREEDY._replace(max_new_tokens=6), []
     asked = [_ask(q) for q in QUESTIONS[:2]]
     many = generate_many(engine, asked, sampling, progress=lambda done, of: told.append(done))
     assert [a.ids for a in many] == [engine.generate(c, sampling).ids for c in asked]
     assert told == [1, 2]
-
-
-@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3_text", "gpt2"])
-def test_most_models_ignore_padding(tmp_path, kind):
-    model = load_model(tiny_model(tmp_path, kind), dtype=torch.float32)
-    assert ignores_padding(model)
-    assert ignores_padding(model.bfloat16())

@@ -11,6 +11,8 @@ from tunesmith.infer.sampling import (
     DEFAULTS,
     GREEDY,
     Sampling,
+    biased,
+    lowered,
     narrowed,
     penalised,
     pick,
@@ -164,3 +166,32 @@ def test_an_impossible_token_is_never_drawn():
     generator = torch.Generator().manual_seed(0)
     sampling = Sampling(temperature=1.0, top_p=1.0, top_k=0)
     assert 1 not in {pick(logits, [], sampling, generator) for _ in range(200)}
+
+
+def test_penalties_of_the_answer_count_its_tokens_and_not_the_prompts():
+    logits = _logits(3)
+    made = [4, 7, 4, 4]
+    found = lowered(logits, made, 0.5, 0.25)
+    wanted = logits.clone()
+    for token in set(made):
+        wanted[token] -= 0.5 + 0.25 * made.count(token)
+    torch.testing.assert_close(found, wanted)
+    assert lowered(logits, [], 0.5, 0.25) is logits
+    assert lowered(logits, made, 0.0, 0.0) is logits
+    sampling = GREEDY._replace(presence_penalty=2.0)
+    best = int(logits.argmax())
+    assert pick(logits, [best], sampling, None) == best
+    assert (
+        pick(logits, [best], GREEDY._replace(frequency_penalty=2.0), None, made=[best] * 9) != best
+    )
+
+
+def test_a_bias_is_added_and_minus_a_hundred_never_comes():
+    logits = _logits(5)
+    best = int(logits.argmax())
+    other = (best + 1) % len(logits)
+    assert pick(logits, [], GREEDY._replace(logit_bias={other: 100.0}), None) == other
+    found = biased(logits, {best: -100.0, other: 1.5})
+    assert found[best] == -torch.inf
+    assert found[other] == logits[other] + 1.5
+    assert biased(logits, {}) is logits

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from tunesmith.compute import flash_cpu, tree_attention, tree_flex, varlen
+from tunesmith.compute import cached_attention, flash_cpu, tree_attention, tree_flex, varlen
 from tunesmith.compute.attention_kernels import FLASH
 from tunesmith.compute.pretend import pretended
 from tunesmith.errors import ModelError
@@ -103,6 +103,12 @@ def attend(  # noqa: PLR0917 (transformers calls it so)
         )
     rule = Rule(scaling, sliding_window, softcap, s_aux)
     exact = softcap is not None or s_aux is not None
+    told = cached_attention.take()
+    if told is not None:
+        eager = partial(_eager, rule=rule) if exact else None
+        return cached_attention.attend(
+            query, told, scaling=scaling, window=sliding_window, eager=eager
+        ), None
     if exact and kernel in FLASH:
         raise ModelError(
             type(module).__name__, got=f"a cap or a sink of the scores, and flash_attn: {kernel}",

@@ -152,7 +152,8 @@ class Engine:
                     use_cache=True,
                     logits_to_keep=1,
                 )
-                token_id = pick(out.logits[0, -1], seen, sampling, generator)
+                made = seen[len(prompt_ids) :]
+                token_id = pick(out.logits[0, -1], seen, sampling, generator, made=made)
             cache = getattr(out, "past_key_values", None)
             seen.append(token_id)
             # a few kinds of model (mamba) keep their state elsewhere: slow, but right

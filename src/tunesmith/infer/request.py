@@ -7,13 +7,36 @@ HTTP are the caller's.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from tunesmith.infer.sampling import Sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Finish = Literal["stop", "length", "deadline", "cancelled"]
 """Why an answer ended: by itself or at a stop word; at its limit or that of the context; too late;
 because nobody waits for it any more."""
+
+
+class Constraint(Protocol):
+    """How far one answer has come in a grammar."""
+
+    def mask(self, logits_V: Tensor) -> Tensor:
+        """Logits (V,) f32 with -inf for every token that may not come next."""
+        ...
+
+    def take(self, token_id: int) -> None:
+        """A token has come."""
+        ...
+
+
+class Grammar(Protocol):
+    """What an answer must be."""
+
+    def begin(self) -> Constraint:
+        """Before the first token."""
+        ...
 
 
 class Request(NamedTuple):
@@ -29,7 +52,7 @@ class Request(NamedTuple):
     logprobs: int | None = None
     """How many alternatives to tell for every token, 0 for none beside the token itself; `None`:
     no log-probabilities at all."""
-    grammar: Any = None
+    grammar: Grammar | None = None
     """What the answer must be: made by `infer.grammar`; `None`: free text."""
     deadline: float | None = None
     """On `time.monotonic()`: an answer that is not ready by then ends as it is."""

@@ -23,6 +23,8 @@ DEFAULTS: dict[str, Any] = {
     "top_k": 50,
     "min_p": 0.0,
     "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
     "max_new_tokens": 1024,
     "seed": 42,
 }
@@ -34,6 +36,8 @@ _LIMITS: dict[str, tuple[float, float, str]] = {
     "top_k": (0, math.inf, "0 (no limit) or more"),
     "min_p": (0, 1, "0 to 1"),
     "repetition_penalty": (0, math.inf, "above 0"),
+    "presence_penalty": (-2, 2, "-2 to 2"),
+    "frequency_penalty": (-2, 2, "-2 to 2"),
     "max_new_tokens": (1, math.inf, "1 or more"),
     "seed": (-math.inf, math.inf, "a whole number"),
 }
@@ -56,16 +60,23 @@ class Sampling(NamedTuple):
     """Tokens below this share of the best one's probability are dropped."""
     repetition_penalty: float = 1.0
     """Divides (or multiplies, if negative) the logits of tokens seen before; 1: none."""
+    presence_penalty: float = 0.0
+    """Taken from the logit of every token that the answer holds already."""
+    frequency_penalty: float = 0.0
+    """Taken from it once for each time that the answer holds the token."""
     max_new_tokens: int = 1024
     seed: int = 42
     """Of the draw; the same prompt, settings and seed give the same answer."""
     sources: Mapping[str, str] = {}
+    logit_bias: Mapping[int, float] = {}
+    """Added to the logits of these tokens before anything else; -100 or less bans one."""
 
     def lines(self) -> list[str]:
         """One line per setting with its source, for the plan of a chat."""
         used = ["do_sample", "max_new_tokens", "repetition_penalty"]
         if self.do_sample:
             used += ["temperature", "top_p", "top_k", "min_p", "seed"]
+        used += [k for k in ("presence_penalty", "frequency_penalty") if getattr(self, k)]
         return [f"{k}: {getattr(self, k)} ({self.sources.get(k, 'default')})" for k in used]
 
 
@@ -116,26 +127,35 @@ def read_generation_config(directory: Path) -> dict[str, Any]:
 
 
 def pick(
-    logits_V: Tensor, seen: Sequence[int], sampling: Sampling, generator: Generator | None
+    logits_V: Tensor,
+    seen: Sequence[int],
+    sampling: Sampling,
+    generator: Generator | None,
+    *,
+    made: Sequence[int] = (),
 ) -> int:
     """Choose the next token.
 
-    The order is that of transformers: repetition penalty, temperature, top_k, top_p,
-    min_p. The draw inverts the cumulative distribution at one number of a generator on
-    the CPU, so that a seed means the same on every device.
+    The order: logit_bias, repetition penalty, presence and frequency penalties (OpenAI's, over
+    the answer alone); then, as in transformers, temperature, top_k, top_p, min_p. The draw
+    inverts the cumulative distribution at one number of a generator on the CPU, so that a seed
+    means the same on every device.
 
     Args:
         logits_V: of the last position, (V,) any float dtype; not changed.
         seen: ids of prompt and answer so far.
         sampling: the settings.
         generator: on the CPU; needed only with `do_sample`.
+        made: ids of the answer so far.
 
     Returns:
         A token id from 0 to V - 1.
     """
     import torch
 
-    logits_V = penalised(logits_V.float(), seen, sampling.repetition_penalty)
+    logits_V = biased(logits_V.float(), sampling.logit_bias)
+    logits_V = penalised(logits_V, seen, sampling.repetition_penalty)
+    logits_V = lowered(logits_V, made, sampling.presence_penalty, sampling.frequency_penalty)
     if not sampling.do_sample:
         return int(logits_V.argmax())
     kept, ids = narrowed(logits_V, sampling)
@@ -154,6 +174,29 @@ def penalised(logits_V: Tensor, seen: Sequence[int], penalty: float) -> Tensor:
     index = torch.tensor(sorted(set(seen)), device=logits_V.device)
     old = logits_V[index]
     return logits_V.index_copy(0, index, torch.where(old < 0, old * penalty, old / penalty))
+
+
+def biased(logits_V: Tensor, bias: Mapping[int, float]) -> Tensor:
+    """Make tokens more or less probable by request; -100 and below means never."""
+    if not bias:
+        return logits_V
+    import torch
+
+    index = torch.tensor(list(bias), device=logits_V.device)
+    more = torch.tensor(
+        [b if b > -100 else -math.inf for b in bias.values()], device=logits_V.device
+    )
+    return logits_V.index_add(0, index, more.to(logits_V.dtype))
+
+
+def lowered(logits_V: Tensor, made: Sequence[int], presence: float, frequency: float) -> Tensor:
+    """Make tokens of the answer less probable, by whether and how often they are there."""
+    if not made or not (presence or frequency):
+        return logits_V
+    import torch
+
+    ids, counts = torch.tensor(made, device=logits_V.device).unique(return_counts=True)
+    return logits_V.index_add(0, ids, -(presence + frequency * counts).to(logits_V.dtype))
 
 
 def narrowed(logits_V: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
