@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 
 from clients import MODEL, WORDS, Heard, Server, Wrong, ours, serving, together
 
-
 SYSTEM = {"role": "system", "content": "You are brief."}
 """Said by everybody, so that nobody puts a message of the template's own there."""
 
