@@ -20,7 +20,9 @@ MAY_IMPORT = {  # written bottom-up
     "training": "stages models data templates compute config store types errors",
     "eval": "infer models data templates compute config store types errors",
     "export": "infer models templates compute config store types errors",
-    "cli": "training eval export infer data models templates compute config store types errors",
+    "serve": "infer models data templates compute config store types errors",
+    "cli": "training eval export serve infer data models templates compute config store types "
+    "errors",
     "__init__": "threads cli training config errors",
     "__main__": "cli",
 }

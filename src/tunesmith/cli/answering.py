@@ -16,14 +16,19 @@ from tunesmith.infer.sampling import Sampling, read_generation_config, resolve
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_rows import last_id, tokenizer_directory
 from tunesmith.models.lineage import differences
-from tunesmith.templates import Asked, OwnJinja, Renderer, Template, choose
+from tunesmith.templates import Asked, OwnJinja, Renderer, Template, choose, has_marks, spelled
+from tunesmith.templates.call_form import call_form, calls_begin
+from tunesmith.templates.calls import function_of, read_tools
 from tunesmith.templates.choose import is_here
 from tunesmith.templates.parse import parse
+from tunesmith.templates.spelled import marks as marks_of
 from tunesmith.training.material import fetch
 from tunesmith.types import Call, Conversation, Message, Tokenizer
 
 if TYPE_CHECKING:
     from tunesmith.infer.chat import Read
+    from tunesmith.infer.grammar import CallForm
+    from tunesmith.serve.reading import Style
 
 _WORDING = ("template", *Asked._fields, "split_special_tokens")
 """Keys that decide which ids a conversation becomes."""
@@ -68,6 +73,41 @@ class Found(NamedTuple):
             said = template.read(engine.whole(answer))
             return said if said[1] else (template.said(answer.text), ())
 
+        return found
+
+    def spoken(self, conversation: Conversation) -> list[int]:
+        """As `encode`, of a conversation that may say what was thought."""
+        return self.encode(spelled(conversation, self.renderer))
+
+    def style(self, tools: str | None) -> Style:
+        """How its answers are read while they come, where these tools are given.
+
+        Raises:
+            TemplateError: see `read`.
+        """
+        from tunesmith.serve.reading import Style
+
+        marks = marks_of(self.renderer) if has_marks(self.renderer) else None
+        template = self.renderer if isinstance(self.renderer, Template) else None
+        if tools is None:
+            return Style(marks)
+        self.encode(Conversation((Message("user", "a"),), None, tools))
+        template = template or _parsed(self)
+        return Style(marks, call=calls_begin(template, tools), read=template.read)
+
+    def call_forms(self, tools: str) -> list[CallForm]:
+        """How each tool is called.
+
+        Raises:
+            TemplateError: see `read` and `templates.call_form`.
+        """
+        from tunesmith.infer.grammar import CallForm
+
+        template = self.renderer if isinstance(self.renderer, Template) else _parsed(self)
+        found = []
+        for tool in map(function_of, read_tools(tools, "tools")):
+            before, behind = call_form(template, tools, str(tool["name"]))
+            found.append(CallForm(before, tool.get("parameters") or {}, behind))
         return found
 
     def engine(self, model: Any) -> Engine:

@@ -30,6 +30,7 @@ VERBS = {
     "plan": "print what a run will do, without loading weights",
     "train": "tune a model; started again, it goes on where it stopped",
     "chat": "talk to a model, tuned or not",
+    "serve": "answer OpenAI's clients over HTTP, many at once",
     "eval": "loss of a model on held-out data",
     "export": "merge the adapter into a plain model directory, verified",
     "download": "bring a model into a plain directory, from a hub or a .gguf file, verified",

@@ -12,9 +12,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import tokenizers
 
@@ -31,6 +32,7 @@ CHUNK = 512
 HELD = 65_536
 """Tokens of prompts and answers that are kept at once, as many as each may become."""
 
+T = TypeVar("T")
 Switch = Callable[[], AbstractContextManager[Any]]
 """Puts an adapter to work for a pass."""
 
@@ -102,6 +104,7 @@ class Batching:
         self._vocabulary = int(model.get_input_embeddings().weight.shape[0])
         self._waiting: deque[Waiting] = deque()
         self._active: list[Waiting] = []
+        self._asides: list[Callable[[], None]] = []
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="answers", daemon=True)
@@ -148,10 +151,31 @@ class Batching:
         taken = Waiting(row, on_delta)
         with self._changed:
             if self._closing:
-                raise ModelError("request", got="an engine that is closed", need="one that answers")
+                raise _closed()
             self._waiting.append(taken)
             self._changed.notify()
         return taken
+
+    def between(self, work: Callable[[], T]) -> Future[T]:
+        """Do something with the model between two turns; any thread.
+
+        Raises:
+            ModelError: the engine is closed.
+        """
+        done: Future[T] = Future()
+
+        def do() -> None:
+            try:
+                done.set_result(work())
+            except Exception as error:
+                done.set_exception(error)
+
+        with self._changed:
+            if self._closing:
+                raise _closed()
+            self._asides.append(do)
+            self._changed.notify()
+        return done
 
     def close(self) -> None:
         """End what is under way as `cancelled` and stop."""
@@ -185,13 +209,18 @@ class Batching:
         with answering(self._model):
             while True:
                 with self._changed:
-                    while not (self._closing or self._waiting or self._active):
+                    while not (self._closing or self._waiting or self._active or self._asides):
                         self._changed.wait()
+                    asides, self._asides = self._asides, []
                     if self._closing:
                         left = [*self._active, *self._waiting]
                         self._active, self._waiting = [], deque()
                         break
+                for work in asides:
+                    work()
                 self._turn()
+        for work in asides:
+            work()
         for each in left:
             each.give(each.row.end("cancelled"))
 
@@ -260,6 +289,10 @@ class Batching:
                 new = self._waiting.popleft()
                 new.state = self._forward.begin()
                 self._active.append(new)
+
+
+def _closed() -> ModelError:
+    return ModelError("request", got="an engine that is closed", need="one that answers")
 
 
 def _begun(each: Waiting) -> bool:

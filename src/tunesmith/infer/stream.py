@@ -26,10 +26,21 @@ class TextStream:
     differently (a leading space). So each piece is the difference between two decodings
     that both start some tokens back, and is held back while it ends in a broken
     character or in the beginning of a stop word.
+
+    Args:
+        backend: makes text of ids.
+        stop_words: end the answer, and are no part of it.
+        special: whether special tokens are part of the text.
     """
 
-    def __init__(self, backend: tokenizers.Tokenizer, stop_words: Sequence[str] = ()) -> None:
-        self._backend = backend
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        stop_words: Sequence[str] = (),
+        *,
+        special: bool = False,
+    ) -> None:
+        self._backend, self._special = backend, special
         self._stop_words = tuple(word for word in stop_words if word)
         self._ids: list[int] = []
         self._start = 0  # decoding starts here
@@ -79,7 +90,7 @@ class TextStream:
         return Piece(shown, False)
 
     def _decode(self, ids: list[int]) -> str:
-        return self._backend.decode(ids, skip_special_tokens=True)
+        return self._backend.decode(ids, skip_special_tokens=not self._special)
 
 
 def _overlap(text: str, word: str) -> int:

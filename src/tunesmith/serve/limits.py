@@ -1,0 +1,26 @@
+"""How much one request may ask for, and how many may wait."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Limits(NamedTuple):
+    """Caps of a server."""
+
+    body_bytes: int = 4 << 20
+    """Of a request."""
+    answers: int = 8
+    """`n` of a request, times its prompts."""
+    stops: int = 16
+    """Stop words of a request."""
+    stop_characters: int = 256
+    """Of each of them."""
+    alternatives: int = 20
+    """Log-probabilities for each token."""
+    prompts: int = 64
+    """Inputs of one request for embeddings or completions."""
+    waiting: int = 64
+    """Answers that may wait for a place; more are refused with 429."""
+    seconds: float = 600.0
+    """From a request to the end of its answer, which ends as it is then."""

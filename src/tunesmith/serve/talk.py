@@ -1,0 +1,243 @@
+"""From what a client sends to what the engine is asked."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from tunesmith.data.entry import OPENAI_COLUMNS, OPENAI_TAGS
+from tunesmith.data.formats.messages import asked as read_messages
+from tunesmith.data.formats.messages import unread_keys
+from tunesmith.errors import Error
+from tunesmith.infer.grammar import AfterThought
+from tunesmith.infer.request import Grammar, Request
+from tunesmith.infer.sampling import Sampling
+from tunesmith.serve.asked import ChatBody, Choice, CompletionBody, Drawn
+from tunesmith.serve.reading import Style
+from tunesmith.serve.refusal import Refusal
+from tunesmith.serve.served import Served
+from tunesmith.templates.calls import dumps, function_of, read_tools
+from tunesmith.types import Conversation
+
+_HARMLESS = {"name", "id", "refusal", "audio", "annotations", "function_call", "tool_call_id"}
+"""Keys of messages that clients send back as they got them, where they are empty."""
+
+
+class Wanted(NamedTuple):
+    """Answers to one prompt."""
+
+    requests: list[Request]
+    """One for each of `n`."""
+    style: Style
+
+
+def chat(body: ChatBody, served: Served) -> Wanted:
+    """A conversation.
+
+    Raises:
+        Refusal: something of it cannot be honoured.
+    """
+    tools = _tools(body)
+    conversation = _conversation(body, tools)
+    try:
+        style = served.style(tools)
+        prompt = list(served.encode(conversation))
+    except Error as error:
+        raise Refusal.of(error, "tools" if tools and "tool" in str(error) else "messages") from None
+    if body.top_logprobs and not body.logprobs:
+        raise Refusal("top_logprobs needs logprobs: true", "top_logprobs")
+    logprobs = (body.top_logprobs or 0) if body.logprobs else None
+    most = body.max_completion_tokens or body.max_tokens
+    if body.max_completion_tokens and body.max_tokens not in (None, body.max_completion_tokens):
+        raise Refusal("max_tokens and max_completion_tokens differ", "max_tokens")
+    grammar = _grammar(body, served, tools)
+    if style.marks:
+        said = served.backend.decode(prompt[-16:], skip_special_tokens=False).rstrip()
+        style = style._replace(thinking=said.endswith(style.marks[0].strip()))
+        if grammar and style.thinking and style.marks:
+            grammar = AfterThought(grammar, served.backend, style.marks[1].strip())
+    if body.parallel_tool_calls is False and style.read:
+        read = style.read
+        style = style._replace(read=lambda text: _first(read(text)))
+    found = _each(body, served, prompt, logprobs=logprobs, most=most, grammar=grammar)
+    return Wanted(found, style)
+
+
+def _first(read: tuple[str, tuple[Any, ...]]) -> tuple[str, tuple[Any, ...]]:
+    return read[0], read[1][:1]
+
+
+def completions(body: CompletionBody, served: Served) -> list[Wanted]:
+    """One or several texts to go on with.
+
+    Raises:
+        Refusal: something of it cannot be honoured.
+    """
+    prompts = ids_of(body.prompt, served, "prompt")
+    if len(prompts) * (body.n or 1) > served.limits.answers:
+        raise Refusal(f"more than {served.limits.answers} answers", "prompt")
+    plain = Style()
+    return [
+        Wanted(_each(body, served, ids, logprobs=body.logprobs, most=body.max_tokens), plain)
+        for ids in prompts
+    ]
+
+
+def ids_of(given: str | Sequence[Any], served: Served, param: str) -> list[list[int]]:
+    """Texts or ids, one or several, as ids."""
+    found: list[Any] = [given] if isinstance(given, str) else list(given)
+    if found and isinstance(found[0], int):
+        found = [found]
+    if not found or any(not part for part in found):
+        raise Refusal(f"{param} is empty", param)
+    if len(found) > served.limits.prompts:
+        raise Refusal(f"more than {served.limits.prompts} of {param}", param)
+    return [served.backend.encode(x).ids if isinstance(x, str) else list(x) for x in found]
+
+
+def _tools(body: ChatBody) -> str | None:
+    choice = body.tool_choice
+    if not body.tools:
+        if choice not in (None, "none", "auto"):
+            raise Refusal("tool_choice asks for a call and there are no tools", "tool_choice")
+        return None
+    for number, tool in enumerate(body.tools):
+        if tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
+            need = 'an object with "type": "function" and "function"'
+            raise Refusal(f"tools[{number}]: {need}", f"tools[{number}]")
+    names = [(tool.get("function") or {}).get("name") for tool in body.tools]
+    if isinstance(choice, Choice) and choice.function.name not in names:
+        raise Refusal(
+            f"tool_choice names {choice.function.name}, which is none of the tools", "tool_choice"
+        )
+    return None if choice == "none" else dumps(body.tools)
+
+
+def _conversation(body: ChatBody, tools: str | None) -> Conversation:
+    row = {
+        "messages": [
+            {k: v for k, v in message.items() if v is not None or k not in _HARMLESS}
+            for message in body.messages
+        ],
+        "tools": tools,
+    }
+    unread = unread_keys(row, OPENAI_COLUMNS, OPENAI_TAGS) - {"name"}
+    if unread:
+        raise Refusal(f"messages: {sorted(unread)[0]} is not read here", "messages")
+    for number, message in enumerate(body.messages):
+        _refuse_pictures(message.get("content"), f"messages[{number}].content")
+    try:
+        return read_messages(row, OPENAI_COLUMNS, OPENAI_TAGS)
+    except Error as error:
+        raise Refusal.of(error) from None
+
+
+def _refuse_pictures(content: Any, place: str) -> None:
+    parts = content if isinstance(content, list) else []
+    for number, part in enumerate(parts):
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind in ("image_url", "input_image", "input_audio", "file", "video_url"):
+            raise Refusal(f"{place}[{number}]: this model reads text alone", f"{place}[{number}]")
+
+
+def _grammar(body: ChatBody, served: Served, tools: str | None) -> Grammar | None:
+    """What the answer is held to."""
+    choice, wanted = body.tool_choice, body.response_format
+    as_json = wanted is not None and wanted.type != "text"
+    called = choice == "required" or isinstance(choice, Choice)
+    if not as_json and not called:
+        return None
+    param = "tool_choice" if called else "response_format"
+    if as_json and tools:
+        raise Refusal("response_format and tools exclude each other", "response_format")
+    if served.constraining is None:
+        raise Refusal(f"{param}: answers of this model are not held to anything", param)
+    try:
+        if called:
+            assert tools is not None, "looked at before"
+            return _of_call(choice, served, tools)
+        schema = wanted.json_schema if wanted else None
+        if wanted and wanted.type == "json_schema" and schema is None:
+            need = "response_format: json_schema is missing"
+            raise Refusal(need, "response_format.json_schema")
+        return served.constraining().of_json(schema.schema_ if schema else None)
+    except Error as error:
+        raise Refusal.of(error, param) from None
+
+
+def _of_call(choice: Any, served: Served, tools: str) -> Grammar:
+    if served.constraining is None or served.call_forms is None:
+        raise Refusal("tool_choice: calls of this template cannot be asked for", "tool_choice")
+    names = [function_of(tool)["name"] for tool in read_tools(tools, "tools")]
+    forms = [
+        form
+        for name, form in zip(names, served.call_forms(tools), strict=True)
+        if not isinstance(choice, Choice) or name == choice.function.name
+    ]
+    return served.constraining().of_call(forms)
+
+
+def _each(
+    body: Drawn,
+    served: Served,
+    prompt: Sequence[int],
+    *,
+    logprobs: int | None,
+    most: int | None,
+    grammar: Grammar | None = None,
+) -> list[Request]:
+    """A request for each of `n`."""
+    limits, count = served.limits, body.n or 1
+    if count > limits.answers:
+        raise Refusal(f"n is at most {limits.answers}", "n")
+    stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
+    if len(stops) > limits.stops or any(len(s) > limits.stop_characters for s in stops):
+        need = f"at most {limits.stops} texts of {limits.stop_characters} characters"
+        raise Refusal(f"stop: {need}", "stop")
+    if (logprobs or 0) > limits.alternatives:
+        raise Refusal(f"at most {limits.alternatives} alternatives", "top_logprobs")
+    if body.stream_options and not body.stream:
+        raise Refusal("stream_options needs stream: true", "stream_options")
+    context = served.engine.context
+    if context is not None and len(prompt) >= context:
+        raise Refusal(
+            f"the prompt has {len(prompt)} tokens, the model's context is {context}",
+            "messages" if isinstance(body, ChatBody) else "prompt",
+        )
+    sampling = _sampling(body, served.sampling, most)
+    vocabulary = served.backend.get_vocab_size(with_added_tokens=True)
+    outside = [i for i in sampling.logit_bias if i >= vocabulary]
+    if outside:
+        raise Refusal(f"logit_bias: no token {outside[0]}", "logit_bias")
+    deadline = time.monotonic() + limits.seconds
+    model = body.model or next(iter(served.models))
+    return [
+        Request(
+            tuple(prompt),
+            sampling._replace(seed=sampling.seed + number),
+            adapter=served.models[model],
+            stops=tuple(filter(None, stops)),
+            logprobs=logprobs,
+            grammar=grammar,
+            deadline=deadline,
+        )
+        for number in range(count)
+    ]
+
+
+def _sampling(body: Drawn, usual: Sampling, most: int | None) -> Sampling:
+    names = (
+        "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty",
+        "frequency_penalty",
+    )  # fmt: skip
+    given = {name: getattr(body, name) for name in names if getattr(body, name) is not None}
+    found = usual._replace(**given)
+    if body.temperature is not None:
+        found = found._replace(do_sample=body.temperature > 0)
+    seed = random.SystemRandom().randrange(2**62) if body.seed is None else body.seed
+    bias = {int(token): value for token, value in (body.logit_bias or {}).items()}
+    return found._replace(
+        max_new_tokens=most or usual.max_new_tokens, seed=seed, logit_bias=bias
+    )  # fmt: skip

@@ -1,0 +1,106 @@
+"""Servers to test with: a tiny model behind a template, or an engine that says what it is told."""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+
+from tiny_tokenizer import load_tiny
+from tunesmith.cli.answering import Found
+from tunesmith.cli.target import Served as Target
+from tunesmith.infer.grammar import Grammars
+from tunesmith.infer.hf import split_stops
+from tunesmith.infer.request import Delta, Token
+from tunesmith.infer.sampling import Sampling
+from tunesmith.serve.limits import Limits
+from tunesmith.serve.served import Served
+from tunesmith.templates import choose
+
+TOKENIZER = load_tiny()
+USUAL = Limits()
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": name,
+            "description": "for a test",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string", "maxLength": 12}},
+                "required": ["city"],
+                "additionalProperties": False,
+            },
+        },
+    }
+    for name in ("weather", "time")
+]
+
+
+class Scripted:
+    """An engine that says given texts, one token at a time, and remembers what it was asked."""
+
+    context = 4096
+    load = (0, 0)
+
+    def __init__(self, *texts: str, finish="stop", hold: threading.Event | None = None) -> None:
+        self.texts, self.finish, self.hold = list(texts), finish, hold
+        self.asked, self.cancelled = [], []
+
+    def submit(self, request, on_delta):
+        self.asked.append(request)
+        text = self.texts[(len(self.asked) - 1) % len(self.texts)]
+        ids = TOKENIZER.backend.encode(text, add_special_tokens=False).ids
+        stream = Said(self, request)
+
+        def say():
+            for i in ids:
+                on_delta(Delta(TOKENIZER.backend.decode([i]), (Token(i, -0.5, ((i, -0.5),)),)))
+                if self.hold:
+                    self.hold.wait(0.2)
+                if request in self.cancelled:
+                    on_delta(Delta("", (), "cancelled"))
+                    return
+            on_delta(Delta("", (), self.finish))
+
+        threading.Thread(target=say, daemon=True).start()
+        return stream
+
+    def close(self):
+        pass
+
+
+class Said:
+    """A stream of it."""
+
+    def __init__(self, engine, request):
+        self.engine, self.request = engine, request
+
+    def cancel(self):
+        self.engine.cancelled.append(self.request)
+
+
+@cache
+def found(template: str) -> Found:
+    """What the command line would find."""
+    renderer = choose(template, TOKENIZER)
+    return Found(Target("m", (), "m"), None, (), TOKENIZER, renderer, False, ())
+
+
+def served(engine, *, template="qwen", limits=USUAL, **keys) -> Served:
+    """Everything the routes need, over an engine."""
+    known = found(template)
+    stop_ids, stop_texts = split_stops(TOKENIZER, known.renderer.stop_words)
+    return Served(
+        engine=engine,
+        backend=TOKENIZER.backend,
+        encode=known.spoken,
+        style=known.style,
+        models={"tuned": None, "base": "base"},
+        sampling=Sampling(max_new_tokens=64),
+        stop_ids=stop_ids,
+        stop_texts=stop_texts,
+        limits=limits,
+        constraining=lambda: Grammars(TOKENIZER.backend, stop_ids=stop_ids),
+        call_forms=known.call_forms,
+        **keys,
+    )
