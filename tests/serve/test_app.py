@@ -288,7 +288,7 @@ BAD = [
     ({"model": 5}, "model"),
     ({"tools": [{"type": "function"}]}, "tools[0]"),
     ({"tools": [{"type": "retrieval", "function": {}}]}, "tools[0]"),
-    ({"tools": [{"type": "function", "function": {"parameters": {}}}]}, "tools[0]"),
+    ({"tools": [{"type": "function", "function": {"parameters": {}}}]}, "tools[0].function.name"),
     ({"tools": TOOLS, "tool_choice": "sometimes"}, "tool_choice"),
     ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}},
      "tool_choice"),

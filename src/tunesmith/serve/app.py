@@ -52,7 +52,9 @@ def build(served: Served, *, token: str | None, places: int) -> tuple[Any, Room]
         token: that requests must bring; `None`: none.
         places: answers that are computed at once.
     """
-    app = FastAPI(title="Tunesmith", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Tunesmith", version=__version__, docs_url=None, redoc_url=None,
+        redirect_slashes=False,  # a redirect is no error in OpenAI's shape
+    )  # fmt: skip
     figures, room = Figures(), Room(served, places)
     _tell_errors(app)
     secured = {"dependencies": [Depends(HTTPBearer(auto_error=False))], "responses": _ERRORS}

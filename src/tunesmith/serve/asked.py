@@ -6,9 +6,12 @@ refused by name. Those that change nothing here are listed in `Passed`.
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tunesmith.serve.refusal import Refusal
 
 Text = Annotated[str, Field(max_length=1_000_000)]
 Bias = dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], Annotated[float, Field(ge=-100, le=100)]]
@@ -21,6 +24,18 @@ class Body(BaseModel):
 
     model: str | None = None
     """One of /v1/models; not set: the first of them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _made_of_characters(cls, given: Any) -> Any:
+        r"""JSON can write half a character (`"\ud83d"`), which no tokenizer reads."""
+        for name, value in given.items() if isinstance(given, dict) else ():
+            try:
+                json.dumps([name, value], ensure_ascii=False).encode()
+            except UnicodeEncodeError:
+                place = ascii(name).strip("'")
+                raise Refusal(f"{place}: half a character is no text", place) from None
+        return given
 
 
 class Passed(BaseModel):

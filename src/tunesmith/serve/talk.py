@@ -18,6 +18,7 @@ from tunesmith.serve.asked import ChatBody, Choice, CompletionBody, Drawn
 from tunesmith.serve.reading import Style
 from tunesmith.serve.refusal import Refusal
 from tunesmith.serve.served import Served
+from tunesmith.serve.tools import look_at
 from tunesmith.templates.calls import dumps, function_of, read_tools
 from tunesmith.types import Conversation
 
@@ -76,8 +77,9 @@ def completions(body: CompletionBody, served: Served) -> list[Wanted]:
         Refusal: something of it cannot be honoured.
     """
     prompts = ids_of(body.prompt, served, "prompt")
-    if len(prompts) * (body.n or 1) > served.limits.answers:
-        raise Refusal(f"more than {served.limits.answers} answers", "prompt")
+    most = served.limits.answers
+    if len(prompts) * (body.n or 1) > most:
+        raise Refusal(f"more than {most} answers", "prompt" if len(prompts) > most else "n")
     plain = Style()
     return [
         Wanted(_each(body, served, ids, logprobs=body.logprobs, most=body.max_tokens), plain)
@@ -94,6 +96,12 @@ def ids_of(given: str | Sequence[Any], served: Served, param: str) -> list[list[
         raise Refusal(f"{param} is empty", param)
     if len(found) > served.limits.prompts:
         raise Refusal(f"more than {served.limits.prompts} of {param}", param)
+    vocabulary = served.backend.get_vocab_size(with_added_tokens=True)
+    for number, ids in enumerate(found):
+        outside = [i for i in ids if not 0 <= i < vocabulary] if isinstance(ids, list) else []
+        if outside:
+            place = f"{param}[{number}]" if isinstance(given[0], list) else param
+            raise Refusal(f"{place}: no token {outside[0]}; there are {vocabulary}", place)
     return [served.backend.encode(x).ids if isinstance(x, str) else list(x) for x in found]
 
 
@@ -103,11 +111,7 @@ def _tools(body: ChatBody) -> str | None:
         if choice not in (None, "none", "auto"):
             raise Refusal("tool_choice asks for a call and there are no tools", "tool_choice")
         return None
-    for number, tool in enumerate(body.tools):
-        if tool.get("type") != "function" or not isinstance(tool.get("function"), dict):
-            need = 'an object with "type": "function" and "function"'
-            raise Refusal(f"tools[{number}]: {need}", f"tools[{number}]")
-    names = [(tool.get("function") or {}).get("name") for tool in body.tools]
+    names = look_at(body.tools)
     if isinstance(choice, Choice) and choice.function.name not in names:
         raise Refusal(
             f"tool_choice names {choice.function.name}, which is none of the tools", "tool_choice"
@@ -176,7 +180,10 @@ def _of_call(choice: Any, served: Served, tools: str) -> Grammar:
         for name, form in zip(names, served.call_forms(tools), strict=True)
         if not isinstance(choice, Choice) or name == choice.function.name
     ]
-    return served.constraining().of_call(forms)
+    try:
+        return served.constraining().of_call(forms)
+    except Error as error:
+        raise Refusal.of(error, "tools") from None
 
 
 def _each(
