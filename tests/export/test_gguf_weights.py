@@ -8,71 +8,16 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from tiny_export import FAMILIES, family, written
+from tiny_gguf import tiny_gguf
 from tiny_model import tiny_model
 from tunesmith.errors import ModelError
-from tunesmith.export import gguf_vocabulary, gguf_weights
+from tunesmith.export import gguf_weights
 from tunesmith.models import gguf as reading
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.load import load_model
 
 IDS = torch.tensor([[5, 20, 31, 7, 44, 101, 9] * 6])
-LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 10000.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 8192,
-}
-YARN = {
-    "rope_type": "yarn",
-    "rope_theta": 10000.0,
-    "factor": 4.0,
-    "original_max_position_embeddings": 128,
-}
-LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}
-NEAR = {"rope_type": "default", "rope_theta": 10000.0}
-FAMILIES = {
-    "llama": ("llama", {}),
-    "llama, head of its own": ("llama", {"tied": False}),
-    "llama, biases": ("llama", {"attention_bias": True, "mlp_bias": True}),
-    "llama 3": ("llama", {"rope_parameters": LLAMA3, "head_dim": 32}),
-    "llama, linear": ("llama", {"rope_parameters": LINEAR}),
-    "mistral": ("mistral", {"head_dim": 32}),
-    "qwen2": ("qwen2", {"tied": False}),
-    "qwen2, yarn": ("qwen2", {"rope_parameters": YARN}),
-    "qwen3": ("qwen3", {"head_dim": 32}),
-    "gemma": ("gemma", {"head_dim": 32}),
-    "gemma2": ("gemma2", {"query_pre_attn_scalar": 16, "num_hidden_layers": 3}),
-    "gemma3": ("gemma3_text", {"query_pre_attn_scalar": 16, "num_hidden_layers": 7}),
-    "gemma3, linear": (
-        "gemma3_text",
-        {
-            "query_pre_attn_scalar": 16,
-            "num_hidden_layers": 7,
-            "rope_parameters": {"full_attention": LINEAR, "sliding_attention": NEAR},
-        },
-    ),
-}
-
-
-def family(tmp_path, name):
-    """A tiny model of an entry of `FAMILIES`, whose window is shorter than the test's text."""
-    kind, more = FAMILIES[name]
-    return tiny_model(tmp_path, kind, **more)
-
-
-def written(directory, path, kind="f32", **more):
-    """The file of a model directory."""
-    model = load_model(directory, dtype=torch.float32)
-    tokenizer = tokenizers.load(directory)
-    words = gguf_vocabulary.vocabulary(
-        tokenizer, rows=model.config.vocab_size, **({"chat_template": None} | more)
-    )
-    gguf_weights.write(
-        path, model, kind=kind, vocabulary=words.keys, name="tiny", where=str(directory)
-    )
-    return path
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -169,3 +114,20 @@ def test_the_values_are_those_of_ggufs_own_reader(tmp_path):
     said = {key: field.contents() for key, field in reader.fields.items()}
     assert said["gemma2.attention.sliding_window"] == 16
     assert said["gemma2.attn_logit_softcapping"] == 50
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
+def test_tensors_and_keys_are_those_that_a_converter_of_its_own_writes(tmp_path, kind):
+    from gguf import GGUFReader
+
+    source = tiny_model(tmp_path, kind)
+    ours = GGUFReader(written(source, tmp_path / "a.gguf"))
+    theirs = GGUFReader(tiny_gguf(source, tmp_path / "b.gguf"))
+    stored = {tensor.name: np.asarray(tensor.data) for tensor in ours.tensors}
+    for tensor in theirs.tensors:
+        np.testing.assert_array_equal(stored.pop(tensor.name), np.asarray(tensor.data))
+    assert not stored
+    said = {key: field.contents() for key, field in ours.fields.items()}
+    for key, field in theirs.fields.items():
+        if not key.startswith("GGUF."):
+            assert said[key] == field.contents(), key

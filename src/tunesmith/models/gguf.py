@@ -50,13 +50,39 @@ def convert(path: Path, *, progress: Progress | None = None) -> Path:
     with store.kept.held(target):
         if store.kept.facts(target) is not None:
             return target
-        reader = _open(path)
-        metadata = {name: field.contents() for name, field in reader.fields.items()}
         facts = {"source": path.name, "identity": identity}
+        reader = _open(path)
         with store.publish(target, facts=facts) as directory:
-            write(reader, metadata, directory, where=str(path), progress=progress)
+            _write_all(reader, directory, where=str(path), progress=progress)
         store.kept.remember(target)
     return target
+
+
+def unpack(path: Path, directory: Path) -> None:
+    """The same into a directory of the caller's, with nothing kept.
+
+    Raises:
+        ModelError: see `convert`.
+    """
+    _refuse_no_gguf(Path(path))
+    _write_all(_open(Path(path)), directory, where=str(path), progress=None)
+
+
+def metadata(path: Path) -> dict[str, Any]:
+    """What a file says about itself.
+
+    Raises:
+        ModelError: no GGUF file, or one that was cut off.
+    """
+    _refuse_no_gguf(Path(path))
+    return {name: field.contents() for name, field in _open(Path(path)).fields.items()}
+
+
+def _write_all(
+    reader: GGUFReader, directory: Path, *, where: str, progress: Progress | None
+) -> None:
+    metadata = {name: field.contents() for name, field in reader.fields.items()}
+    write(reader, metadata, directory, where=where, progress=progress)
 
 
 def write(
