@@ -31,6 +31,7 @@ VERBS = {
     "train": "tune a model; started again, it goes on where it stopped",
     "chat": "talk to a model, tuned or not",
     "eval": "loss of a model on held-out data",
+    "predict": "answer every row of a data set, and compare with its answers",
     "export": "merge the adapter into a plain model directory, verified",
     "download": "bring a model into a plain directory, from a hub or a .gguf file, verified",
     "data": "check | show | stats | clean RUN: what becomes of its rows, and how long they are",
