@@ -39,13 +39,14 @@ def test_calls_and_turns_by_hand():
         Called((), (a,)),  # missed
         Called((a,), ()),  # not wanted
         Called((), ()),  # no turn of calls
+        Called((a,), (a, a)),  # one made for two
     ]
-    # calls: 2 + 2 + 1 + 2 + 1 + 1 = 9; names met 2 + 2 + 1 + 1 = 6; whole 2 + 2 + 0 + 1 = 5
+    # calls: 2 + 2 + 1 + 2 + 1 + 1 + 2 = 11; names met 2 + 2 + 1 + 1 + 1 = 7; whole one less
     found = call_scores(turns)
-    assert found["call_name"] == pytest.approx(100 * 6 / 9, abs=1e-4)
-    assert found["call"] == pytest.approx(100 * 5 / 9, abs=1e-4)
-    assert found["call_turn"] == pytest.approx(100 * 1 / 6, abs=1e-4)
-    assert found["calls"] == 7
+    assert found["call_name"] == pytest.approx(100 * 7 / 11, abs=1e-4)
+    assert found["call"] == pytest.approx(100 * 6 / 11, abs=1e-4)
+    assert found["call_turn"] == pytest.approx(100 * 1 / 7, abs=1e-4)
+    assert found["calls"] == 9
 
 
 def test_without_calls_there_are_no_figures():

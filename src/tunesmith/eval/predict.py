@@ -194,7 +194,8 @@ class Files:
             if not (row and known):
                 raise OutputError(
                     f"{self.rows}:{index + 1}", got=line.decode("utf8", "replace"),
-                    need="the lines as they were written", hint="move the file away, or --output DIR",
+                    need="the lines as they were written",
+                    hint="move the file away, or --output DIR",
                 )  # fmt: skip
             found.append(row)
         return found
