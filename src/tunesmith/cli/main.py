@@ -32,6 +32,7 @@ VERBS = {
     "chat": "talk to a model, tuned or not",
     "serve": "answer OpenAI's clients over HTTP, many at once",
     "eval": "loss of a model on held-out data",
+    "predict": "answer every row of a data set, and compare with its answers",
     "export": "merge the adapter; write a model directory, GGUF, Ollama …, each verified",
     "parity": "A B: whether two of run, directory, GGUF file and server say the same",
     "download": "bring a model into a plain directory, from a hub or a .gguf file, verified",
