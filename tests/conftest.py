@@ -24,3 +24,14 @@ def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("TUNESMITH_CACHE", cache)
     for name in ("USE_MODELSCOPE_HUB", "HF_ENDPOINT", "HF_TOKEN"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _exports_opened_here(request, monkeypatch):
+    """Exports are opened in this process, by the code of the other one, where no test says so."""
+    if {"export", "cli", "training", "whole", "test_quickstart.py"}.isdisjoint(request.path.parts):
+        return
+    if "apart" not in request.keywords:
+        from tunesmith.export import reader
+
+        monkeypatch.setattr(reader, "apart", reader.read)

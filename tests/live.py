@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+
 from tunesmith.serve.app import build
 from tunesmith.serve.run import bind
 from tunesmith.serve.served import Served

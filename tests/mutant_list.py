@@ -555,9 +555,14 @@ MUTANTS = (
         ("training/test_job.py::test_weights_optimizer_and_counters_come_back_bit_by_bit",),
     ),
     Mutant(
-        "D13", "the trained ends are not in the exported files", "export/merge.py",
-        "every = (*stop_words, tokenizer.eos,", "every = (tokenizer.eos,",
+        "D13", "the trained ends are not in the exported files", "export/job.py",
+        "every = (*self.stop_words, tokenizer.eos,", "every = (tokenizer.eos,",
         ("export/test_merge.py::test_every_stop_token_is_in_every_file_that_engines_read",),
+    ),
+    Mutant(
+        "D13b", "rotary pairs are not turned for llama.cpp", "models/gguf_families.py",
+        "if kind.rotated_pairs and \".k_proj.\" in name:", "if False:",
+        ("models/test_gguf.py", "export/test_gguf_weights.py"),
     ),
     Mutant(
         "D14a", "the base learns along", "models/adapters.py",

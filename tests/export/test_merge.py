@@ -9,7 +9,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from tiny_model import tiny_model
 from tunesmith import store
 from tunesmith.errors import ModelError, OutputError, StoreError
-from tunesmith.export.merge import Serving, export
+from tunesmith.export.job import Serving
+from tunesmith.export.merge import export
 from tunesmith.export.proof import Probe
 from tunesmith.models import adapters
 from tunesmith.models import tokenizer as tokenizers

@@ -3,34 +3,31 @@
 import pytest
 import torch
 
+from tiny_export import adapter
 from tiny_model import tiny_model
 from tiny_tokenizer import load_tiny
 from tunesmith.errors import ModelError
+from tunesmith.export.job import OF_DTYPE
 from tunesmith.export.proof import (
     PROBES,
     Asked,
     Loading,
     Probe,
     ask,
-    check_tokenizer,
-    compare,
+    expected,
     logits,
     probes_of,
-    prove_merge,
+    prove,
+    questions,
     stored_dtype,
     tuned_model,
     worn_note,
 )
-from tunesmith.models import adapters
+from tunesmith.export.said import Said
 from tunesmith.models import tokenizer as tokenizers
-from tunesmith.models.adapter_spec import LoraSpec
 from tunesmith.models.load import load_model
 
-TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
-    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-F32 = {"dtype": torch.float32, "compute": torch.float32, "where": "out"}
+F32 = {"bound": OF_DTYPE[torch.float32], "compute": torch.float32, "where": "out"}
 
 
 def _logits(seed=0, positions=20):
@@ -41,17 +38,10 @@ def _asked(tuned, base=None):
     return Asked([], [tuned[:7], tuned[7:]], None if base is None else [base[:7], base[7:]])
 
 
-def adapter(base, directory, *, seed=1, size=0.1, **spec):
-    """An adapter that changes something, saved."""
-    model = load_model(base, dtype=torch.float32)
-    adapters.attach(model, LoraSpec(**({"rank": 4, "alpha": 8} | spec)), seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in adapters.trainable(model).items():
-        if name.endswith("lora_B"):
-            parameter.data.normal_(std=size, generator=generator)
-    directory.mkdir(parents=True)
-    adapters.save_adapter(model, directory, str(base))
-    return directory
+def compare(asked, exported, **more):
+    """Logits alone."""
+    want, found = Said("tuned", rows=asked.tuned), Said("stock", rows=exported)
+    return prove(asked, want, found, **more)
 
 
 def test_equal_logits_are_proved():
@@ -86,19 +76,19 @@ def test_another_vocabulary_is_refused():
 
 def test_what_16_bits_may_cost_32_bits_may_not():
     near = _logits() + 0.02
-    assert compare(_asked(_logits()), [near], **(F32 | {"dtype": torch.bfloat16}))
+    assert compare(_asked(_logits()), [near], **(F32 | {"bound": OF_DTYPE[torch.bfloat16]}))
     with pytest.raises(ModelError):
         compare(_asked(_logits()), [near], **F32)
 
 
 def test_an_adapter_that_rounding_has_erased_is_refused_and_a_worn_one_is_noted():
     base, tuned = _logits(), _logits() + _logits(1) * 0.001
-    bf16 = F32 | {"dtype": torch.bfloat16}
+    bf16 = F32 | {"bound": OF_DTYPE[torch.bfloat16]}
     with pytest.raises(ModelError, match="float32"):
         compare(_asked(tuned, base), [base], **bf16)
     half = compare(_asked(tuned, base), [base + (tuned - base) / 2], **bf16)
-    assert "costs 50%" in worn_note(half, torch.bfloat16)[0]
-    assert worn_note(compare(_asked(tuned, base), [tuned], **bf16), torch.bfloat16) == []
+    assert "costs 50%" in worn_note(half, "bfloat16")[0]
+    assert worn_note(compare(_asked(tuned, base), [tuned], **bf16), "bfloat16") == []
     untrained = compare(_asked(base, base), [base], **bf16)
     assert untrained.worn is None
 
@@ -131,20 +121,32 @@ def test_where_modules_were_trained_in_full_there_is_no_base_to_ask(tmp_path):
     assert asked.base is None
 
 
-def test_merged_files_are_proved_from_the_files_alone(tmp_path):
+def test_few_bits_that_were_asked_for_are_told_and_not_refused():
+    base, tuned = _logits(), _logits() + _logits(1) * 0.001
+    bf16 = F32 | {"bound": OF_DTYPE[torch.bfloat16], "rounds": True}
+    proof = compare(_asked(tuned, base), [base + _logits(2) * 0.003], **bf16)
+    assert proof.worn > 1
+    assert "further than the adapter did" in worn_note(proof, "q8_0")[0]
+
+
+def test_what_is_asked_and_expected_belongs_together(tmp_path):
     base = tiny_model(tmp_path)
-    directories = [adapter(base, tmp_path / name, seed=i) for i, name in enumerate("ab")]
-    merged = tuned_model(base, directories, Loading())
-    adapters.merge(merged)
-    merged.save_pretrained(tmp_path / "merged")
-    probes = [Probe([5, 6, 7, 8, 9])]
-    proof = prove_merge(base, directories, tmp_path / "merged", probes=probes)
-    assert proof.argmax_equal == 1
-    assert proof.worn < 1e-3
-    with pytest.raises(ModelError, match="not the tuned one"):
-        prove_merge(base, directories[:1], tmp_path / "merged", probes=probes)
-    with pytest.raises(ModelError, match="not the tuned one"):
-        prove_merge(base, directories, base, probes=probes)
+    tokenizer = tokenizers.load(base)
+    probes = [Probe([5, 6, 7, 8], [{"role": "user", "content": "x"}]), Probe([9, 10])]
+    asked = ask(tuned_model(base, [], Loading()), probes, based=False)
+    asking = questions(tokenizer, probes, Loading())
+    want = expected(asked, tokenizer, "{{ 1 }}", asking.texts)
+    assert len(want.ids) == 2 * len(asking.texts)
+    assert want.prompts == [[5, 6, 7, 8]]
+    assert len(asking.prompts) == 1
+    assert [len(row) for row in want.rows] == [len(row) for row in asking.rows]
+    assert len(want.answers) == len(asking.begun)
+    for prompt, answer, steps in zip(asking.begun, want.answers, want.steps, strict=True):
+        model = load_model(base, dtype=torch.float32)
+        with torch.no_grad():
+            said = model(torch.tensor([[*prompt, *answer]])).logits[0, len(prompt) - 1 : -1]
+        assert said.argmax(1).tolist() == answer
+        torch.testing.assert_close(steps, said, rtol=1e-4, atol=1e-5)
 
 
 def test_the_stored_type_is_that_of_most_bytes_and_a_quantised_one_is_refused(tmp_path):
@@ -158,28 +160,3 @@ def test_the_stored_type_is_that_of_most_bytes_and_a_quantised_one_is_refused(tm
     assert stored_dtype(tmp_path / "bf16") == torch.bfloat16
     with pytest.raises(ModelError, match="I8"):
         stored_dtype(tmp_path / "int")
-
-
-def _prompt(tokenizer, text):
-    whole = f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
-    return Probe(tokenizer.backend.encode(whole).ids, [{"role": "user", "content": text}])
-
-
-def test_the_exported_template_must_give_the_prompt_ids_of_training(tmp_path):
-    directory = tiny_model(tmp_path, template=TEMPLATE)
-    tokenizer = tokenizers.load(directory)
-    right = _prompt(tokenizer, "What is the capital of France? 你好")
-    assert check_tokenizer(directory, tokenizer, [right]) == []
-    wrong = right._replace(ids=right.ids[:-1])
-    with pytest.raises(ModelError, match="chat_template"):
-        check_tokenizer(directory, tokenizer, [right, wrong])
-
-
-def test_an_exported_tokenizer_with_other_ids_is_refused(tmp_path):
-    directory = tiny_model(tmp_path)
-    tokenizer = tokenizers.load(directory)
-    other = tokenizer.backend.to_str()
-    path = directory / "tokenizer.json"
-    path.write_text(other.replace('"add_prefix_space":false', '"add_prefix_space":true'))
-    with pytest.raises(ModelError, match="tokenizer"):
-        check_tokenizer(directory, tokenizer, [])

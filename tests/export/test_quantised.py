@@ -9,8 +9,9 @@ import torch
 from tiny_model import tiny_model
 from tunesmith.config.model import Quantization
 from tunesmith.export import quantised
+from tunesmith.export.gate import kl as divergence
 from tunesmith.export.proof import Loading, Probe, ask, tuned_model
-from tunesmith.export.quantised import divergence, note
+from tunesmith.export.quantised import note
 from tunesmith.models import adapters
 
 NF4 = Quantization(4, "nf4", True)

@@ -97,13 +97,3 @@ def test_a_key_that_changes_the_computation_is_never_dropped(tmp_path, key, valu
 def test_a_missing_shape_is_named(tmp_path, key):
     with pytest.raises(ModelError, match=key):
         _config(tmp_path, without=(key,))
-
-
-def test_an_architecture_without_entry_lists_those_there_are():
-    with pytest.raises(ModelError, match="one of llama, qwen2, qwen3"):
-        gguf_config.architecture("m.gguf", {"general.architecture": "rwkv7"})
-
-
-def test_unrotating_turns_side_by_side_pairs_into_halves():
-    rows = np.array([0, 4, 1, 5, 2, 6, 3, 7])[:, None]  # one head of eight
-    assert gguf_config.unrotate(rows, heads=1)[:, 0].tolist() == list(range(8))

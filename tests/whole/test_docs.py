@@ -111,7 +111,7 @@ def test_every_run_file_of_a_page_loads(block, tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(block.text, encoding="utf8")
     run = load(path, {"model_name_or_path": str(tmp_path), "output_dir": str(tmp_path / "out")})
-    assert run.dataset.dataset
+    assert run.dataset.dataset or run.dataset.eval_dataset
     given = [line.partition(":")[0] for line in block.text.splitlines() if ":" in line]
     assert list(run.asked) == given
 
@@ -449,3 +449,32 @@ def test_the_code_for_elsewhere_runs_on_what_the_commands_leave(tmp_path, monkey
     )  # fmt: skip
     assert main(export[1:]) == 0
     exec(compile(merged.text, str(merged), "exec"), {})
+
+
+def test_a_data_set_is_answered_as_the_page_shows(tmp_path, monkeypatch, capsys):
+    page = HOME / "docs" / "predict.md"
+    monkeypatch.chdir(tmp_path)
+    tiny_model(tmp_path, name="model")
+    (tmp_path / "data").mkdir()
+    info = {"my_questions": {"file_name": "a.json"}}
+    (tmp_path / "data" / "dataset_info.json").write_text(json.dumps(info))
+    (tmp_path / "data" / "a.json").write_text(
+        json.dumps([{"instruction": f"q {i}", "output": "ab"[i % 2]} for i in range(4)])
+    )
+    run_file, script = (next(b for b in blocks(page) if b.kind == k) for k in ("yaml", "python"))
+    (tmp_path / "run.yaml").write_text(run_file.text)
+    tiny = ("model_name_or_path=model", "adapter_name_or_path=null", "max_new_tokens=4")
+    for words in (w for b in blocks(page) if b.kind == "bash" for w in commands(b)):
+        assert main([*words[1:], *tiny, "template=chatml"]) == 0
+    shown, out = capsys.readouterr().out, tmp_path / "saves" / "qwen3-lora-predict"
+    files, keys = (rows_of_table(page, column) for column in ("file", "key"))
+    named = {name for cell in files for name in re.findall(r"`(\S+)`", cell)}
+    assert {path.name for path in out.iterdir()} == named
+    figures = {name for cell in keys for name in re.findall(r"`(\S+)`", cell)}
+    found = json.loads((out / "predict_results.json").read_text())
+    assert {key for key in found if key.startswith("predict_")} == {
+        key for key in figures if "call" not in key
+    }
+    assert all(key in shown for key in found if key.startswith("predict_"))
+    exec(compile(script.text, str(script), "exec"), {})
+    assert "tok:zh" in capsys.readouterr().out

@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     report = Silent() if arguments.json else report_for(sys.stderr)
     found = answering.find(asked, report, on_the_day_of_training=True)
     split = found.split_special_tokens
-    asked = _mixed_as_trained(asked, found)
+    asked = mixed_as_trained(asked, found)
     prepared = examples(asked, found.renderer, found.tokenizer, report, split_special_tokens=split)
     model = answering.load(asked, found, base_only=arguments.base)
     metrics = evaluate(
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         progress=lambda done, total: report.work("evaluating", done, total),
     )
     report.close()
-    notes = [*found.notes, *([] if arguments.base else _trained_on(asked, found, prepared))]
+    notes = [*found.notes, *([] if arguments.base else trained_on(asked, found, prepared))]
     if arguments.json:
         print(json.dumps({**metrics, "notes": notes}, ensure_ascii=False))
         return 0
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _mixed_as_trained(asked: Run, found: Found) -> Run:
+def mixed_as_trained(asked: Run, found: Found) -> Run:
     """The run with the mix of its training: it decides nothing about held-out rows, but whether
     the training rows of today are known again.
     """
@@ -86,7 +86,7 @@ def _mixed_as_trained(asked: Run, found: Found) -> Run:
     return asked.model_copy(update={"dataset": asked.dataset.model_copy(update=mix)})
 
 
-def _trained_on(asked: Run, found: Found, prepared: Prepared) -> list[str]:
+def trained_on(asked: Run, found: Found, prepared: Prepared) -> list[str]:
     """Why some of the rows measured may be rows that were learned from; empty as a rule.
 
     Where the training rows of today are, to the id, those that were learned, the rows held out

@@ -1,4 +1,4 @@
-"""`tunesmith export run.yaml`: merge into a plain model directory, verified."""
+"""`tunesmith export run.yaml`: merge, write what was asked for, each format verified."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from tunesmith.cli import target
 from tunesmith.cli.command import command, following
-from tunesmith.config.dataset import names_of
+from tunesmith.cli.export_card import about
 from tunesmith.config.load import require
 from tunesmith.config.run import Run
 from tunesmith.errors import OutputError
@@ -20,6 +20,10 @@ _PROBES = 8
 """Rows of the run that the merged model is held against."""
 _QUESTION = "How are you? 2 + 2 = 4, 你好"
 """What the template that is written is asked: its prompt must be the one of training."""
+_NO_GPTQ = (
+    "export_quantization_bit: bitsandbytes quantises, without calibration rows; LLaMA-Factory "
+    "makes a GPTQ model"
+)
 _OLLAMA_CONTEXT = 4096
 """Tokens of context that a Modelfile asks for at least, as LLaMA-Factory's does."""
 
@@ -41,9 +45,19 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(exported.as_dict(), ensure_ascii=False, default=str))
     else:
         print("\n".join(lines(exported)))
-        print(f"result  {out}\n{following('chat', out)}")
-        print("".join(f"ollama  {line}\n" for line in for_ollama(out)), end="")
+        print("\n".join(told(exported)))
     return 0
+
+
+def told(exported: Any) -> list[str]:
+    """Where each format is and what is done with it."""
+    found = []
+    for part in exported.parts:
+        place = part.directory
+        file = next(iter(sorted(place.glob("*.gguf"))), None)
+        found += [f"result  {file or place}", following("chat", file or place)]
+        found += [f"ollama  {line}" for line in for_ollama(place)]
+    return found
 
 
 def export(asked: Run, out: Path, report: Any) -> Any:
@@ -55,22 +69,23 @@ def export(asked: Run, out: Path, report: Any) -> Any:
     import torch
 
     from tunesmith.cli import answering
-    from tunesmith.export.merge import Serving
+    from tunesmith.export.job import Serving
     from tunesmith.export.merge import export as merge
     from tunesmith.export.proof import Probe
-    from tunesmith.models.card import CardFacts, title
     from tunesmith.templates import jinja_to_serve
     from tunesmith.training.material import examples
     from tunesmith.types import Conversation, Message
 
     _refuse_untrained(asked)
     found = answering.find(asked, report)
-    modelfile, notes = _modelfile(asked, found)
+    modelfile, without, notes = _modelfile(asked, found)
     base = str(asked.model.model_name_or_path)
     tuned = bool(found.adapters) or found.served.model != base
     if not tuned:
         notes = (f"nothing is merged: this is {base} itself, with the template beside it", *notes)
-    chosen, question = [], Conversation((Message("user", _QUESTION),))
+    if asked.export.export_quantization_bit is not None:
+        notes = (_NO_GPTQ, *notes)
+    chosen, rows, question = [], None, Conversation((Message("user", _QUESTION),))
     if asked.dataset.dataset:
         split = found.split_special_tokens
         rows = examples(asked, found.renderer, found.tokenizer, report, split_special_tokens=split)
@@ -85,7 +100,9 @@ def export(asked: Run, out: Path, report: Any) -> Any:
             jinja_to_serve(found.renderer, found.tokenizer),
             tuple(found.renderer.stop_words),
             modelfile,
+            without,
         ),
+        format=asked.export.formats,
         max_shard_gb=asked.export.export_size,
         device="cuda" if on_gpu else "cpu",
         probes=[
@@ -94,15 +111,7 @@ def export(asked: Run, out: Path, report: Any) -> Any:
         ],
         trust_remote_code=asked.model.trust_remote_code,
         trained_over=asked.model.quantization,
-        about=CardFacts(
-            name=title(base, names_of(asked.dataset.dataset), tuned=tuned),
-            base=base,
-            is_adapter=False,
-            tuned=tuned,
-            directory=str(out),
-            template=asked.dataset.template or "",
-            stage=asked.method.stage,
-        ),
+        about=about(asked, found.directory, out, tuned=tuned, data=rows),
         progress=report.say,
     )
     return exported._replace(notes=(*found.notes, *exported.notes, *notes))
@@ -126,8 +135,8 @@ def _refuse_untrained(asked: Run) -> None:
     )
 
 
-def _modelfile(asked: Run, found: Any) -> tuple[str | None, tuple[str, ...]]:
-    """Text of the Modelfile for Ollama, if there is one, and what a user should know of it."""
+def _modelfile(asked: Run, found: Any) -> tuple[str | None, str, tuple[str, ...]]:
+    """Text of the Modelfile for Ollama, if there is one, what it lacks, and what to tell."""
     from tunesmith.infer.sampling import read_generation_config
     from tunesmith.models.load import read_config
     from tunesmith.templates import OwnJinja, Template, ollama
@@ -139,7 +148,7 @@ def _modelfile(asked: Run, found: Any) -> tuple[str | None, tuple[str, ...]]:
         if parsed.format is None:
             why = f"the model's own Jinja cannot be written as one ({parsed.lost[0]})"
             hint = "template: NAME in the run file can"
-            return None, (f"no Modelfile for Ollama: {why}; {hint}",)
+            return None, why, (f"no Modelfile for Ollama: {why}; {hint}",)
         said = template.default_system
         template = Template(parsed.format).bind(found.tokenizer, default_system=said)
         lost = tuple(f"Modelfile, not as in the model's own Jinja: {what}" for what in parsed.lost)
@@ -154,7 +163,8 @@ def _modelfile(asked: Run, found: Any) -> tuple[str | None, tuple[str, ...]]:
         num_ctx=min(wanted, context or wanted),
         sampling=read_generation_config(found.directory),
     )
-    return text, (*lost, *(f"Modelfile: {note}" for note in ollama.notes(template, stops)))
+    lacks = next(iter((*lost, *ollama.lacks(template, stops))), "")
+    return text, lacks, (*lost, *(f"Modelfile: {note}" for note in ollama.notes(template, stops)))
 
 
 def for_ollama(out: Path) -> list[str]:
@@ -164,8 +174,10 @@ def for_ollama(out: Path) -> list[str]:
 
     if not (out / "Modelfile").exists():
         return []
-    kinds = files.read_json(out / "config.json").get("architectures")
     create = f"cd {shlex.quote(str(out))} && ollama create NAME -f Modelfile"
+    if any(out.glob("*.gguf")):
+        return [create]
+    kinds = files.read_json(out / "config.json").get("architectures")
     if kinds and kinds[0] in ollama.CONVERTED:
         return [create]
     first = f"does not read {kinds[0] if kinds else 'this'} itself"
@@ -174,17 +186,29 @@ def for_ollama(out: Path) -> list[str]:
 
 def lines(exported: Any) -> list[str]:
     """What was written and how it was proved, for people."""
-    proof = exported.proof
-    files = "1 file" if exported.weight_files == 1 else f"{exported.weight_files} files"
     facts = {
         "merged": f"{exported.adapters} adapter(s) into {exported.layers} layers",
-        "weights": f"{exported.dtype}, {files}, {exported.bytes / 1e6:,.1f} MB in all",
         "stops at": " ".join(exported.stop_tokens),
+    }
+    told = [f"  {key:<18} {value}" for key, value in facts.items()]
+    for part in exported.parts:
+        told += _part(part)
+    return [*told, *(f"note: {note}" for note in exported.notes)]
+
+
+def _part(part: Any) -> list[str]:
+    proof = part.proof
+    files = "1 file" if part.weight_files == 1 else f"{part.weight_files} files"
+    facts = {
+        "weights": f"{part.weights}, {files}, {part.bytes / 1e6:,.1f} MB in all",
+        "opened by": f"{proof.reader}, in a process of its own",
         "largest |dlogit|": f"{proof.largest_difference:.2g}, allowed {proof.bound:.2g} "
         f"(computed in {proof.compute_dtype})",
+        "KL divergence": f"{proof.kl:.2g} nats, allowed {proof.kl_bound:.2g}",
         "same first choice": f"{proof.argmax_equal:.2%} of {proof.positions} positions",
     }
+    named = ("tokenizer ids", "prompt ids", "chat template", "greedy answers")
+    facts |= {door.name: door.said for door in proof.doors if door.name in named}
     if proof.worn is not None:
         facts["lost in rounding"] = f"{proof.worn:.2g} of what the adapter changed"
-    notes = [f"note: {note}" for note in exported.notes]
-    return [*(f"  {key:<18} {value}" for key, value in facts.items()), *notes]
+    return [f"{part.format}", *(f"  {key:<18} {value}" for key, value in facts.items())]

@@ -32,7 +32,9 @@ VERBS = {
     "chat": "talk to a model, tuned or not",
     "serve": "answer OpenAI's clients over HTTP, many at once",
     "eval": "loss of a model on held-out data",
-    "export": "merge the adapter into a plain model directory, verified",
+    "predict": "answer every row of a data set, and compare with its answers",
+    "export": "merge the adapter; write a model directory, GGUF, Ollama …, each verified",
+    "parity": "A B: whether two of run, directory, GGUF file and server say the same",
     "download": "bring a model into a plain directory, from a hub or a .gguf file, verified",
     "data": "check | show | stats | clean RUN: what becomes of its rows, and how long they are",
     "template": "list | show NAME | render NAME | check RUN: what templates write",
@@ -45,6 +47,7 @@ READER_GONE = 128 + 13  # SIGPIPE, as the shell tells of programs that do not ig
 _TARGET = "a run file, a run directory or a model directory"
 _NO_TARGET = (
     "quickstart",
+    "parity",
     "env",
     "version",
     "config",

@@ -58,6 +58,8 @@ def read(target: str, overrides: Overrides, *, to_train: bool = False) -> Run:
         ConfigError: there is nothing to read, or what is read is wrong.
     """
     path = Path(target)
+    if path.suffix == ".gguf":
+        return load(None, _over(overrides, {"model_name_or_path": target}))
     if not os.path.isdir(target):
         return load(path, overrides)
     if (path / RUN_FILE).is_file():

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.cli import target
-from tunesmith.cli.command import following
+from tunesmith.cli.command import command, following
 from tunesmith.config.run import Run
+from tunesmith.errors import ConfigError
 
 _PLACES = ("output_dir=", "model_name_or_path=", "template=", "adapter_name_or_path=")
 """Keys that the run file alone would not give to the next command."""
@@ -33,6 +34,11 @@ _AGAIN = "TUNESMITH_FRESH_PROCESS"
 def run(arguments: argparse.Namespace) -> int:
     """Train; the exit code says whether it finished (0) or was stopped (75)."""
     asked = target.read(arguments.target, arguments.overrides, to_train=True)
+    if asked.eval.do_predict and not asked.train.do_train:
+        raise ConfigError(
+            asked.where("do_predict"), got="do_predict without do_train", need="a run to train",
+            hint=command("predict", arguments.target, *arguments.overrides),
+        )  # fmt: skip
     from tunesmith.training.report import Silent, report_for
 
     report = Silent() if arguments.json else report_for(sys.stdout)

@@ -139,6 +139,11 @@ def _places(run: Run) -> None:
     for key, path in (("output_dir", run.output.output_dir), ("export_dir", run.export.export_dir)):
         if path is not None and not os.path.basename(os.path.abspath(path)):
             raise ConfigError(run.where(key), got=str(path), need="a directory of the run's own")
+    if run.export.export_format and run.export.export_quantization_bit is not None:
+        raise _contradiction(
+            run, "export_quantization_bit", "export_format", "one of the two",
+            hint=f"export_format: bnb-{run.export.export_quantization_bit}bit",
+        )  # fmt: skip
     adapters = run.model.adapter_name_or_path
     twice = [name for name in dict.fromkeys(adapters) if adapters.count(name) > 1]
     if twice:

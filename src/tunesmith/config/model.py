@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Annotated, Literal, NamedTuple
 
 from annotated_types import Le
+from pydantic import BeforeValidator
 
 from tunesmith.config.kinds import (
     Count,
@@ -13,6 +15,7 @@ from tunesmith.config.kinds import (
     Names,
     Natural,
     Positive,
+    Says,
     Secret,
     Section,
     Text,
@@ -121,12 +124,50 @@ class Generate(Section):
     """Divides the scores of tokens that already occurred; 1.0 changes nothing."""
 
 
-class Export(Section):
-    """Where `tunesmith export` puts the merged model."""
+EXPORT_FORMATS = (
+    "merged", "adapter",
+    "gguf-f32", "gguf-f16", "gguf-bf16", "gguf-q8_0", "gguf-q4_k_m",
+    "ollama", "ollama-q8_0", "ollama-q4_k_m",
+    "bnb-4bit", "bnb-8bit",
+)  # fmt: skip
+"""What a tuned model can be exported as."""
 
+
+def _formats(value: object) -> object:
+    """Names as everywhere, each one that there is."""
+    names = [n.strip() for n in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple):
+        return value
+    unknown = [n for n in names if n not in EXPORT_FORMATS]
+    if unknown:
+        near = get_close_matches(str(unknown[0]), EXPORT_FORMATS, n=1)
+        raise ValueError(f"{unknown[0]} is not one of them" + (f"; {near[0]}?" if near else ""))
+    return tuple(names)
+
+
+class Export(Section):
+    """What `tunesmith export` makes of a tuned model, and where it puts it."""
+
+    export_format: Annotated[
+        Names, BeforeValidator(_formats), Says(f"one or several of {', '.join(EXPORT_FORMATS)}")
+    ] = ()
+    """What the tuned model is exported as, one or several: a plain transformers directory
+    (`merged`), the adapter alone, a GGUF file, a directory for Ollama, or a directory whose
+    weights bitsandbytes holds. Several get a directory of their name each. Not set: `merged`."""
     export_dir: Folder | None = None
-    """Directory for the exported model."""
+    """Directory for the export. Not set: `export` in `output_dir`."""
     export_size: Count = 5
     """Largest size of one weight file, in GB."""
     export_device: Literal["cpu", "auto"] = "cpu"
     """Device on which adapters are merged; `auto` is the GPU where there is one."""
+    export_quantization_bit: Literal[4, 8] | None = None
+    """LLaMA-Factory's word for a quantised export. Here 4 means `export_format: bnb-4bit` and 8
+    `bnb-8bit`, by bitsandbytes, which needs no calibration rows. Not set: what
+    `export_format` says."""
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """What is exported."""
+        if self.export_quantization_bit is not None:
+            return (f"bnb-{self.export_quantization_bit}bit",)
+        return tuple(dict.fromkeys(self.export_format)) or ("merged",)

@@ -178,6 +178,9 @@ class Eval(Section):
     do_eval: Flag = False
     """Written by run files of the field; held-out rows are evaluated either way, at least
     once, after the last step."""
+    do_predict: Flag = False
+    """Written by run files of the field: `tunesmith predict` answers the rows of `eval_dataset`
+    either way, and training does not."""
     per_device_eval_batch_size: Count = 8
     """Examples per device and step of evaluation. Accepted, not needed: evaluation fits its
     batches to the memory there is; the result is the same."""

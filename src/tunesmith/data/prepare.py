@@ -202,7 +202,8 @@ def _divided(
         usable, held_out = (
             sampled.scaled(side, drawn, there) for side, there in zip(read, names, strict=True)
         )
-    refusal = _refusal(ledger, on_bad_row, (usable, held_out) if names[1] else (usable,))
+    wanted = [side for side, there in zip((usable, held_out), names, strict=True) if there]
+    refusal = _refusal(ledger, on_bad_row, wanted)
     if refusal and not whole:
         raise refusal
     how = how._replace(strategy=mix.CONCAT) if refusal else how

@@ -1,1 +1,1 @@
-"""Held-out loss of a tuned model."""
+"""Held-out loss of a tuned model, and its answers to a data set."""

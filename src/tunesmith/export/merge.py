@@ -1,10 +1,13 @@
-"""Base and adapters to one plain transformers directory, put in place only once it is proved."""
+"""Base and adapters to what is served: merged once, written in every format that was asked for.
+
+Each is opened in a process of its own and held against the tuned model before any of them gets
+its name; if one door does not say the same, nothing is left.
+"""
 
 from __future__ import annotations
 
 import gc
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,61 +17,89 @@ import torch
 from tunesmith import store
 from tunesmith.config.model import Quantization
 from tunesmith.errors import ModelError, OutputError, StoreError
+from tunesmith.export import formats, quantised, reader
+from tunesmith.export import job as jobs
 from tunesmith.export import proof as proofs
-from tunesmith.export import quantised
+from tunesmith.export.job import Format, Job, Serving, Written
 from tunesmith.export.proof import Probe, Proof
+from tunesmith.export.said import Questions
 from tunesmith.models import adapters, files
-from tunesmith.models import tokenizer as tokenizers
-from tunesmith.models.card import CardFacts, card
-from tunesmith.models.load import quiet
-from tunesmith.types import Tokenizer
+from tunesmith.models.card import CardFacts
+from tunesmith.models.load import read_config
 
 KIND = "export"
 """What the manifest of an exported directory says it is."""
-_LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
 _SPARE = 1.02  # headers, tokenizer and card beside the weights
+
+
+class Part(NamedTuple):
+    """One format of an export."""
+
+    format: str
+    directory: Path
+    weights: str
+    """Type of the stored weights."""
+    weight_files: int
+    bytes: int
+    """Of all files together."""
+    proof: Proof
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        proof = self.proof._asdict() | {"doors": [door.as_dict() for door in self.proof.doors]}
+        found = self._asdict() | {"directory": str(self.directory), "proof": proof}
+        return found | {"notes": list(self.notes)}
 
 
 class Exported(NamedTuple):
     """What was written and how it was proved."""
 
     directory: Path
-    dtype: str
-    """In which weights are stored."""
     adapters: int
     layers: int
     """Linear layers that an adapter was added to."""
-    weight_files: int
-    bytes: int
-    """Of all files together."""
     stop_tokens: tuple[str, ...]
-    proof: Proof
+    parts: tuple[Part, ...]
+    """One for each format, in the order in which they were asked for."""
     notes: tuple[str, ...]
 
+    @property
+    def proof(self) -> Proof:
+        """Of the first format."""
+        return self.parts[0].proof
+
+    @property
+    def dtype(self) -> str:
+        """In which the weights of the first format are stored."""
+        return self.parts[0].weights
+
+    @property
+    def weight_files(self) -> int:
+        """Of the first format."""
+        return self.parts[0].weight_files
+
+    @property
+    def bytes(self) -> int:
+        """Of all files of all formats."""
+        return sum(part.bytes for part in self.parts)
+
     def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
-        found = self._asdict() | {"directory": str(self.directory), "proof": self.proof._asdict()}
-        return found | {"stop_tokens": list(self.stop_tokens), "notes": list(self.notes)}
+        """For `--json`: the first format's facts stand outside too."""
+        first = {"dtype": self.dtype, "weight_files": self.weight_files, "bytes": self.bytes}
+        found = self._asdict() | first | {"directory": str(self.directory)}
+        found |= {"proof": self.parts[0].as_dict()["proof"], "notes": list(self.notes)}
+        found["parts"] = [part.as_dict() for part in self.parts]
+        return found | {"stop_tokens": list(self.stop_tokens)}
 
 
-class Serving(NamedTuple):
-    """What must stand beside the weights so that what was trained is what is served."""
-
-    tokenizer: Tokenizer
-    chat_template: str | None = None
-    """Jinja of the template that training used; `None`: the tokenizer's own."""
-    stop_words: tuple[str, ...] = ()
-    """Of the template, the usual one first; those that are tokens become stop ids."""
-    modelfile: str | None = None
-    """For Ollama; `None`: there is none."""
-
-
-def export(
+def export(  # noqa: PLR0913  # one keyword for each fact of a run
     model_dir: Path,
     adapter_dirs: Sequence[Path],
     out_dir: Path,
     *,
     serving: Serving,
+    format: Sequence[str] = ("merged",),
     dtype: torch.dtype | None = None,
     max_shard_gb: float = 5,
     device: str = "cpu",
@@ -78,18 +109,21 @@ def export(
     trained_over: Quantization | None = None,
     progress: Callable[[str], None] = lambda phase: None,
 ) -> Exported:
-    """Merge the adapters into the base, write a plain transformers directory, and prove it.
+    """Merge the adapters into the base, write what was asked for, and prove it.
 
-    The merge is computed in fp32 and rounded once. Before the directory gets its name it is
-    loaded by stock transformers and held against the tuned model on the probes; if that fails,
-    nothing is left of it, and an older export of that name stays as it was.
+    The merge is computed in fp32 and rounded once. Before the directory gets its name, every
+    format is opened in a fresh process by an independent reader and held against the tuned model
+    on the probes; if that fails, nothing is left, and an older export of that name stays as it
+    was.
 
     Args:
         model_dir: the base, or a whole tuned model.
         adapter_dirs: in the order in which they were trained; may be empty.
-        out_dir: new, empty, or an earlier export, which is replaced.
+        out_dir: new, empty, or an earlier export, which is replaced. One format lies there
+            itself, several lie in directories of their names.
         serving: tokenizer, template and stop words of the training.
-        dtype: of the stored weights; `None`: what the base is stored in.
+        format: names of `formats.FORMATS`.
+        dtype: of dense stored weights; `None`: what the base is stored in.
         max_shard_gb: largest weight file, in 10⁹ bytes.
         device: `cpu` or `cuda`, where merging and proving compute.
         probes: rows to compare on, preferably of the run; texts in many scripts are added.
@@ -99,53 +133,172 @@ def export(
         progress: told the name of each phase as it begins.
 
     Raises:
+        ConfigError: a format that is not there, or needs what is not installed.
         OutputError: `out_dir` holds something else, or is one of the inputs.
-        ModelError: something cannot be loaded, or the export is not the tuned model.
+        ModelError: something cannot be loaded or expressed, or an export is not the tuned model.
         StoreError: a file cannot be written.
     """
     model_dir, out_dir = Path(model_dir), Path(out_dir)
     _refuse_place(out_dir, [model_dir, *adapter_dirs])
     _refuse_quantised(model_dir)
+    chosen = formats.named(format)
     stored = dtype or proofs.stored_dtype(model_dir)
-    store.require_space(out_dir, int(_parameters(model_dir) * stored.itemsize * _SPARE))
-    compute = _compute_dtype(model_dir, device, stored)
-    loading = proofs.Loading(compute, device, trust_remote_code)
+    loading = proofs.Loading(_compute_dtype(model_dir, device, stored), device, trust_remote_code)
+    job = Job(
+        model_dir=model_dir,
+        adapter_dirs=tuple(Path(path) for path in adapter_dirs),
+        config=read_config(model_dir, trust_remote_code=trust_remote_code).to_dict(),
+        serving=serving,
+        stored=stored,
+        loading=loading,
+        max_shard_gb=max_shard_gb,
+        about=about or _known(model_dir, out_dir),
+        probes=tuple(proofs.probes_of(serving.tokenizer, probes)),
+    )
+    asking = proofs.questions(serving.tokenizer, job.probes, loading)
+    job = job._replace(texts=tuple(asking.texts))
+    notes = {form.name: list(form.check(job)) for form in chosen}
+    _require_space(job, chosen, out_dir)
     progress("loading")
     model = proofs.tuned_model(model_dir, adapter_dirs, loading)
     progress("asking the tuned model")
-    asked = proofs.ask(model, proofs.probes_of(serving.tokenizer, probes), based=bool(adapter_dirs))
+    asked = proofs.ask(model, job.probes, based=bool(adapter_dirs))
     progress("merging")
     layers = adapters.merge(model)
-    facts = {"kind": KIND, "base": str(model_dir), "adapters": [str(path) for path in adapter_dirs]}
-    with store.publish(out_dir, facts=facts) as place:
-        progress("writing")
-        stops = _write(
-            model.to(stored), place, serving, model_dir=model_dir, max_shard_gb=max_shard_gb
-        )
+    with store.publish(out_dir, facts=_facts(job, chosen)) as place:
+        written = _write(job, chosen, model=model, place=place, progress=progress)
         del model
         gc.collect()
-        progress("proving")
-        notes = proofs.check_tokenizer(place, serving.tokenizer, asked.probes)
-        found = proofs.prove(place, asked, loading, dtype=stored, where=str(out_dir))
-        notes += proofs.worn_note(found, stored)
-        if trained_over and adapter_dirs:
-            progress("measuring what the quantisation of training changes")
-            notes.append(
-                quantised.note(model_dir, adapter_dirs, asked, loading, quantization=trained_over)
+        found = {}
+        for form in chosen:
+            progress("proving" if len(chosen) == 1 else f"proving {form.name}")
+            found[form.name] = _prove(
+                job, form, written[form.name], asked=asked, asking=asking, where=str(out_dir)
             )
-        about = about or CardFacts(
-            out_dir.name, str(model_dir), is_adapter=False, directory=str(out_dir)
-        )
-        _write_card(place, about, stored, stops=stops, notes=notes)
+        shared = _measured(job, asked, trained_over, progress)
+        parts = [
+            _part(
+                job,
+                form,
+                written[form.name],
+                found=found[form.name],
+                notes=notes[form.name] + shared,
+            )
+            for form in chosen
+        ]
     return Exported(
         out_dir,
-        _name(stored),
-        len(adapter_dirs),
+        len(job.adapter_dirs),
         layers,
-        *_sizes(out_dir),
-        stops,
-        found,
-        tuple(notes),
+        serving.stops,
+        tuple(part._replace(directory=_inside(out_dir, part.format, chosen)) for part in parts),
+        tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+    )
+
+
+def _known(model_dir: Path, out_dir: Path) -> CardFacts:
+    return CardFacts(out_dir.name, str(model_dir), is_adapter=False, directory=str(out_dir))
+
+
+def _facts(job: Job, chosen: Sequence[Format]) -> dict[str, Any]:
+    return {
+        "kind": KIND,
+        "base": str(job.model_dir),
+        "adapters": [str(path) for path in job.adapter_dirs],
+        "formats": [form.name for form in chosen],
+    }
+
+
+def _require_space(job: Job, chosen: Sequence[Format], out_dir: Path) -> None:
+    weights = _parameters(job.model_dir)
+    needed = sum(form.bytes_of(job, weights) for form in chosen)
+    store.require_space(out_dir, int(needed * _SPARE))
+
+
+def _inside(place: Path, name: str, chosen: Sequence[Format]) -> Path:
+    return place if len(chosen) == 1 else place / name
+
+
+def _write(
+    job: Job,
+    chosen: Sequence[Format],
+    *,
+    model: Any,
+    place: Path,
+    progress: Callable[[str], None],
+) -> dict[str, Written]:
+    """Every format into its directory: first those that need the exact weights."""
+    written = {}
+    for form in sorted(chosen, key=lambda form: formats.ORDER.index(form.name)):
+        progress("writing" if len(chosen) == 1 else f"writing {form.name}")
+        inside = _inside(place, form.name, chosen)
+        inside.mkdir(exist_ok=True)
+        written[form.name] = form.write(job, model, inside)
+    return written
+
+
+def _prove(
+    job: Job,
+    form: Format,
+    written: Written,
+    *,
+    asked: proofs.Asked,
+    asking: Questions,
+    where: str,
+) -> tuple[Proof, list[str]]:
+    """Open it anew and compare; what the reader has to say of it."""
+    template = job.serving.template
+    want = proofs.expected(asked, job.serving.tokenizer, template, asking.texts)
+    questions, want = form.asks(job, asking, want)
+    said = reader.apart(form.opens, written.path, questions)
+    proof = proofs.prove(
+        asked,
+        want,
+        said,
+        bound=form.bound(job),
+        compute=job.loading.dtype,
+        where=where,
+        rounds=form.rounds,
+    )
+    return proof, [*said.notes, *proofs.worn_note(proof, written.weights)]
+
+
+def _measured(
+    job: Job,
+    asked: proofs.Asked,
+    trained_over: Quantization | None,
+    progress: Callable[[str], None],
+) -> list[str]:
+    """How far merging into a dense base is from a training over few bits."""
+    if not trained_over or not job.adapter_dirs:
+        return []
+    progress("measuring what the quantisation of training changes")
+    return [
+        quantised.note(
+            job.model_dir, job.adapter_dirs, asked, job.loading, quantization=trained_over
+        )
+    ]
+
+
+def _part(
+    job: Job, form: Format, written: Written, *, found: tuple[Proof, list[str]], notes: list[str]
+) -> Part:
+    """The card beside it, and what there is to tell."""
+    place = written.path if written.path.is_dir() else written.path.parent
+    proof, said = found
+    every = [*said, *written.notes, *notes]
+    file = written.path.name if written.path.is_file() else ""
+    jobs.write_beside(job, place, written.weights, file=file, notes=every, proof=proof)
+    jobs.open_to_all(place)
+    sizes = [path for path in place.iterdir() if path.is_file()]
+    return Part(
+        form.name,
+        place,
+        written.weights,
+        sum(path.suffix in (".safetensors", ".gguf") for path in sizes),
+        sum(path.stat().st_size for path in sizes),
+        proof,
+        tuple(dict.fromkeys(every)),
     )
 
 
@@ -212,75 +365,3 @@ def _compute_dtype(model_dir: Path, device: str, stored: torch.dtype) -> torch.d
     else:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return torch.float32 if 2 * needed <= memory else stored
-
-
-def _write(
-    model: Any, place: Path, serving: Serving, *, model_dir: Path, max_shard_gb: float
-) -> tuple[str, ...]:
-    """Fill the directory; the tokens that end an answer."""
-    from transformers import GenerationConfig
-
-    tokenizer = serving.tokenizer
-    stops = _stop_tokens(tokenizer, serving.stop_words)
-    ids = [tokenizer.id_of(stop) for stop in stops]
-    model.config.dtype = model.dtype
-    if ids:
-        model.config.eos_token_id = ids if len(ids) > 1 else ids[0]
-    # older transformers refuse to save an odd one; the base's is taken over below as it stands
-    model.generation_config = GenerationConfig()
-    with quiet():
-        model.save_pretrained(place, max_shard_size=f"{max(1, int(max_shard_gb * 1000))}MB")
-    generation = files.read_json_if_there(model_dir / "generation_config.json")
-    generation |= {"eos_token_id": ids} if ids else {}
-    pad = tokenizer.id_of(tokenizer.pad)
-    if pad is not None:
-        generation.setdefault("pad_token_id", pad)
-    store.write_json(place / "generation_config.json", generation)
-    usual = next((word for word in stops if word in serving.stop_words), None)
-    tokenizers.save(tokenizer, place, chat_template=serving.chat_template, eos=usual)
-    if serving.modelfile is not None:
-        store.write_text(place / "Modelfile", serving.modelfile)
-    for path in (path for pattern in _LICENCES for path in model_dir.glob(pattern)):
-        if path.is_file():
-            shutil.copyfile(path, place / path.name)
-    mode = 0o666 & ~_umask()
-    for path in place.iterdir():
-        path.chmod(mode)  # safetensors makes files that only their owner may read
-    return stops
-
-
-def _write_card(
-    place: Path,
-    about: CardFacts,
-    stored: torch.dtype,
-    *,
-    stops: tuple[str, ...],
-    notes: Sequence[str],
-) -> None:
-    whole = about._replace(
-        is_adapter=False, stops=stops, dtype=_name(stored), notes=(*about.notes, *notes)
-    )
-    store.write_text(place / "README.md", card(whole))
-
-
-def _sizes(directory: Path) -> tuple[int, int]:
-    """Number of weight files; bytes of all files."""
-    every = [path for path in directory.iterdir() if path.is_file()]
-    weights = sum(path.suffix == ".safetensors" for path in every)
-    return weights, sum(path.stat().st_size for path in every)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _stop_tokens(tokenizer: Tokenizer, stop_words: Sequence[str]) -> tuple[str, ...]:
-    """Tokens that end an answer, the template's first."""
-    every = (*stop_words, tokenizer.eos, *tokenizer.stops)
-    return tuple(dict.fromkeys(w for w in every if w and tokenizer.id_of(w) is not None))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

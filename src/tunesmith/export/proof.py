@@ -1,4 +1,4 @@
-"""Proof that an exported model says what the tuned one said: logits on probe rows.
+"""Proof that an exported model says what the tuned one said, door by door, on probe rows.
 
 Both sides are computed in fp32 where memory allows, so that what is measured is the merge and
 the rounding of the stored weights, not the noise of the computation.
@@ -8,7 +8,6 @@ Shape letters: L tokens of a probe, V vocabulary.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,16 +18,16 @@ from torch import Tensor
 
 from tunesmith.config.model import Quantization
 from tunesmith.errors import ModelError
+from tunesmith.export import gate
+from tunesmith.export import said as saying
 from tunesmith.models import adapters, files
 from tunesmith.models import tokenizer as tokenizers
-from tunesmith.models.load import explained, load_model, quiet
+from tunesmith.models.load import load_model
 from tunesmith.types import Tokenizer
 
 PROBES, PROBE_TOKENS = 8, 48
-_BOUNDS = {torch.float32: 2e-5, torch.float16: 0.01, torch.bfloat16: 0.05}
-"""Largest difference of a logit that the stored type explains, as a share of the largest logit."""
 _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-_COMPUTED_ROUGHLY = 3.0  # both sides in 16 bits: their own noise comes on top
+_BEGUN, _NEW_TOKENS = 3, 8
 _ERASED, _WORN = 0.9, 0.1
 
 
@@ -56,6 +55,13 @@ class Proof(NamedTuple):
     """Difference as a share of what the adapter changed (root mean squares); `None`: no adapter
     whose change can be measured."""
     compute_dtype: str
+    kl: float = 0.0
+    """Mean Kullback-Leibler divergence from the tuned model, in nats."""
+    kl_bound: float = 0.0
+    reader: str = ""
+    """Who opened the export, in a process of its own."""
+    doors: tuple[gate.Door, ...] = ()
+    """Everything that was compared."""
 
 
 class Asked(NamedTuple):
@@ -66,6 +72,10 @@ class Asked(NamedTuple):
     """(L, V) f32 for each probe."""
     base: list[Tensor] | None
     """The same without the adapter, where that can be asked."""
+    answers: list[list[int]] | None = None
+    """Greedy continuations of the first probes."""
+    steps: list[Tensor] | None = None
+    """The logits that they were chosen from."""
 
 
 class Loading(NamedTuple):
@@ -86,12 +96,7 @@ def probes_of(tokenizer: Tokenizer, given: Sequence[Probe] = ()) -> list[Probe]:
 
 def logits(model: Any, probes: Sequence[Probe]) -> list[Tensor]:
     """(L, V) f32 on the CPU for each probe, alone and without padding."""
-    found = []
-    for probe in probes:
-        ids = torch.tensor([probe.ids[:PROBE_TOKENS]], device=model.device)
-        with torch.inference_mode():
-            found.append(model(input_ids=ids, use_cache=False).logits[0].float().cpu())
-    return found
+    return saying.rows_of(model, [probe.ids[:PROBE_TOKENS] for probe in probes])
 
 
 def ask(model: Any, probes: Sequence[Probe], *, based: bool) -> Asked:
@@ -106,141 +111,101 @@ def ask(model: Any, probes: Sequence[Probe], *, based: bool) -> Asked:
     if based:
         with suppress(ModelError), adapters.disabled(model):  # modules were trained in full
             base = logits(model, probes)
-    return Asked(list(probes), logits(model, probes), base)
+    answered = [saying.greedy(model, row, _NEW_TOKENS) for row in _begun(probes)]
+    answers, steps = [ids for ids, _ in answered], [step for _, step in answered]
+    return Asked(list(probes), logits(model, probes), base, answers, steps)
 
 
-def compare(
+def _begun(probes: Sequence[Probe]) -> list[list[int]]:
+    return [probe.ids[:PROBE_TOKENS] for probe in probes[:_BEGUN]]
+
+
+def questions(tokenizer: Tokenizer, probes: Sequence[Probe], loading: Loading) -> saying.Questions:
+    """What every door of an export is asked."""
+    own = [tokenizer.backend.decode(probe.ids, skip_special_tokens=False) for probe in probes]
+    return saying.Questions(
+        texts=list(dict.fromkeys([*tokenizers.PROBE, *own])),
+        prompts=[probe.messages for probe in probes if probe.messages is not None],
+        rows=[probe.ids[:PROBE_TOKENS] for probe in probes],
+        begun=_begun(probes),
+        new_tokens=_NEW_TOKENS,
+        dtype=str(loading.dtype).removeprefix("torch."),
+        device=loading.device,
+        trust_remote_code=loading.trust_remote_code,
+    )
+
+
+def expected(
+    asked: Asked, tokenizer: Tokenizer, template: str | None, texts: Sequence[str]
+) -> saying.Said:
+    """What they must say: the tuned model, its tokenizer, and the prompts of training."""
+    backend = tokenizer.backend
+    return saying.Said(
+        reader="the tuned model",
+        ids=[
+            backend.encode(text, add_special_tokens=special).ids
+            for text in texts
+            for special in (False, True)
+        ],
+        prompts=[probe.ids for probe in asked.probes if probe.messages is not None],
+        template=template,
+        rows=asked.tuned,
+        answers=asked.answers,
+        steps=asked.steps,
+    )
+
+
+def prove(
     asked: Asked,
-    exported: Sequence[Tensor],
+    want: saying.Said,
+    found: saying.Said,
     *,
-    dtype: torch.dtype,
+    bound: gate.Bound,
     compute: torch.dtype,
     where: str,
+    rounds: bool = False,
 ) -> Proof:
-    """Hold two models' logits against each other.
+    """Hold what an export says against what the tuned model said.
 
     Args:
         asked: what the tuned model said.
-        exported: what the exported model says, loaded anew, (L, V) f32 each.
-        dtype: in which the exported weights are stored.
+        want: the same with ids, prompts and template.
+        found: what the export says, opened anew.
+        bound: what the format of its weights explains.
         compute: in which both were computed.
         where: names the export in an error.
+        rounds: few bits were asked for: what they cost is told and not refused.
 
     Raises:
-        ModelError: a logit differs by more than the stored type explains, or rounding has
-            undone the training.
+        ModelError: a door does not say the same, or rounding has undone the training.
     """
-    a, b = torch.cat(asked.tuned), torch.cat(list(exported))
-    stored = str(dtype).removeprefix("torch.")
-    if a.shape != b.shape:
-        raise ModelError(where, got=f"logits {tuple(b.shape)}", need=f"{tuple(a.shape)}")
-    share = _BOUNDS[dtype] * (1.0 if compute == torch.float32 else _COMPUTED_ROUGHLY)
-    bound = share * max(1.0, float(a.abs().max()))
-    difference = (a - b).abs()
-    largest = float(difference.max())
+    name = str(compute).removeprefix("torch.")
+    doors = gate.compare(want, found, bound.looser(name))
+    gate.refuse(doors, where, reader=found.reader)
+    numbers = next((door.numbers for door in doors if door.name == "logits"), {})
+    assert numbers, "the doors of an export give logits"
+    assert found.rows is not None, "as the numbers say"
     proof = Proof(
-        positions=len(a),
-        largest_difference=largest,
-        bound=bound,
-        argmax_equal=float((a.argmax(1) == b.argmax(1)).float().mean()),
-        worn=_worn(a, b, asked.base),
-        compute_dtype=str(compute).removeprefix("torch."),
+        positions=int(numbers["positions"]),
+        largest_difference=numbers["largest_difference"],
+        bound=numbers["bound"],
+        argmax_equal=numbers["argmax_equal"],
+        worn=_worn(torch.cat(asked.tuned), torch.cat(found.rows), asked.base),
+        compute_dtype=name,
+        kl=numbers["kl"],
+        kl_bound=numbers["kl_bound"],
+        reader=found.reader,
+        doors=tuple(doors),
     )
-    if not math.isfinite(largest) or largest > bound:
+    if proof.worn is not None and proof.worn >= _ERASED and not rounds:
         raise ModelError(
             where,
-            got=f"the exported model is not the tuned one: a logit differs by {largest:.3g} "
-            f"({len(a)} positions)",
-            need=f"at most {bound:.3g}, which {stored} explains; nothing was exported",
-        )
-    if proof.worn is not None and proof.worn >= _ERASED:
-        raise ModelError(
-            where,
-            got=f"rounding to {stored} undoes {min(proof.worn, 1):.0%} of what the adapter changed",
+            got=f"rounding to {bound.name} undoes {min(proof.worn, 1):.0%} of what the adapter "
+            "changed",
             need="a type in which the training survives",
             hint="export in float32, or serve the adapter beside its base",
         )
     return proof
-
-
-def prove(
-    directory: Path, asked: Asked, loading: Loading, *, dtype: torch.dtype, where: str
-) -> Proof:
-    """Load a directory as everybody does, with stock transformers, and compare.
-
-    Raises:
-        ModelError: it cannot be loaded, or see `compare`.
-    """
-    from transformers import AutoModelForCausalLM
-
-    with quiet(), explained(directory, None):
-        model = AutoModelForCausalLM.from_pretrained(
-            str(directory),
-            dtype=loading.dtype,
-            local_files_only=True,
-            trust_remote_code=loading.trust_remote_code,
-        )
-    said = logits(model.to(loading.device).eval(), asked.probes)
-    return compare(asked, said, dtype=dtype, compute=loading.dtype, where=where)
-
-
-def check_tokenizer(directory: Path, tokenizer: Tokenizer, probes: Sequence[Probe]) -> list[str]:
-    """The exported tokenizer gives the ids of the trained one, its template those of the probes.
-
-    Returns:
-        A note where stock AutoTokenizer reads the directory wrongly, naming the right loader.
-
-    Raises:
-        ModelError: a text or a conversation gets other ids.
-    """
-    from transformers import PreTrainedTokenizerFast
-
-    made = PreTrainedTokenizerFast.from_pretrained(str(directory), local_files_only=True)
-    wrong = tokenizers.compare(tokenizer.backend, made, tokenizers.PROBE, limit=1)
-    if wrong:
-        raise ModelError(f"{directory}: tokenizer", got=wrong[0].other, need=str(wrong[0].ids))
-    for probe in probes:
-        if probe.messages is None:
-            continue
-        encoded = made.apply_chat_template(
-            probe.messages, add_generation_prompt=True, return_dict=True
-        )
-        ids = list(encoded["input_ids"])
-        if ids != probe.ids:
-            raise ModelError(
-                f"{directory}: chat_template.jinja",
-                got=made.decode(ids),
-                need=f"the prompt that training used: {made.decode(probe.ids)}",
-            )
-    try:
-        differences = tokenizers.check_stock(directory)
-    except ModelError as error:
-        return [f"AutoTokenizer cannot open it ({error.got}); use {tokenizers.RIGHT_LOADER}"]
-    if not differences:
-        return []
-    name = differences[0].loader
-    return [f"AutoTokenizer takes {name} for it and gets other ids; use {tokenizers.RIGHT_LOADER}"]
-
-
-def prove_merge(
-    model_dir: Path,
-    adapter_dirs: Sequence[Path],
-    merged_dir: Path,
-    *,
-    probes: Sequence[Probe],
-    loading: Loading | None = None,
-) -> Proof:
-    """Hold a merged directory against its base with the adapters on, from the files alone.
-
-    Raises:
-        ModelError: see `compare`.
-    """
-    loading = loading or Loading()
-    model = tuned_model(model_dir, adapter_dirs, loading)
-    asked = ask(model, probes, based=bool(adapter_dirs))
-    del model
-    dtype = stored_dtype(merged_dir)
-    return prove(merged_dir, asked, loading, dtype=dtype, where=str(merged_dir))
 
 
 def tuned_model(
@@ -295,9 +260,12 @@ def _worn(a: Tensor, b: Tensor, base: Sequence[Tensor] | None) -> float | None:
     return error / effect if effect > 1e-6 else None
 
 
-def worn_note(proof: Proof, dtype: torch.dtype) -> list[str]:
+def worn_note(proof: Proof, stored: str) -> list[str]:
     """What rounding costs, where it is worth a sentence."""
     if proof.worn is None or proof.worn < _WORN:
         return []
-    stored = str(dtype).removeprefix("torch.")
+    if proof.worn >= 1:
+        return [
+            f"rounding to {stored} moves logits further than the adapter did: {proof.worn:.1f}x"
+        ]
     return [f"rounding to {stored} costs {proof.worn:.0%} of what the adapter changed"]

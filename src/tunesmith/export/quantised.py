@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from tunesmith.config.model import Quantization
 from tunesmith.errors import ConfigError
+from tunesmith.export.gate import kl
 from tunesmith.export.proof import Asked, Loading, logits, tuned_model
 
 _FAR = 0.05
@@ -49,16 +49,10 @@ def note(
         return f"{begun}; how much that changes was not measured: {error.hint}"
     trained_TV, merged_TV = (torch.cat(x) for x in (logits(model, asked.probes), asked.tuned))
     same = float((trained_TV.argmax(1) == merged_TV.argmax(1)).float().mean())
-    changed = divergence(trained_TV, merged_TV)
+    changed = kl(trained_TV, merged_TV)
     advice = "; what was trained is served by the adapter beside its base in the same bits"
     return (
         f"{begun}: as in training, the first choice is the same at {same:.1%} of "
         f"{len(trained_TV)} positions, mean KL divergence {changed:.2g} nats"
         f"{advice if changed > _FAR else ''}"
     )
-
-
-def divergence(p_TV: Tensor, q_TV: Tensor) -> float:
-    """Mean Kullback-Leibler divergence of q from p, of logits, in nats; 0 where they are equal."""
-    p, q = (x.double().log_softmax(1) for x in (p_TV, q_TV))
-    return float((p.exp() * (p - q)).sum(1).mean())

@@ -13,6 +13,7 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _CONVERTED = re.compile(r"package:.*|.*\.gguf")
 """Bases that transformers does not open as they are."""
 _BASE_DIRECTORY = "base"
+_PROOF = ("compared with the tuned model", "found")
 _AS_WRITTEN = ("eval_loss", "eval_perplexity", "eval_accuracy", "train_loss")
 
 
@@ -45,6 +46,10 @@ class CardFacts(NamedTuple):
     stops: tuple[str, ...] = ()
     """Tokens that end an answer."""
     dtype: str = ""
+    file: str = ""
+    """Name of the GGUF file that the model is; "": a directory for transformers."""
+    proof: Mapping[str, str] = {}
+    """What was compared with the tuned model before this was put in place."""
     notes: tuple[str, ...] = ()
     """Whatever else a user must know, one sentence each."""
     version: str = ""
@@ -73,6 +78,7 @@ def card(facts: CardFacts) -> str:
         _section("Data", _data(facts)),
         _section("Results", _table(_results(facts.metrics), ("figure", "value"))),
         _section("Settings", _settings(facts.settings)),
+        _section("Proof", _table([(k, _inline(v)) for k, v in facts.proof.items()], _PROOF)),
         _section("Notes", "\n".join(f"- {_inline(note)}" for note in facts.notes)),
         _section("Licence", _licence(facts)),
     ]
@@ -83,7 +89,8 @@ def _front_matter(facts: CardFacts) -> str:
     lines = ["---"]
     if _HUB_NAME.fullmatch(facts.base):
         lines.append(f"base_model: {_quoted(facts.base)}")
-    lines.append(f"library_name: {'peft' if facts.is_adapter else 'transformers'}")
+    library = "gguf" if facts.file else "peft" if facts.is_adapter else "transformers"
+    lines.append(f"library_name: {library}")
     lines.append("pipeline_tag: text-generation")
     if facts.licence:
         lines.append(f"license: {_quoted(facts.licence)}")
@@ -103,6 +110,10 @@ def _opening(facts: CardFacts) -> str:
 
 def _usage(facts: CardFacts) -> str:
     here = facts.directory or "."
+    if facts.file:
+        run = shlex.join(["llama-cli", "-m", facts.file, "--jinja"])
+        lines = [f"One file for llama.cpp and what is built on it:\n\n```\n{run}\n```"]
+        return "\n".join([*lines, *_serving(facts)])
     load = f"AutoModelForCausalLM.from_pretrained({json.dumps(_loadable(facts, here))}"
     lines = [f"```\n{_command('chat', here)}\n```"]
     if facts.is_adapter and _CONVERTED.fullmatch(facts.base):

@@ -18,7 +18,7 @@ import numpy as np
 
 from tunesmith import store
 from tunesmith.errors import ModelError
-from tunesmith.models import files, gguf_config, gguf_tokenizer
+from tunesmith.models import files, gguf_config, gguf_families, gguf_tokenizer
 
 if TYPE_CHECKING:
     from gguf.gguf_reader import GGUFReader
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, bytes done and bytes in all."""
 
-_VERSION = 1  # of this conversion: another number makes the cache convert again
+_VERSION = 2  # of this conversion: another number makes the cache convert again
 _MAGIC = b"GGUF"
 _HASH_CHUNK_BYTES = 1 << 22
 
@@ -50,13 +50,39 @@ def convert(path: Path, *, progress: Progress | None = None) -> Path:
     with store.kept.held(target):
         if store.kept.facts(target) is not None:
             return target
-        reader = _open(path)
-        metadata = {name: field.contents() for name, field in reader.fields.items()}
         facts = {"source": path.name, "identity": identity}
+        reader = _open(path)
         with store.publish(target, facts=facts) as directory:
-            write(reader, metadata, directory, where=str(path), progress=progress)
+            _write_all(reader, directory, where=str(path), progress=progress)
         store.kept.remember(target)
     return target
+
+
+def unpack(path: Path, directory: Path) -> None:
+    """The same into a directory of the caller's, with nothing kept.
+
+    Raises:
+        ModelError: see `convert`.
+    """
+    _refuse_no_gguf(Path(path))
+    _write_all(_open(Path(path)), directory, where=str(path), progress=None)
+
+
+def metadata(path: Path) -> dict[str, Any]:
+    """What a file says about itself.
+
+    Raises:
+        ModelError: no GGUF file, or one that was cut off.
+    """
+    _refuse_no_gguf(Path(path))
+    return {name: field.contents() for name, field in _open(Path(path)).fields.items()}
+
+
+def _write_all(
+    reader: GGUFReader, directory: Path, *, where: str, progress: Progress | None
+) -> None:
+    metadata = {name: field.contents() for name, field in reader.fields.items()}
+    write(reader, metadata, directory, where=where, progress=progress)
 
 
 def write(
@@ -77,8 +103,8 @@ def write(
             need="one file",
             hint="join them with llama.cpp's `llama-gguf-split --merge`",
         )
-    kind = gguf_config.architecture(where, metadata)
-    names = gguf_config.names(where, shapes)
+    kind = gguf_families.architecture(where, metadata)
+    names = gguf_families.names(where, kind, shapes)
     if "token_embd.weight" not in shapes:
         raise ModelError(where, got="no token_embd.weight", need="a whole model")
     factors = stored.get("rope_freqs.weight")
@@ -89,7 +115,7 @@ def write(
     _check_shapes(where, directory, {hf: shapes[name] for name, hf in names.items()})
     gguf_tokenizer.write(where, metadata, directory)
     _write_json(directory / "generation_config.json", _generation_config(metadata, config))
-    restore = gguf_config.undo(kind, config)
+    restore = gguf_families.undo(kind, config)
     order = sorted(names, key=lambda name: names[name])
 
     def tensors() -> Iterable[np.ndarray]:

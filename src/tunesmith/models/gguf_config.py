@@ -1,8 +1,7 @@
-"""What a GGUF file says about the model's shape -> config.json and the names of its weights.
+"""What a GGUF file says about the model's shape -> config.json.
 
-One entry per architecture that has been compared with transformers' own reading. A key of the file
-that changes the computation and has no place here is an error: transformers drops such keys
-(rope scaling among them) and computes something else.
+A key of the file that changes the computation and has no place here is an error: transformers
+drops such keys (rope scaling among them) and computes something else.
 
 The key names are those of the GGUF specification (github.com/ggml-org/ggml, docs/gguf.md).
 """
@@ -10,30 +9,15 @@ The key names are those of the GGUF specification (github.com/ggml-org/ggml, doc
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from tunesmith.errors import ModelError
+from tunesmith.models import gguf_families
+from tunesmith.models.gguf_families import ROPE_FACTORS, Architecture, architecture
 
-_IN_LAYER = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "attn_q_norm": "self_attn.q_norm",
-    "attn_k_norm": "self_attn.k_norm",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-_OUTSIDE = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-_LAYER_TENSOR = re.compile(r"blk\.(\d+)\.(\w+)\.(weight|bias)")
-_ROPE_FACTORS = "rope_freqs.weight"
 _SHAPE_KEYS = {
     "block_count": "num_hidden_layers",
     "context_length": "max_position_embeddings",
@@ -49,53 +33,19 @@ _OTHER_KEYS = {
     "rope.dimension_count",
     "rope.scaling.type",
     "rope.scaling.factor",
+    "rope.scaling.original_context_length",
     "attention.key_length",
     "attention.value_length",
 }
 _ONE_BY_DEFAULT = {"rope.scaling.attn_factor", "logit_scale"}
-_ZERO_BY_DEFAULT = {"expert_count", "expert_used_count", "rope.scaling.original_context_length"}
-
-
-class Architecture(NamedTuple):
-    """How one GGUF architecture becomes a transformers model."""
-
-    model_type: str
-    class_name: str
-    fixed: dict[str, Any]
-    """Config keys that the file does not state because they never vary."""
-    rotated_pairs: bool
-    """Rows of q and k are stored pair by pair and have to be put back half by half."""
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "llama": Architecture("llama", "LlamaForCausalLM", {}, rotated_pairs=True),
-    "qwen2": Architecture(
-        "qwen2", "Qwen2ForCausalLM", {"use_sliding_window": False}, rotated_pairs=False
-    ),
-    "qwen3": Architecture(
-        "qwen3",
-        "Qwen3ForCausalLM",
-        {"use_sliding_window": False, "attention_bias": False},
-        rotated_pairs=False,
-    ),
+_ZERO_BY_DEFAULT = {"expert_count", "expert_used_count"}
+_WINDOW_KEYS = {
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+    "attention.sliding_window",
+    "rope.freq_base_swa",
 }
-
-
-def architecture(where: str, metadata: Mapping[str, Any]) -> Architecture:
-    """The entry for a file.
-
-    Raises:
-        ModelError: none; lists those that there are.
-    """
-    name = metadata.get("general.architecture")
-    if name not in ARCHITECTURES:
-        raise ModelError(
-            f"{where}: general.architecture",
-            got=name,
-            need=f"one of {', '.join(ARCHITECTURES)}",
-            hint="use the model's safetensors directory instead of the GGUF file",
-        )
-    return ARCHITECTURES[name]
+_SWA_BASE, _SWA_TOKENS = 10000.0, 4096  # what llama.cpp takes where a Gemma's file does not say
 
 
 def config(
@@ -142,71 +92,44 @@ def config(
         "model_type": kind.model_type,
         **made,
         **kind.fixed,
-        "hidden_act": "silu",
+        "hidden_act": kind.activation,
         "rope_theta": rope["rope_theta"],  # where transformers 4 reads it
         "rope_parameters": rope,
+        **(_windows(kind, own, made, rope) if kind.windows else {}),
         "dtype": "float32",
         **special,
     }
 
 
-def names(where: str, gguf_names: Iterable[str]) -> dict[str, str]:
-    """GGUF tensor name -> transformers parameter name.
-
-    Raises:
-        ModelError: a tensor has no place in the model.
-    """
-    found = {}
-    for name in gguf_names:
-        if name == _ROPE_FACTORS:
-            continue  # part of the config, not of the weights
-        layer = _LAYER_TENSOR.fullmatch(name)
-        stem, _, suffix = name.rpartition(".")
-        if layer and layer[2] in _IN_LAYER:
-            found[name] = f"model.layers.{layer[1]}.{_IN_LAYER[layer[2]]}.{layer[3]}"
-        elif stem in _OUTSIDE:
-            found[name] = f"{_OUTSIDE[stem]}.{suffix}"
-        else:
-            raise ModelError(
-                f"{where}: {name}",
-                got="a tensor without a place in the model",
-                need=f"tensors of {', '.join(ARCHITECTURES)}",
-                hint="use the model's safetensors directory instead of the GGUF file",
-            )
+def _windows(
+    kind: Architecture, own: Mapping[str, Any], made: Mapping[str, Any], rope: dict[str, Any]
+) -> dict[str, Any]:
+    """What a Gemma with windows says beyond other models; defaults are llama.cpp's."""
+    capped = kind.model_type == "gemma2"
+    caps = {
+        "attn_logit_softcapping": own.get("attn_logit_softcapping", 50.0 if capped else None),
+        "final_logit_softcapping": own.get("final_logit_softcapping", 30.0 if capped else None),
+    }
+    found = {
+        "hidden_activation": kind.activation,
+        "sliding_window": own.get("attention.sliding_window", _SWA_TOKENS),
+        "layer_types": gguf_families.layer_types(kind, made["num_hidden_layers"]),
+        "query_pre_attn_scalar": gguf_families.attention_scalar(kind, made),
+        **{key: None if cap is None else _short(cap) for key, cap in caps.items()},
+    }
+    if not capped:
+        near = {
+            "rope_type": "default",
+            "rope_theta": _short(own.get("rope.freq_base_swa", _SWA_BASE)),
+        }
+        found["rope_parameters"] = {"full_attention": rope, "sliding_attention": near}
     return found
 
 
-def unrotate(weights: np.ndarray, *, heads: int) -> np.ndarray:
-    """Put the rows of q or k back: llama.cpp stores rotary pairs side by side, transformers apart.
-
-    Args:
-        weights: (H·E, …), E even.
-        heads: H, of the tensor at hand.
-
-    Returns:
-        The same rows in transformers' order.
-    """
-    rest = weights.shape[1:]
-    paired = weights.reshape(heads, weights.shape[0] // heads // 2, 2, *rest)
-    return np.ascontiguousarray(paired.swapaxes(1, 2)).reshape(weights.shape)
-
-
-def undo(kind: Architecture, config: Mapping[str, Any]) -> Callable[[str, np.ndarray], np.ndarray]:
-    """The function that turns a stored tensor, by its transformers name, into the model's."""
-
-    def restore(name: str, weights: np.ndarray) -> np.ndarray:
-        if kind.rotated_pairs and ".q_proj." in name:
-            return unrotate(weights, heads=config["num_attention_heads"])
-        if kind.rotated_pairs and ".k_proj." in name:
-            return unrotate(weights, heads=config["num_key_value_heads"])
-        return weights
-
-    return restore
-
-
 def _refuse_unknown_keys(where: str, name: str, own: Mapping[str, Any]) -> None:
+    windows = _WINDOW_KEYS if gguf_families.ARCHITECTURES[name].windows else set[str]()
     for key, value in own.items():
-        if key in _SHAPE_KEYS or key in _OTHER_KEYS:
+        if key in _SHAPE_KEYS or key in _OTHER_KEYS or key in windows:
             continue
         if (key in _ONE_BY_DEFAULT and value == 1) or (key in _ZERO_BY_DEFAULT and not value):
             continue
@@ -233,13 +156,18 @@ def _rope(
     kind = own.get("rope.scaling.type", "none")
     if kind in ("none", ""):
         return {"rope_type": "default", "rope_theta": theta}
-    if kind == "linear" and "rope.scaling.factor" in own:
-        factor = _short(own["rope.scaling.factor"])
-        return {"rope_type": "linear", "rope_theta": theta, "factor": factor}
+    scaled = {"rope_type": kind, "rope_theta": theta}
+    if "rope.scaling.factor" in own:
+        scaled["factor"] = _short(own["rope.scaling.factor"])
+    if kind == "linear" and "factor" in scaled:
+        return scaled
+    context = own.get("rope.scaling.original_context_length")
+    if kind == "yarn" and "factor" in scaled and context:
+        return scaled | {"original_max_position_embeddings": context}
     raise ModelError(
         f"{where}: rope.scaling.type",
         got=kind,
-        need="none or linear",
+        need="none, linear, or yarn with factor and original context length",
         hint="use the model's safetensors directory instead of the GGUF file",
     )
 
@@ -259,7 +187,7 @@ def _llama3_rope(where: str, theta: float, head_dim: int, factors: np.ndarray) -
                 "original_max_position_embeddings": context,
             }
     raise ModelError(
-        f"{where}: {_ROPE_FACTORS}",
+        f"{where}: {ROPE_FACTORS}",
         got=f"factors from {factors.min():g} to {factors.max():g}",
         need="the factors of Llama 3.1's rope scaling",
         hint="use the model's safetensors directory instead of the GGUF file",

@@ -165,22 +165,27 @@ def _byte_level(where: str, metadata: Mapping[str, Any]) -> tokenizers.Tokenizer
             f"{where}: tokenizer.ggml.merges", got=str(error), need="merges of the file's tokens"
         ) from None
     made = tokenizers.Tokenizer(model)
-    if split.nfc:
-        made.normalizer = normalizers.NFC()
-    first = [pre_tokenizers.Digits(individual_digits=True)] if split.digits else []
-    cuts = [pre_tokenizers.Split(Regex(p), behavior="isolated") for p in split.patterns]
-    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not split.patterns)
-    made.pre_tokenizer = pre_tokenizers.Sequence([*first, *cuts, bytes_])
+    cut_as(made, split)
     made.decoder = decoders.ByteLevel()
     _add(where, made, tokens, types)
     _add_ends(where, made, metadata, bos_by_default=split.adds_bos)
     return made
 
 
+def cut_as(made: tokenizers.Tokenizer, split: Splitting) -> None:
+    """Let a tokenizer cut texts before it applies merges to their pieces."""
+    if split.nfc:
+        made.normalizer = normalizers.NFC()
+    first = [pre_tokenizers.Digits(individual_digits=True)] if split.digits else []
+    cuts = [pre_tokenizers.Split(Regex(p), behavior="isolated") for p in split.patterns]
+    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not split.patterns)
+    made.pre_tokenizer = pre_tokenizers.Sequence([*first, *cuts, bytes_])
+
+
 def _sentencepiece(where: str, metadata: Mapping[str, Any]) -> tokenizers.Tokenizer:
     tokens, types = _tokens(where, metadata)
     scores = metadata.get("tokenizer.ggml.scores")
-    if scores is None or len(scores) != len(tokens):
+    if scores is None or len(scores) != len(metadata["tokenizer.ggml.tokens"]):
         raise ModelError(f"{where}: tokenizer.ggml.scores", need="a score for every token")
     unknown = tokens[metadata.get("tokenizer.ggml.unknown_token_id", 0)]
     end = _start_of_added_tail(tokens, types)
@@ -273,15 +278,20 @@ def _add(
 ) -> None:
     """Make control and user-defined tokens whole, under the ids that the file gives them."""
     of_kind = {_CONTROL: True, _UNKNOWN: True, _USER_DEFINED: False}
-    for i, (token, kind) in enumerate(zip(tokens, types, strict=True)):
-        if kind in of_kind:
-            made.add_tokens([AddedToken(token, special=of_kind[kind], normalized=False)])
-            if made.token_to_id(token) != i:
-                raise ModelError(
-                    f"{where}: tokenizer.ggml.tokens[{i}]",
-                    got=f"{token!r} becomes id {made.token_to_id(token)}",
-                    need=f"id {i}",
-                )
+    whole = {i: kind for i, kind in enumerate(types) if kind in of_kind}
+    made.add_tokens(
+        [
+            AddedToken(tokens[i], special=of_kind[kind], normalized=False)
+            for i, kind in whole.items()
+        ]
+    )
+    for i in whole:
+        if made.token_to_id(tokens[i]) != i:
+            raise ModelError(
+                f"{where}: tokenizer.ggml.tokens[{i}]",
+                got=f"{tokens[i]!r} becomes id {made.token_to_id(tokens[i])}",
+                need=f"id {i}",
+            )
 
 
 def _add_ends(

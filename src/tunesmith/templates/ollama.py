@@ -116,6 +116,14 @@ def notes(template: Template, stops: Sequence[str] = ()) -> tuple[str, ...]:
     return tuple(out)
 
 
+def lacks(template: Template, stops: Sequence[str] = ()) -> tuple[str, ...]:
+    """What of the template a Modelfile leaves out, where Go's templates cannot express it."""
+    out = []
+    if template.tool_name is not None and template.tool_syntax.GO_DESCRIBE is None:
+        out.append(f"Go templates cannot write the tool format {template.tool_name}")
+    return (*out, *(f"stop {stop!r} cannot be written" for stop in stops if not _can_stand(stop)))
+
+
 def _found_by_ollama(template: Template) -> str:
     """Which calls Ollama finds in answers, where it is not all of them."""
     calling = template.format.roles.function

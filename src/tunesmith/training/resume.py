@@ -28,6 +28,7 @@ _OURS = (
     "config.json",
 )
 """A directory with none of these holds something other than a run and is never moved."""
+_PREDICTIONS = ("generated_predictions.jsonl", "predict_results.json", "predict_confusion.png")
 _RESULT = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "tokenizer.json")
 """Files of a result that nobody edits: as they were written, or damaged."""
 _HASHED_BYTES = 1 << 31
@@ -316,7 +317,12 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
 def _visible(directory: Path) -> list[Path]:
     """What stands there and could be in the way of a run."""
     shown = (path for path in directory.iterdir() if not path.name.startswith("."))
-    return [path for path in shown if not _is_export(path)]
+    return [path for path in shown if not (_is_export(path) or _is_prediction(path))]
+
+
+def _is_prediction(path: Path) -> bool:
+    """Whether `tunesmith predict` wrote it, of the model before it was tuned for example."""
+    return path.name.startswith(_PREDICTIONS) and path.is_file()
 
 
 def _is_export(path: Path) -> bool:

@@ -1,0 +1,121 @@
+"""`tunesmith parity A B`: whether two ways to a model say the same, door by door."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from tunesmith.cli import target
+from tunesmith.errors import Error
+
+DIFFERENT = 1
+"""Exit code where a door differs."""
+_ROWS = 8
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What is compared."""
+    what = "a run file, a run, model or export directory, a .gguf file, or the URL of a server"
+    parser.add_argument("a", help=f"{what}; right where they differ")
+    parser.add_argument("b", help="the same")
+    parser.add_argument("--api-key", default="", help="of a server")
+    parser.add_argument("--model", default="", help="which of a server's models; else the first")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Ask both, compare, print."""
+    from tunesmith.training.report import Silent, report_for
+
+    report = Silent() if arguments.json else report_for(sys.stderr)
+    found = compared(arguments, report)
+    report.close()
+    if arguments.json:
+        print(json.dumps(found.as_dict(), ensure_ascii=False))
+    else:
+        print("\n".join(lines(found)))
+    return 0 if found.equal else DIFFERENT
+
+
+def compared(arguments: argparse.Namespace, report: Any) -> Any:
+    """Both sides, asked.
+
+    Raises:
+        Error: one of them cannot be asked.
+    """
+    from tunesmith.export import parity
+
+    sides, rows = [], []
+    for name in (arguments.a, arguments.b):
+        found = parity.side(name, key=arguments.api_key, model=arguments.model)
+        if found is None:
+            found, own = _run(name, report)
+            rows = rows or own
+        sides.append(found)
+    if all(one.kind == "server" for one in sides):
+        report.say("two servers: only what they answer as text is compared")
+    report.say(f"asking {arguments.a} and {arguments.b}")
+    return parity.compare(*sides, rows=rows)
+
+
+def lines(found: Any) -> list[str]:
+    """What was compared, for people."""
+    words = {True: "equal", False: "DIFFERENT", None: "not compared"}
+    told = [f"A  {found.a} ({found.readers[0]})", f"B  {found.b} ({found.readers[1]})"]
+    told += [f"  {door.name:<16} {words[door.equal]:<13} {door.said}" for door in found.doors]
+    told += [f"note: {note}" for note in found.notes]
+    wrong = [door.name for door in found.doors if door.equal is False]
+    if wrong:
+        return [*told, f"different: {', '.join(wrong)}"]
+    return [*told, "equal" if found.equal else "nothing could be compared"]
+
+
+def _run(name: str, report: Any) -> tuple[Any, list[list[int]]]:
+    """A run as a side, with some of its rows."""
+    import torch
+
+    from tunesmith.cli import answering
+    from tunesmith.export import parity, proof
+    from tunesmith.export.job import OF_DTYPE
+    from tunesmith.export.said import Questions, Said, of_model, spoken
+    from tunesmith.templates import jinja_to_serve
+    from tunesmith.training.material import examples
+    from tunesmith.types import Conversation, Message
+
+    asked = target.read(name, ())
+    if not target.served(asked).complete:
+        raise Error(name, got="a run without a result", need="a finished run")
+    found = answering.find(asked, report)
+    chosen = []
+    if asked.dataset.dataset:
+        split = found.split_special_tokens
+        data = examples(asked, found.renderer, found.tokenizer, report, split_special_tokens=split)
+        chosen = [example.ids.tolist() for example in (data.eval or data.train)[:_ROWS]]
+
+    def encode(conversation: list[dict[str, str]]) -> list[int]:
+        turns = [Message("user" if turn["role"] == "user" else "assistant", turn["content"])
+                 for turn in conversation]  # fmt: skip
+        return found.encode(Conversation(tuple(turns)))
+
+    def ask(questions: Questions) -> Said:
+        loading = proof.Loading(trust_remote_code=asked.model.trust_remote_code)
+        model = proof.tuned_model(found.directory, found.adapters, loading)
+        backend = found.tokenizer.backend
+        said = Said(
+            reader="the tuned model, in this process",
+            ids=[
+                backend.encode(text, add_special_tokens=special).ids
+                for text in questions.texts
+                for special in (False, True)
+            ],
+            prompts=[encode(conversation) for conversation in questions.prompts],
+            template=jinja_to_serve(found.renderer, found.tokenizer),
+        )
+        stops = (*found.renderer.stop_words, found.tokenizer.eos, *found.tokenizer.stops)
+        ids = [found.tokenizer.id_of(stop) for stop in stops]
+        ends = [i for i in ids if i is not None]
+        return spoken(of_model(said, model, questions), ends, backend.decode)
+
+    side = parity.Side(name, "run", OF_DTYPE[torch.float32], ask, found.tokenizer, encode)
+    return side, chosen

@@ -1,0 +1,52 @@
+"""A directory whose weights bitsandbytes holds opens in stock transformers, also on the CPU."""
+
+import json
+import sys
+
+import pytest
+from safetensors.torch import load_file
+
+from tiny_export import adapter
+from tiny_model import tiny_model
+from tunesmith.errors import ConfigError, ModelError
+from tunesmith.export.job import Serving
+from tunesmith.export.merge import export
+from tunesmith.models import tokenizer as tokenizers
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_it_is_the_tuned_model_within_its_bits(tmp_path, bits):
+    base = tiny_model(tmp_path, intermediate_size=128)
+    tuned = adapter(base, tmp_path / "a")
+    serving = Serving(tokenizers.load(base), "{{ 1 }}", ("<|im_end|>",))
+    done = export(base, [tuned], tmp_path / "out", serving=serving, format=[f"bnb-{bits}bit"])
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["quantization_config"][f"load_in_{bits}bit"] is True
+    stored = load_file(tmp_path / "out" / "model.safetensors")
+    codes = stored["model.layers.0.mlp.up_proj.weight"]
+    assert codes.element_size() == 1
+    assert codes.numel() == 64 * 128 * bits // 8
+    assert 0 < done.proof.largest_difference < done.proof.bound
+    assert done.proof.worn < 1
+    assert not [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
+    ends = json.loads((tmp_path / "out" / "generation_config.json").read_text())["eos_token_id"]
+    assert ends == [serving.tokenizer.id_of("<|im_end|>")]
+
+
+def test_rows_that_its_blocks_do_not_divide_are_refused(tmp_path):
+    base = tiny_model(tmp_path, intermediate_size=96)
+    serving = Serving(tokenizers.load(base))
+    with pytest.raises(ModelError, match="intermediate_size"):
+        export(base, [], tmp_path / "out", serving=serving, format=["bnb-4bit"])
+
+
+def test_without_bitsandbytes_the_command_that_brings_it_is_told(tmp_path, monkeypatch):
+    base, phases = tiny_model(tmp_path, intermediate_size=128), []
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(ConfigError, match="export_format") as caught:
+        export(
+            base, [], tmp_path / "out", serving=Serving(tokenizers.load(base)),
+            format=["bnb-4bit"], progress=phases.append,
+        )  # fmt: skip
+    assert "tunesmith[bnb]" in caught.value.hint
+    assert phases == []
