@@ -418,6 +418,26 @@ def test_rows_with_tools_and_thoughts_are_learned_as_the_page_shows(tmp_path, mo
     assert "data/thinking.json: 1 row" in said
 
 
+def test_a_chat_is_held_as_its_page_shows(tmp_path, monkeypatch, capsys):
+    page = HOME / "docs" / "chat.md"
+    tiny_run(tmp_path, template="qwen", max_steps=1)
+    monkeypatch.chdir(tmp_path)
+    tools = next(block for block in blocks(page) if block.kind == "json")
+    Path("tools.json").write_text(tools.text, encoding="utf8")
+    assert main(["train", "run.yaml"]) == 0
+    capsys.readouterr()
+    for block in (block for block in blocks(page) if block.kind == "bash"):
+        for words in commands(block):
+            if words[0] == "echo":
+                continue
+            monkeypatch.setattr("sys.stdin", io.StringIO("Who?\n/save said.jsonl\n"))
+            assert main([*words[1:], "max_new_tokens=4"]) == 0, (words, capsys.readouterr())
+            assert capsys.readouterr().out
+    asked = Path("said.jsonl").read_text(encoding="utf8").splitlines()
+    assert len(asked) >= 5
+    assert main(["train", "run.yaml", "dataset=./said.jsonl", "output_dir=again"]) == 0
+
+
 def test_lengths_are_told_as_the_page_on_data_shows(tmp_path, monkeypatch, capsys):
     found = blocks(HOME / "docs" / "data.md")
     at = next(i for i, block in enumerate(found) if "tunesmith data stats" in block.text)
