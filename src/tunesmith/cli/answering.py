@@ -13,14 +13,12 @@ from tunesmith.data.tokenize import encode_prompt
 from tunesmith.errors import TemplateError
 from tunesmith.infer.hf import Answer, Engine
 from tunesmith.infer.sampling import Sampling, read_generation_config, resolve
-from tunesmith.infer.thinking import Marks
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_rows import last_id, tokenizer_directory
 from tunesmith.models.lineage import differences
 from tunesmith.templates import Asked, OwnJinja, Renderer, Template, choose
 from tunesmith.templates.choose import is_here
 from tunesmith.templates.parse import parse
-from tunesmith.templates.spelled import has_marks, marks
 from tunesmith.training.material import fetch
 from tunesmith.types import Call, Conversation, Message, Tokenizer
 
@@ -71,15 +69,6 @@ class Found(NamedTuple):
             return said if said[1] else (template.said(answer.text), ())
 
         return found
-
-    def thoughts(self) -> Marks | None:
-        """What stands around a thought in its answers; `None`: its template knows none."""
-        if not has_marks(self.renderer):
-            return None
-        opened, closed = (mark.strip() for mark in marks(self.renderer))
-        prompt = self.encode(Conversation((Message("user", "a"),)))
-        text = self.tokenizer.backend.decode(prompt, skip_special_tokens=False)
-        return Marks(opened, closed, text.rstrip().endswith(opened))
 
     def engine(self, model: Any) -> Engine:
         """The default engine over a loaded model."""

@@ -16,6 +16,7 @@ from tunesmith.cli import target
 from tunesmith.errors import ModelError
 
 if TYPE_CHECKING:
+    from tunesmith.cli.answering import Found
     from tunesmith.cli.chat_view import View
     from tunesmith.infer.chat import Chat
     from tunesmith.infer.thinking import Marks
@@ -67,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     report.close()
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
-    thoughts = found.thoughts()
+    thoughts = _thoughts(found)
     if arguments.json:
         return _json_lines(sides, thoughts if arguments.hide_thinking else None)
     settings = ", ".join(sampling.lines())
@@ -85,6 +86,20 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:  # at the prompt
         print(file=sys.stderr)
     return 0
+
+
+def _thoughts(found: Found) -> Marks | None:
+    """What stands around a thought in a model's answers; `None`: its template knows none."""
+    from tunesmith.infer.thinking import Marks
+    from tunesmith.templates.spelled import has_marks, marks
+    from tunesmith.types import Conversation, Message
+
+    if not has_marks(found.renderer):
+        return None
+    opened, closed = (mark.strip() for mark in marks(found.renderer))
+    prompt = found.encode(Conversation((Message("user", "a"),)))
+    text = found.tokenizer.backend.decode(prompt, skip_special_tokens=False)
+    return Marks(opened, closed, text.rstrip().endswith(opened))
 
 
 def _view(typed: bool, several: bool, thoughts: Marks | None, *, hide: bool) -> View:
