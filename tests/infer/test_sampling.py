@@ -12,6 +12,7 @@ from tunesmith.infer.sampling import (
     GREEDY,
     Sampling,
     biased,
+    changed,
     lowered,
     narrowed,
     penalised,
@@ -195,3 +196,24 @@ def test_a_bias_is_added_and_minus_a_hundred_never_comes():
     assert found[best] == -torch.inf
     assert found[other] == logits[other] + 1.5
     assert biased(logits, {}) is logits
+
+
+def test_a_setting_that_is_typed_has_the_bounds_and_types_of_a_run_file():
+    made = changed(Sampling(), "temperature", "0.2", place="/set")
+    assert (made.temperature, made.sources["temperature"]) == (0.2, "/set")
+    assert changed(made, "do_sample", "False", place="/set").do_sample is False
+    assert changed(made, "top_k", "7", place="/set").top_k == 7
+    for name, text in [("top_p", "2"), ("top_k", "1.5"), ("seed", "x"), ("do_sample", "1"),
+                       ("temperature", "NaN"), ("heat", "1")]:  # fmt: skip
+        with pytest.raises(ConfigError):
+            changed(made, name, text, place="/set")
+
+
+def test_a_temperature_of_zero_is_greedy_until_there_is_a_larger_one():
+    greedy = changed(Sampling(), "temperature", "0", place="/set")
+    assert greedy == resolve({"temperature": 0})._replace(sources=greedy.sources)
+    with pytest.raises(ConfigError, match="do_sample"):
+        changed(greedy, "do_sample", "true", place="/set")
+    assert changed(greedy, "temperature", "0.5", place="/set").do_sample is True
+    asked = resolve({"do_sample": False})
+    assert changed(asked, "temperature", "0.5", place="/set").do_sample is False

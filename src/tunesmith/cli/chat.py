@@ -4,94 +4,172 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunesmith.cli import target
-from tunesmith.errors import ConfigError, ModelError, printable
+from tunesmith.errors import ModelError
 
+if TYPE_CHECKING:
+    from tunesmith.cli.answering import Found
+    from tunesmith.cli.chat_view import View
+    from tunesmith.infer.chat import Chat
+    from tunesmith.infer.thinking import Marks
+
+PROMPT = "User: "
+_MORE = "  ... "
 _REFUSED = ModelError.exit_code
 """Where nobody sits at the terminal, the exit code says that a question went unanswered."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    """What the model may call."""
-    parser.add_argument("--tools", help="a file of tool definitions, JSON as in rows of data")
+    """What the model may call, and what is shown."""
+    parser.add_argument("--tools", metavar="FILE", help="tool definitions, JSON as in rows of data")
+    parser.add_argument(
+        "--compare", action="store_true", help="the base model answers the same questions, too"
+    )
+    parser.add_argument(
+        "--hide-thinking", action="store_true", help="show answers without their thoughts"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Hold a conversation until `exit` or the end of the input."""
     asked = target.read(arguments.target, arguments.overrides)
-    from tunesmith.cli import answering
-    from tunesmith.infer.chat import Chat, chat_loop
+    from tunesmith.cli import answering, compare
+    from tunesmith.cli.chat_rows import tools_in
+    from tunesmith.cli.chat_view import REPLY
+    from tunesmith.cli.talk import Talk
+    from tunesmith.infer.chat import Chat
     from tunesmith.training.report import Silent, report_for
 
     report = Silent() if arguments.json else report_for(sys.stderr)
-    tools = None if arguments.tools is None else _text_of(Path(arguments.tools))
+    tools = arguments.tools
+    if tools is not None:
+        tools, _ = tools_in(Path(tools), where=f"command line: --tools {tools}")
     found = answering.find(asked, report)
     sampling = answering.sampling(asked, found)
+    if arguments.compare:
+        compare.require_tuned(asked, found)
     engine = found.engine(answering.load(asked, found))
-    chat = Chat(engine, sampling, tools=tools, read=found.read(engine, tools))
+    read = found.read(engine, tools)
+    engines: dict[str, Any] = {REPLY: engine}
+    notes = list(found.notes)
+    if arguments.compare:
+        base, how = compare.base_of(asked, found, engine, report)
+        engines = {"Base": base, "Tuned": engine}
+        notes.append(how)
+    sides = {name: Chat(one, sampling, tools=tools, read=read) for name, one in engines.items()}
     report.close()
-    for note in found.notes:
+    for note in notes:
         print(f"note: {note}", file=sys.stderr)
+    thoughts = _thoughts(found)
     if arguments.json:
-        return _json_lines(chat)
+        return _json_lines(sides, thoughts if arguments.hide_thinking else None)
     settings = ", ".join(sampling.lines())
     print(f"{found.served.note}; template {found.renderer.name}\n{settings}", file=sys.stderr)
     typed = sys.stdin.isatty()
+    view = _view(typed, len(sides) > 1, thoughts, hide=arguments.hide_thinking)
+    talk = Talk(sides, view, lambda text: found.read(engine, text))
     if not typed:
-        return _REFUSED if chat_loop(chat, sys.stdin, _write, echo=True) else 0
+        return _REFUSED if talk.hold(sys.stdin) else 0
     print("exit leaves, Ctrl-C ends an answer, /help lists commands", file=sys.stderr)
-    import readline  # noqa: F401 - line editing and history for input()
-
     with suppress(ValueError):  # not the main thread: signals are another's business
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        chat_loop(chat, sys.stdin, _write)
+        talk.hold(_typed_lines())
     except KeyboardInterrupt:  # at the prompt
-        _write("\n")
+        print(file=sys.stderr)
     return 0
 
 
-def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        got = getattr(error, "strerror", None) or str(error)
-        need = "a readable file of tool definitions (JSON)"
-        raise ConfigError(f"command line: --tools {path}", got=got, need=need) from None
+def _thoughts(found: Found) -> Marks | None:
+    """What stands around a thought in a model's answers; `None`: its template knows none."""
+    from tunesmith.infer.thinking import Marks
+    from tunesmith.templates.spelled import has_marks, marks
+    from tunesmith.types import Conversation, Message
+
+    if not has_marks(found.renderer):
+        return None
+    opened, closed = (mark.strip() for mark in marks(found.renderer))
+    prompt = found.encode(Conversation((Message("user", "a"),)))
+    text = found.tokenizer.backend.decode(prompt, skip_special_tokens=False)
+    return Marks(opened, closed, text.rstrip().endswith(opened))
+
+
+def _view(typed: bool, several: bool, thoughts: Marks | None, *, hide: bool) -> View:
+    """How a chat is shown where its input and output are."""
+    from tunesmith.cli.chat_view import COLUMNS, Columns, Lines
+
+    terminal = sys.stdout.isatty()
+    if terminal and typed and several and shutil.get_terminal_size().columns >= COLUMNS:
+        return Columns(_write, marks=thoughts, hide=hide)
+    tell = None if terminal and typed else _tell
+    return Lines(_write, tell, marks=thoughts, terminal=terminal, hide=hide)
+
+
+def _typed_lines() -> Iterator[str]:
+    """Lines with editing and history; one that ends in a backslash goes on in the next."""
+    import readline  # noqa: F401 - it makes `input` what it is
+
+    if not sys.stdout.isatty():  # `input` would mix its prompt into the answers
+        yield from sys.stdin
+        return
+    while True:
+        try:
+            line = input(PROMPT)
+            while line.endswith("\\"):
+                line = f"{line[:-1]}\n{input(_MORE)}"
+        except EOFError:  # Ctrl-D
+            _write("\n")
+            return
+        yield line
 
 
 def _write(text: str) -> None:
-    print(printable(text) if sys.stdout.isatty() else text, end="", flush=True)
+    print(text, end="", flush=True)
 
 
-def _json_lines(chat: Any) -> int:
+def _tell(text: str) -> None:
+    print(text, end="", file=sys.stderr, flush=True)
+
+
+def _json_lines(sides: dict[str, Chat], hidden: Marks | None) -> int:
     """One JSON object per question: for programs."""
-    from tunesmith.infer.chat import REFUSALS
-
     code = 0
     for line in sys.stdin:
         question = line.strip()
         if not question:
             continue
-        try:
-            answer = chat.take(question)
-        except REFUSALS as error:
+        *others, tuned = [_record(chat, question, hidden) for chat in sides.values()]
+        record: dict[str, Any] = {"question": question, **tuned}
+        if others:
+            record["base"] = others[0]
+        if any("error" in one for one in (*others, tuned)):
             code = _REFUSED
-            record = {"question": question, "error": error.as_dict()}
-        else:
-            record = {
-                "question": question,
-                "answer": answer.text,
-                "finish_reason": answer.finish_reason,
-                "tokens": len(answer.ids),
-            }
-            if chat.tools is not None:
-                record["calls"] = [call._asdict() for call in chat.calls]
         print(json.dumps(record, ensure_ascii=False), flush=True)
     return code
+
+
+def _record(chat: Chat, question: str, hidden: Marks | None) -> dict[str, Any]:
+    """What one model says to a question, or why it does not."""
+    from tunesmith.infer.chat import REFUSALS
+    from tunesmith.infer.thinking import said
+
+    try:
+        answer = chat.take(question)
+    except REFUSALS as error:
+        return {"error": error.as_dict()}
+    record = {
+        "answer": said(answer.text, hidden),
+        "finish_reason": answer.finish_reason,
+        "tokens": len(answer.ids),
+    }
+    if chat.tools is not None:
+        record["calls"] = [call._asdict() for call in chat.calls]
+    return record

@@ -5,6 +5,8 @@ V vocabulary.
 
 from __future__ import annotations
 
+import difflib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,6 +45,8 @@ _LIMITS: dict[str, tuple[float, float, str]] = {
 }
 _WHOLE = ("top_k", "max_new_tokens", "seed")
 _ABOVE_ZERO = ("top_p", "repetition_penalty")
+_BY_ZERO = "temperature 0"
+"""How the source of `do_sample: false` begins where the temperature made it so."""
 
 
 class Sampling(NamedTuple):
@@ -113,7 +117,7 @@ def resolve(
             values[name], sources[name] = default, "default"
     if values["do_sample"] and values["temperature"] == 0:
         values["do_sample"] = False
-        sources["do_sample"] = f"temperature 0, {sources['temperature']}"
+        sources["do_sample"] = f"{_BY_ZERO}, {sources['temperature']}"
     return Sampling(**values, sources=sources)
 
 
@@ -233,3 +237,35 @@ def _checked(name: str, value: Any, place: str) -> Any:
     if not low <= value <= high or (name in _ABOVE_ZERO and value == 0):
         raise ConfigError(f"{place}: {name}", got=value, need=need)
     return int(value) if name in _WHOLE else float(value)
+
+
+def changed(sampling: Sampling, name: str, text: str, *, place: str) -> Sampling:
+    """The settings with one of them as it was typed, within the bounds of a run file.
+
+    A temperature above 0 draws again where a temperature of 0 had made answers greedy.
+
+    Raises:
+        ConfigError: no setting of that name, or a value of the wrong type or out of its bounds.
+    """
+    if name not in DEFAULTS:
+        near = difflib.get_close_matches(name, DEFAULTS, n=1)
+        hint = f"{place} {near[0]} {text}".rstrip() if near else ""
+        raise ConfigError(place, got=name, need=f"one of {', '.join(DEFAULTS)}", hint=hint)
+    try:
+        value = json.loads(text.lower())
+    except ValueError:
+        value = text
+    sources = {**sampling.sources, name: place}
+    made = sampling._replace(**{name: _checked(name, value, place)}, sources=sources)
+    if name == "do_sample" and made.do_sample and made.temperature == 0:
+        need = "a temperature above 0 first"
+        raise ConfigError(f"{place}: do_sample", got="temperature 0", need=need)
+    if name == "temperature":
+        by_zero = sampling.sources.get("do_sample", "").startswith(_BY_ZERO)
+        if made.temperature == 0 and made.do_sample:
+            sources["do_sample"] = f"{_BY_ZERO}, {place}"
+            return made._replace(do_sample=False)
+        if made.temperature and by_zero:
+            sources["do_sample"] = place
+            return made._replace(do_sample=True)
+    return made
