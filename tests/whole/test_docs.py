@@ -418,7 +418,6 @@ def test_rows_with_tools_and_thoughts_are_learned_as_the_page_shows(tmp_path, mo
     assert "data/thinking.json: 1 row" in said
 
 
-<<<<<<< HEAD
 def test_exports_are_made_and_compared_as_the_page_shows(tmp_path, monkeypatch, capsys):
     page = HOME / "docs" / "export.md"
     monkeypatch.chdir(tmp_path)
@@ -436,7 +435,8 @@ def test_exports_are_made_and_compared_as_the_page_shows(tmp_path, monkeypatch, 
     names = {path.name for path in made.iterdir() if path.is_dir()}
     assert names == {"merged", "gguf-q8_0", "ollama"}
     assert (tmp_path / "saves" / "gguf" / "model-f16.gguf").exists()
-=======
+
+
 def test_a_chat_is_held_as_its_page_shows(tmp_path, monkeypatch, capsys):
     page = HOME / "docs" / "chat.md"
     tiny_run(tmp_path, template="qwen", max_steps=1)
@@ -455,7 +455,6 @@ def test_a_chat_is_held_as_its_page_shows(tmp_path, monkeypatch, capsys):
     asked = Path("said.jsonl").read_text(encoding="utf8").splitlines()
     assert len(asked) >= 5
     assert main(["train", "run.yaml", "dataset=./said.jsonl", "output_dir=again"]) == 0
->>>>>>> 709b17006936213afa5fa6ed00209b3302ea8daa
 
 
 def test_lengths_are_told_as_the_page_on_data_shows(tmp_path, monkeypatch, capsys):
