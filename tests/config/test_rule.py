@@ -6,6 +6,7 @@ import pytest
 
 from tunesmith.config.rule import choices_of, rule_of, shown, takes_text
 from tunesmith.config.run import fields
+from tunesmith.config.train import GENERATED
 
 
 def rule(key):
@@ -41,7 +42,7 @@ def test_bare_numbers_are_text_only_where_text_is_meant():
 
 def test_choices_are_found_inside_optional_kinds():
     field = fields()["metric_for_best_model"][1]
-    assert choices_of(field.annotation) == ("eval_loss", "eval_accuracy")
+    assert choices_of(field.annotation) == ("eval_loss", "eval_accuracy", *GENERATED)
 
 
 def test_values_are_shown_as_yaml_would_write_them():

@@ -252,7 +252,12 @@ def load(run: Run, found: Found, *, base_only: bool = False) -> Any:
 
 def sampling(run: Run, found: Found) -> Sampling:
     """Run file, else the model's generation config, else the defaults that users know."""
+    return drawn(run, found.directory)
+
+
+def drawn(run: Run, directory: Path) -> Sampling:
+    """The same for a model that is here."""
     keys = [*type(run.generate).model_fields, "seed"]
     asked = {key: run.asked[key] for key in keys if key in run.asked}
     places = {key: run.where(key).removesuffix(f": {key}") for key in asked}
-    return resolve(asked, read_generation_config(found.directory), places=places)
+    return resolve(asked, read_generation_config(directory), places=places)

@@ -59,13 +59,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 def train(asked: Run, report: Any, *, fresh_process: Any = None) -> Any:
     """Train with held-out evaluation and signals wired in: what CLI and Python API share."""
+    from tunesmith.cli.generated import figures_of
     from tunesmith.eval.held_out import evaluate
+    from tunesmith.eval.text_scores import libraries
     from tunesmith.training import run as training
     from tunesmith.training.signals import stopper
 
+    if asked.eval.predict_with_generate:
+        libraries()
     with stopper() as heard:
         return training.train(
-            asked, report=report, stopper=heard, evaluate=evaluate, fresh_process=fresh_process
+            asked,
+            report=report,
+            stopper=heard,
+            evaluate=evaluate,
+            answer=figures_of,
+            fresh_process=fresh_process,
         )
 
 

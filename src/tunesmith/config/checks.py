@@ -10,7 +10,7 @@ from tunesmith.config.method import Lora
 from tunesmith.config.optimizers import OPTIMIZERS, problem
 from tunesmith.config.rule import shown
 from tunesmith.config.run import Run
-from tunesmith.config.train import WITHOUT_WARMUP
+from tunesmith.config.train import GENERATED, WITHOUT_WARMUP
 from tunesmith.errors import ConfigError
 
 UNREAD = {
@@ -245,6 +245,20 @@ def _evaluation(run: Run) -> None:
         raise _contradiction(
             run, "metric_for_best_model", "compute_accuracy", "`compute_accuracy: true`"
         )
+    if wants.metric_for_best_model in GENERATED and not wants.predict_with_generate:
+        raise _contradiction(
+            run,
+            "metric_for_best_model",
+            "predict_with_generate",
+            "`predict_with_generate: true`",
+        )
+    if wants.predict_with_generate and run.dataset.train_on_prompt and run.holds_out:
+        raise _contradiction(
+            run,
+            "predict_with_generate",
+            "train_on_prompt",
+            "rows of which only the answers are learned: else nothing tells where they begin",
+        )
     if wants.load_best_model_at_end:
         _best_is_saved(run)
 
@@ -282,7 +296,7 @@ def _idle(run: Run) -> list[str]:
     reasons = dict(UNREAD)
     if not run.holds_out:
         why = "there is no evaluation data (val_size, eval_dataset)"
-        keys = ("eval_steps", "compute_accuracy", "eval_on_each_dataset")
+        keys = ("eval_steps", "compute_accuracy", "eval_on_each_dataset", "predict_with_generate")
         reasons |= dict.fromkeys((*keys, "metric_for_best_model", "greater_is_better"), why)
         if run.eval.eval_strategy != "no":
             reasons["eval_strategy"] = why

@@ -29,6 +29,9 @@ from tunesmith.config.kinds import (
 
 WITHOUT_WARMUP = ("constant", "reduce_lr_on_plateau", "greedy")
 """Schedules that begin at the full rate, as in transformers."""
+GENERATED = ("eval_bleu-4", "eval_rouge-1", "eval_rouge-2", "eval_rouge-l", "eval_bleu",
+             "eval_exact_match")  # fmt: skip
+"""Metrics that `predict_with_generate` brings."""
 TRACKERS = ("tensorboard", "wandb", "swanlab", "mlflow", "trackio")
 
 
@@ -46,7 +49,7 @@ def _trackers(value: object) -> object:
 
 def _metric(value: object) -> object:
     """HF takes `loss` and `eval_loss` for the same."""
-    short = value in ("loss", "accuracy")
+    short = value in ("loss", "accuracy") or f"eval_{value}" in GENERATED
     return f"eval_{value}" if short else value
 
 
@@ -193,13 +196,30 @@ class Eval(Section):
     """Also measure the held-out rows of each data set apart: `eval_NAME_loss`."""
     compute_accuracy: Flag = False
     """Also measure the share of trained tokens that are the most probable one."""
+    predict_with_generate: Flag = False
+    """Also answer the held-out rows at each evaluation, as `tunesmith predict` does, and measure
+    BLEU, ROUGE and exact match (`eval_rouge-l` ...). Needs `tunesmith[metrics]`."""
     load_best_model_at_end: Flag = False
     """Make the best checkpoint by `metric_for_best_model` the result, not the last one."""
     metric_for_best_model: (
-        Annotated[Literal["eval_loss", "eval_accuracy"], BeforeValidator(_metric)] | None
+        Annotated[
+            Literal[
+                "eval_loss",
+                "eval_accuracy",
+                "eval_bleu-4",
+                "eval_rouge-1",
+                "eval_rouge-2",
+                "eval_rouge-l",
+                "eval_bleu",
+                "eval_exact_match",
+            ],
+            BeforeValidator(_metric),
+        ]
+        | None
     ) = None
-    """What is best: `eval_loss` or, with `compute_accuracy`, `eval_accuracy`. Not set:
-    `eval_loss`."""
+    """What is best: `eval_loss`; with `compute_accuracy`, `eval_accuracy`; with
+    `predict_with_generate`, a figure of the answers. `rouge-l` is short for `eval_rouge-l`, and
+    so on. Not set: `eval_loss`."""
     greater_is_better: Flag | None = None
     """Whether a larger value of the metric is the better one. Not set: by the metric."""
     early_stopping_steps: Count | None = None

@@ -195,6 +195,8 @@ def identity(
         parts["flash_attn"] = run.model.flash_attn
     if run.model.quantization:
         parts["quantization"] = str(run.model.quantization)
+    if run.eval.predict_with_generate:
+        parts["generate"] = run.generate.model_dump(mode="json")
     watches = any(keys.get(key) for key in _WATCH_EVALUATION)
     if watches or keys["lr_scheduler_type"] in ("reduce_lr_on_plateau", "greedy"):
         parts["eval_steps"] = [keys["eval_strategy"], run.eval_every]

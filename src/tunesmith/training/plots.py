@@ -12,6 +12,8 @@ FILES = {
     "training_loss.png": ("loss", "training loss"),
     "training_eval_loss.png": ("eval_loss", "held-out loss"),
     "training_eval_accuracy.png": ("eval_accuracy", "held-out token accuracy"),
+    "training_eval_rouge-l.png": ("eval_rouge-l", "held-out answers: ROUGE-L (%)"),
+    "training_eval_exact_match.png": ("eval_exact_match", "held-out answers: exact match (%)"),
 }
 """File name -> (key of the log, label of the axis)."""
 
@@ -113,7 +115,7 @@ def _curve(
         axes.set_ylabel("loss (nats per token)")
     else:
         axes.set_ylabel(label)
-        axes.set_ylim(0, 1)
+        axes.set_ylim(0, 100 if label.endswith("(%)") else 1)
     ticks = [0, *steps]
     if min(after - before for before, after in pairwise(ticks)) >= last / _TICKS:
         axes.set_xticks(ticks)

@@ -50,6 +50,10 @@ from tunesmith.training.watch import Watch
 Evaluate = Callable[..., Mapping[str, float]]
 """`eval.held_out.evaluate`, handed in by the caller: siblings do not import each other."""
 
+Answer = Callable[[Any, Material, Run, Callable[[int, int], None]], Mapping[str, float]]
+"""`cli.generated.figures_of`, handed in likewise."""
+OfModel = Callable[[], Mapping[str, float]]
+
 
 class Result(NamedTuple):
     """What a run came to."""
@@ -99,6 +103,7 @@ def train(
     report: Report,
     stopper: Stopper,
     evaluate: Evaluate,
+    answer: Answer | None = None,
     fresh_process: FreshProcess | None = None,
 ) -> Result:
     """Train, or go on with, or find finished, the run.
@@ -108,6 +113,7 @@ def train(
         report: what the user sees.
         stopper: whether somebody wants it to stop.
         evaluate: held-out metrics of a model.
+        answer: figures of its answers to held-out rows, for `predict_with_generate`.
         fresh_process: starts the program again; see `numerics`.
 
     Raises:
@@ -158,7 +164,7 @@ def train(
             else:
                 resume.write(output_dir, before)
             raise
-        watch = _watch(job, evaluate)
+        watch = _watch(job, _evaluating(job, evaluate, answer))
         try:
             stopper.can_save()
             with _explained(run, material, planned):
@@ -257,7 +263,16 @@ def refuse_too_large(run: Run, material: Material, planned: Plan) -> None:
     )
 
 
-def _watch(job: Job, evaluate: Evaluate) -> Watch:
+def _evaluating(job: Job, evaluate: Evaluate, answer: Answer | None) -> OfModel:
+    """Loss and, where they are asked for, figures of answers, of the model as it stands."""
+    if not job.run.eval.predict_with_generate:
+        return lambda: job.evaluate(evaluate)
+    assert answer is not None, "whoever takes such a run brings it"
+    tell = lambda done, of: job.report.work("answering", done, of)  # noqa: E731
+    return lambda: {**job.evaluate(evaluate), **answer(job.model, job.material, job.run, tell)}
+
+
+def _watch(job: Job, evaluate: OfModel) -> Watch:
     run = job.run
     metric = run.eval.metric_for_best_model or "eval_loss"
     greater = run.eval.greater_is_better
@@ -271,9 +286,9 @@ def _watch(job: Job, evaluate: Evaluate) -> Watch:
             directory=job.output_dir,
             config=flat(run),
         ),
-        evaluate=(lambda: job.evaluate(evaluate)) if job.material.data.eval else None,
+        evaluate=evaluate if job.material.data.eval else None,
         metric=metric,
-        greater_is_better=metric == "eval_accuracy" if greater is None else greater,
+        greater_is_better=metric != "eval_loss" if greater is None else greater,
         patience=run.eval.early_stopping_steps,
         watched=job.watched,
     )
