@@ -3,6 +3,7 @@
 import pytest
 
 from tiny_model import tiny_model
+from tiny_tokenizer import load_tiny
 from tunesmith.errors import TemplateError
 from tunesmith.export.job import Serving
 from tunesmith.export.merge import export
@@ -62,3 +63,17 @@ def test_what_go_cannot_express_is_refused_before_anything_is_loaded(tmp_path, m
             base, [], tmp_path / "out", serving=serving, format=["ollama"], progress=phases.append
         )
     assert phases == []
+
+
+def test_a_text_that_begins_with_the_begin_token_keeps_it():
+    from types import SimpleNamespace
+
+    from tunesmith.export.ollama import FORMATS
+    from tunesmith.export.said import Questions, Said
+
+    tokenizer = load_tiny(bos="<|im_start|>")
+    begin = tokenizer.id_of("<|im_start|>")
+    job = SimpleNamespace(serving=Serving(tokenizer))
+    said = Said("tuned", ids=[[5], [begin, 5], [begin, 6], [begin, 6]])
+    _, want = FORMATS["ollama"].asks(job, Questions(["a", "b"], [], [], []), said)
+    assert want.ids == [[5], [5], [begin, 6], [begin, 6]]

@@ -15,7 +15,7 @@ from tiny_model import tiny_model
 from tunesmith.export import gate, gguf_file, read_gguf, read_transformers
 from tunesmith.export.job import Serving
 from tunesmith.export.merge import export
-from tunesmith.export.said import Questions
+from tunesmith.export.said import Questions, Said
 from tunesmith.models import tokenizer as tokenizers
 
 pytestmark = [
@@ -68,7 +68,7 @@ def test_published_tokenizers_give_the_same_ids_in_llama_cpp(tmp_path, name):
     texts = [*tokenizers.PROBE, *(f"a{t}b {t}" for t in (tokenizer.eos, tokenizer.bos) if t)]
     asked = Questions(texts, [], [[1, 2]], [[1]], new_tokens=1)
     job = type("Job", (), {"serving": Serving(tokenizer)})()
-    asked, _ = gguf_file.composed(job, asked, None)
+    asked, _ = gguf_file.composed(job, asked, Said(""))
     got = read_gguf.read(path, asked).ids
     for i, text in enumerate(asked.texts):
         for k, special in enumerate((False, True)):

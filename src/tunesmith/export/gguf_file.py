@@ -14,6 +14,7 @@ from tunesmith.export.gate import Bound
 from tunesmith.export.job import Format, Job, Written
 from tunesmith.export.said import Questions, Said
 from tunesmith.models import gguf_families
+from tunesmith.types import Tokenizer
 
 Kind = Literal["f32", "f16", "bf16", "q8_0", "q4_k_m"]
 
@@ -54,7 +55,9 @@ def check(kind: Kind, job: Job) -> Sequence[str]:
     gguf_shape.family(job.config, where)
     if kind == "q4_k_m":
         gguf_few_bits.require()
-    return vocabulary(job).notes
+    words = taken_for_ends(job.serving.tokenizer)
+    taken = [f"llama.cpp takes {' '.join(words)} in a text for a control token"] if words else []
+    return [*vocabulary(job).notes, *taken]
 
 
 def vocabulary(job: Job, *, rows: int = 0, begins: bool = True) -> gguf_vocabulary.Vocabulary:
@@ -116,12 +119,38 @@ def bytes_of(kind: Kind, job: Job, weights: int) -> int:
 
 
 def composed(job: Job, questions: Questions, said: Said) -> tuple[Questions, Said]:
-    """llama.cpp puts no text into a normal form; a note says so, and it is asked in that form."""
-    normal = job.serving.tokenizer.backend.normalizer
-    if normal is None or normal.normalize_str("e\u0301") != "\u00e9":
+    """Texts as llama.cpp can be asked for them; the notes of `check` say what it does otherwise.
+
+    It puts none into a normal form, and takes words that end an answer elsewhere for control tokens
+    wherever the vocabulary has them, whatever type the file gives them.
+    """
+    backend = job.serving.tokenizer.backend
+    texts = questions.texts
+    for word in taken_for_ends(job.serving.tokenizer):
+        texts = [text.replace(word, "") for text in texts]
+    normal = backend.normalizer
+    if normal is not None and normal.normalize_str("e\u0301") == "\u00e9":
+        texts = [unicodedata.normalize("NFC", text) for text in texts]
+    if texts == questions.texts:
         return questions, said
-    texts = [unicodedata.normalize("NFC", text) for text in questions.texts]
+    if said.ids is not None:
+        ids = [
+            backend.encode(text, add_special_tokens=special).ids
+            for text in texts
+            for special in (False, True)
+        ]
+        said = said._replace(ids=ids)
     return questions._replace(texts=texts), said
+
+
+_ENDS_ELSEWHERE = ("</s>", "<EOT>", "_<EOT>", "<eot>", "<|end|>", "<|eot_id|>", "<end_of_turn>")
+
+
+def taken_for_ends(tokenizer: Tokenizer) -> list[str]:
+    """Plain tokens that llama.cpp takes for control tokens by their text."""
+    special = {token.content for token in tokenizer.backend.get_added_tokens_decoder().values()}
+    known = [word for word in _ENDS_ELSEWHERE if tokenizer.id_of(word) is not None]
+    return [word for word in known if word not in special]
 
 
 def _of(kind: Kind) -> Format:

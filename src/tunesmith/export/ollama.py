@@ -45,8 +45,10 @@ def _without_begin(job: Job, questions: Questions, said: Said) -> tuple[Question
     questions, said = gguf.composed(job, questions, said)
     if said.ids is None:
         return questions, said
-    begin = job.serving.tokenizer.id_of(job.serving.tokenizer.bos)
-    ids = [row[1:] if i % 2 and row[:1] == [begin] else row for i, row in enumerate(said.ids)]
+    begin, ids = job.serving.tokenizer.id_of(job.serving.tokenizer.bos), list(said.ids)
+    for i in range(1, len(ids), 2):  # a text may begin with that token itself
+        if ids[i] == [begin, *ids[i - 1]]:
+            ids[i] = ids[i - 1]
     return questions, said._replace(ids=ids)
 
 
