@@ -86,7 +86,8 @@ def served_for(asked: Run, found: Found, *, name: str | None, slots: int) -> Any
     base, own = _names(asked, found, name)
     switches = {}
     models: dict[str, str | None] = {own: None}
-    if found.adapters and _can_be_left_out(model):
+    # of several, all but the last are merged: without it the model would not be the base
+    if len(found.adapters) == 1 and _can_be_left_out(model):
         models[base] = "base"
         switches["base"] = lambda: adapters.disabled(model)
     batching = Batching(
