@@ -4,13 +4,15 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from tiny_run import tiny_run
 from tunesmith.config.load import load
 from tunesmith.models.freeze import full
 from tunesmith.training.material import gather
 from tunesmith.training.memory import estimate
-from tunesmith.training.memory.estimate import needs
+from tunesmith.training.memory.estimate import needs, optimizer_by_formula
+from tunesmith.training.optim import optimizer_for
 from tunesmith.training.report import Silent
 
 
@@ -116,7 +118,8 @@ def test_the_library_that_quantises_is_a_part_of_the_process(tmp_path):
 import sys
 from tunesmith.config.load import load
 from tunesmith.training.material import gather
-from tunesmith.training.memory.estimate import needs
+from tunesmith.training.memory.estimate import needs, optimizer_by_formula
+from tunesmith.training.optim import optimizer_for
 from tunesmith.training.report import Silent
 from pathlib import Path
 run = load(Path({str(tiny_run(tmp_path, quantization_bit=4))!r}))
@@ -126,3 +129,24 @@ needs(run, material)
 assert "bitsandbytes" in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("kind", ["adamw_8bit", "lion_8bit", "ademamix_8bit", "rmsprop_bnb_8bit"])
+def test_what_an_optimizer_of_8_bits_keeps_is_what_it_is_said_to_keep(kind):
+    parameters = {
+        name: torch.nn.Parameter(torch.randn(shape))
+        for name, shape in (("embed.weight", (500, 64)), ("a", (128, 64)), ("norm", (64,)))
+    }
+    optimizer = optimizer_for(kind, parameters, learning_rate=1e-3, by_token=["embed.weight"])
+    for parameter in parameters.values():
+        parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+    kept = sum(
+        value.numel() * value.element_size()
+        for state in optimizer.state.values()
+        for name, value in state.items()
+        if isinstance(value, torch.Tensor) and value.numel() > 1 and "qmap" not in name
+    )
+    shapes = [(name, tuple(p.shape)) for name, p in parameters.items()]
+    said = optimizer_by_formula(kind, shapes, by_token={"embed.weight"})
+    assert said == pytest.approx(kept, rel=0.01)

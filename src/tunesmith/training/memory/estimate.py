@@ -9,7 +9,9 @@ stands in, and the plan says so.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from contextlib import suppress
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -49,6 +51,8 @@ from tunesmith.training.optim import optimizer_for
 from tunesmith.training.remembered import remembered
 
 _FP32 = 4
+_LEAST_IN_8_BITS = 4096
+"""Numbers of a parameter whose state bitsandbytes holds in 8 bits."""
 
 
 class Estimate(NamedTuple):
@@ -185,8 +189,30 @@ def _optimizer(run: Run, model: Any, learned: dict[str, nn.Parameter]) -> tuple[
         kept, more = remembered(key, lambda: optimizer_bytes(build, shapes))
         return int(kept), int(more)
     except Exception:  # kernels of other libraries want memory to work on
-        count = sum(p.numel() for p in learned.values())
-        return count * (2 if "8bit" in run.train.optimizer else 8), 0
+        by_token = {f"{name}.weight" for name in token_modules(model)}
+        return optimizer_by_formula(run.train.optimizer, shapes, by_token=by_token), 0
+
+
+def optimizer_by_formula(
+    kind: str, shapes: Sequence[tuple[str, Sequence[int]]], *, by_token: Collection[str]
+) -> int:
+    """Bytes that an optimizer of bitsandbytes keeps.
+
+    In 8 bits: a byte for each number and state and one fp32 scale for a block of 256; but for
+    matrices with a row for each token, and for what has fewer than 4,096 numbers, 32 bits.
+
+    Args:
+        kind: name of the optimizer.
+        shapes: (name, shape) of each parameter.
+        by_token: names of embedding and head.
+    """
+    states = 3 if "ademamix" in kind else 1 if "lion" in kind or "rmsprop" in kind else 2
+    found = 0.0
+    for name, shape in shapes:
+        count, of_tokens = prod(shape), name in by_token or name.endswith(".token_rows")
+        few = "8bit" in kind and not of_tokens and count >= _LEAST_IN_8_BITS
+        found += states * count * ((1 + _FP32 / 256) if few else _FP32)
+    return int(found)
 
 
 def _profile(run: Run, material: Material, kind: str) -> tuple[Profile, str]:
