@@ -13,7 +13,7 @@ from tunesmith.infer.hf import split_stops
 from tunesmith.infer.request import Delta, Token
 from tunesmith.infer.sampling import Sampling
 from tunesmith.serve.limits import Limits
-from tunesmith.serve.served import Served
+from tunesmith.serve.served import Served, Voice
 from tunesmith.templates import choose
 
 TOKENIZER = load_tiny()
@@ -90,17 +90,26 @@ def served(engine, *, template="qwen", limits=USUAL, **keys) -> Served:
     """Everything the routes need, over an engine."""
     known = found(template)
     stop_ids, stop_texts = split_stops(TOKENIZER, known.renderer.stop_words)
+    voice = Voice(
+        None,
+        known.spoken,
+        known.style,
+        stop_ids,
+        stop_texts,
+        constraining=lambda: Grammars(TOKENIZER.backend, stop_ids=stop_ids),
+        call_forms=known.call_forms,
+    )
     return Served(
         engine=engine,
         backend=TOKENIZER.backend,
-        encode=known.spoken,
-        style=known.style,
-        models={"tuned": None, "base": "base"},
+        models={"tuned": voice, "base": voice._replace(adapter="base")},
         sampling=Sampling(max_new_tokens=64),
-        stop_ids=stop_ids,
-        stop_texts=stop_texts,
         limits=limits,
-        constraining=lambda: Grammars(TOKENIZER.backend, stop_ids=stop_ids),
-        call_forms=known.call_forms,
         **keys,
     )
+
+
+def spoken(known: Served, **keys) -> Served:
+    """The same with models that speak otherwise."""
+    models = {name: voice._replace(**keys) for name, voice in known.models.items()}
+    return known._replace(models=models)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from starlette.testclient import TestClient
 
-from serving import TOKENIZER, TOOLS, Said, Scripted, served
+from serving import TOKENIZER, TOOLS, Said, Scripted, served, spoken
 from tunesmith.errors import ModelError
 from tunesmith.infer.grammar import AfterThought
 from tunesmith.serve.app import build
@@ -195,7 +195,7 @@ def test_completions_take_text_ids_and_several():
 
 def test_embeddings_are_vectors_in_both_formats():
     vector = torch.tensor([0.25, -0.5, 1.0])
-    http = client(Scripted("a"), embed=lambda ids: vector * len(ids))
+    http = client(Scripted("a"), embed=lambda ids, adapter: vector * len(ids))
     said = http.post("/v1/embeddings", json={"input": [[5], [5, 6]]}).json()
     assert [d["embedding"] for d in said["data"]] == [vector.tolist(), (vector * 2).tolist()]
     assert said["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
@@ -224,8 +224,10 @@ def test_answers_can_be_held_to_a_schema_or_a_call():
 def test_a_prompt_that_opens_a_thought_leaves_it_free():
     engine = Scripted("hm</think>{}")
     prompt = TOKENIZER.backend.encode("What?<think>\n", add_special_tokens=False).ids
-    opened = served(engine)._replace(
-        encode=lambda conversation: prompt, style=lambda tools: Style(("<think>\n", "\n</think>\n"))
+    opened = spoken(
+        served(engine),
+        encode=lambda conversation: prompt,
+        style=lambda tools: Style(("<think>\n", "\n</think>\n")),
     )
     app, _ = build(opened, token=None, places=4)
     keys = {**ASKED, "response_format": {"type": "json_object"}}

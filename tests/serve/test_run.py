@@ -10,7 +10,7 @@ import pytest
 import torch
 import uvicorn
 
-from serving import TOKENIZER, served
+from serving import TOKENIZER, served, spoken
 from tiny_model import tiny_model
 from tunesmith.errors import ConfigError
 from tunesmith.infer.batching import Batching
@@ -36,9 +36,8 @@ def running(tmp_path):
     model = load_model(tiny_model(tmp_path), dtype=torch.float32)
     forward = Slow(model)
     engine = Batching(model, TOKENIZER.backend, stop_ids=frozenset(), slots=1, forward=forward)
-    app, room = build(
-        served(engine)._replace(stop_ids=frozenset(), stop_texts=()), token=None, places=1
-    )
+    known = spoken(served(engine), stop_ids=frozenset(), stop_texts=())
+    app, room = build(known, token=None, places=1)
     listening = serving.bind("127.0.0.1", 0)
     config = uvicorn.Config(app, log_config=None, lifespan="off")
     server = serving.Server(config, room, lambda address: begun.set())

@@ -7,7 +7,7 @@ from tunesmith.serve.said import Answer, Response, usage
 
 def answer(**keys):
     asked = Request((1, 2), GREEDY, **keys)
-    return Answer(0, asked, Style(), TOKENIZER.backend, stop_ids=(), stop_texts=())
+    return Answer(0, asked, Style(), TOKENIZER.backend)
 
 
 def test_an_answer_that_was_cut_ends_with_length_whatever_cut_it():

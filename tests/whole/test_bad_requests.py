@@ -35,9 +35,11 @@ def address(tmp_path_factory):
     stop_ids, stop_texts = split_stops(TOKENIZER, ["<|im_end|>"])
     engine = Batching(model, TOKENIZER.backend, stop_ids=stop_ids, stop_texts=stop_texts)
     known = served(
-        engine, limits=LIMITS, embed=lambda ids: engine.between(lambda: embed(model, ids)).result()
+        engine,
+        limits=LIMITS,
+        embed=lambda ids, _: engine.between(lambda: embed(model, ids)).result(),
     )
-    with listening(known._replace(models={"tuned": None})) as found:
+    with listening(known._replace(models={"tuned": known.voice("tuned")})) as found:
         yield found
 
 

@@ -117,19 +117,22 @@ class Found(NamedTuple):
         )
 
 
-def find(run: Run, report: Any, *, on_the_day_of_training: bool = False) -> Found:
+def find(
+    run: Run, report: Any, *, meant: Served | None = None, on_the_day_of_training: bool = False
+) -> Found:
     """The trained model of a run where there is one, else what the file names.
 
     Args:
         run: what was asked.
         report: what the user sees while models are fetched.
+        meant: other weights than those of the run.
         on_the_day_of_training: for rows that were learned or held out then: a template that
             prints the date prints that of the training, not today's.
 
     Raises:
         Error: a model, adapter or template that cannot be used.
     """
-    meant = served(run)
+    meant = meant or served(run)
     directory, *paths = (fetch(run, name, report) for name in (meant.model, *meant.adapters))
     place = tokenizer_directory(directory, paths)
     tokenizer = tokenizers.load(place, trust_remote_code=run.model.trust_remote_code)

@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import groupby
@@ -73,8 +73,8 @@ class Batching:
     Args:
         model: a causal language model of transformers on one device.
         backend: makes text of ids.
-        stop_ids: end an answer.
-        stop_texts: end it too.
+        stop_ids: end an answer, where its request does not say what does.
+        stop_texts: end every answer.
         slots: answers under way at once.
         chunk: tokens of a prompt in one pass.
         held: tokens that are kept at once; a request that needs more is answered alone.
@@ -87,7 +87,7 @@ class Batching:
         model: Any,
         backend: tokenizers.Tokenizer,
         *,
-        stop_ids: frozenset[int],
+        stop_ids: Collection[int],
         stop_texts: Sequence[str] = (),
         slots: int = SLOTS,
         chunk: int = CHUNK,
@@ -140,12 +140,11 @@ class Batching:
             ModelError: the prompt is empty, leaves no room in the context or has ids that the
                 model does not; no such adapter; the engine is closed.
         """
-        room = self._room(request)
         row = Row(
             request,
             self._backend,
-            room=room,
-            stop_ids=self._stop_ids,
+            room=self._room(request),
+            stop_ids=self._stop_ids if request.stop_ids is None else request.stop_ids,
             stop_texts=self._stop_texts,
         )
         taken = Waiting(row, on_delta)
@@ -156,8 +155,8 @@ class Batching:
             self._changed.notify()
         return taken
 
-    def between(self, work: Callable[[], T]) -> Future[T]:
-        """Do something with the model between two turns; any thread.
+    def between(self, work: Callable[[], T], adapter: str | None = None) -> Future[T]:
+        """Do something with the model between two turns, an adapter at work; any thread.
 
         Raises:
             ModelError: the engine is closed.
@@ -166,7 +165,8 @@ class Batching:
 
         def do() -> None:
             try:
-                done.set_result(work())
+                with self._adapters[adapter]():
+                    done.set_result(work())
             except Exception as error:
                 done.set_exception(error)
 

@@ -6,7 +6,7 @@ HTTP are the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from tunesmith.infer.sampling import Sampling
@@ -49,6 +49,8 @@ class Request(NamedTuple):
     """Name of an adapter that the engine has; `None`: what it was made with by default."""
     stops: tuple[str, ...] = ()
     """Texts that end the answer, beside the engine's own; never part of its text."""
+    stop_ids: Collection[int] | None = None
+    """Tokens that end the answer; `None`: the engine's own."""
     logprobs: int | None = None
     """How many alternatives to tell for every token, 0 for none beside the token itself; `None`:
     no log-probabilities at all."""

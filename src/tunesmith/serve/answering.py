@@ -61,12 +61,9 @@ class Job:
         self.prompts = sum(len(each.requests[0].prompt_ids) for each in wanted)
         pairs = [(request, each.style) for each in wanted for request in each.requests]
         self.answers = [
-            Answer(
-                number, request, style, served.backend,
-                stop_ids=served.stop_ids, stop_texts=served.stop_texts,
-            )
+            Answer(number, request, style, served.backend)
             for number, (request, style) in enumerate(pairs)
-        ]  # fmt: skip
+        ]
         room.take(len(self.answers))
 
     async def deltas(self) -> AsyncGenerator[tuple[Answer, Delta], None]:

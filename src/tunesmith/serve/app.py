@@ -223,7 +223,8 @@ def _embedded(body: EmbeddingBody, served: Served, name: str) -> dict[str, Any]:
             place = f"input[{number}]"
             most = served.engine.context
             raise Refusal(f"{place} has {len(prompt)} tokens, at most {most} are read", place)
-    vectors = [np.asarray(v, dtype=np.float32) for v in map(served.embed, prompts)]
+    adapter = served.models[name].adapter
+    vectors = [np.asarray(served.embed(ids, adapter), dtype=np.float32) for ids in prompts]
     packed = body.encoding_format == "base64"
     data = [
         {

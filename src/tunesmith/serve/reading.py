@@ -43,8 +43,8 @@ class Reading:
     Args:
         style: how it is to be read.
         backend: makes text of ids.
-        stop_ids: of the engine.
-        stop_texts: of engine and request.
+        stop_ids: end the answer.
+        stop_texts: end it too.
     """
 
     def __init__(

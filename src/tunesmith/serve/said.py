@@ -19,26 +19,17 @@ class Answer:
 
     Args:
         number: its place among the choices.
-        request: what was asked.
+        request: what was asked, with all that ends it.
         style: how it is read.
         backend: makes text of ids.
-        stop_ids: of the engine.
-        stop_texts: of the engine.
     """
 
     def __init__(
-        self,
-        number: int,
-        request: Request,
-        style: Style,
-        backend: tokenizers.Tokenizer,
-        *,
-        stop_ids: Any,
-        stop_texts: Sequence[str],
+        self, number: int, request: Request, style: Style, backend: tokenizers.Tokenizer
     ) -> None:
         self.number, self.request, self._backend = number, request, backend
-        stops = (*stop_texts, *request.stops)
-        self._reading = Reading(style, backend, stop_ids=stop_ids, stop_texts=stops)
+        stop_ids = request.stop_ids or ()
+        self._reading = Reading(style, backend, stop_ids=stop_ids, stop_texts=request.stops)
         self.tokens: list[Token] = []
         self.thought = self.words = ""
         self.finish: str | None = None

@@ -55,25 +55,37 @@ class Constraining(Protocol):
         ...
 
 
+class Voice(NamedTuple):
+    """One of the models: an adapter, or none, and the words in which it was trained to speak."""
+
+    adapter: str | None
+    """Name that the engine knows; `None`: what it was made with."""
+    encode: Callable[[Conversation], Sequence[int]]
+    """From a conversation to the prompt, by the function that training uses."""
+    style: Callable[[str | None], Style]
+    """How answers are read, where these tools (JSON text) are given."""
+    stop_ids: Collection[int]
+    stop_texts: Sequence[str] = ()
+    constraining: Callable[[], Constraining] | None = None
+    """Made at the first request that needs it; `None`: answers cannot be held to anything."""
+    call_forms: Callable[[str], Sequence[CallForm]] | None = None
+    """How each of these tools (JSON text) is called, in their order."""
+
+
 class Served(NamedTuple):
     """Everything that the routes need."""
 
     engine: Engine
     backend: tokenizers.Tokenizer
-    encode: Callable[[Conversation], Sequence[int]]
-    """From a conversation to the prompt, by the function that training uses."""
-    style: Callable[[str | None], Style]
-    """How answers are read, where these tools (JSON text) are given."""
-    models: Mapping[str, str | None]
-    """Names that clients use, the usual one first, and the adapter of each."""
+    """Of all models here."""
+    models: Mapping[str, Voice]
+    """By the names that clients use, the usual one first."""
     sampling: Sampling
     """What a request does not set."""
-    stop_ids: Collection[int]
-    stop_texts: Sequence[str] = ()
     limits: Limits = Limits()
-    constraining: Callable[[], Constraining] | None = None
-    """Made at the first request that needs it; `None`: answers cannot be held to anything."""
-    call_forms: Callable[[str], Sequence[CallForm]] | None = None
-    """How each of these tools (JSON text) is called, in their order."""
-    embed: Callable[[Sequence[int]], Tensor] | None = None
-    """From ids to a vector; `None`: the model has none."""
+    embed: Callable[[Sequence[int], str | None], Tensor] | None = None
+    """From ids to a vector, by an adapter's name; `None`: the model has none."""
+
+    def voice(self, model: str | None) -> Voice:
+        """That of a name, or the usual one."""
+        return self.models[next(iter(self.models)) if model is None else model]

@@ -17,7 +17,7 @@ from tunesmith.infer.sampling import Sampling
 from tunesmith.serve.asked import ChatBody, Choice, CompletionBody, Drawn
 from tunesmith.serve.reading import Style
 from tunesmith.serve.refusal import Refusal
-from tunesmith.serve.served import Served
+from tunesmith.serve.served import Served, Voice
 from tunesmith.serve.tools import look_at
 from tunesmith.templates.calls import dumps, function_of, read_tools
 from tunesmith.types import Conversation
@@ -40,11 +40,11 @@ def chat(body: ChatBody, served: Served) -> Wanted:
     Raises:
         Refusal: something of it cannot be honoured.
     """
-    tools = _tools(body)
+    tools, voice = _tools(body), served.voice(body.model)
     conversation = _conversation(body, tools)
     try:
-        style = served.style(tools)
-        prompt = list(served.encode(conversation))
+        style = voice.style(tools)
+        prompt = list(voice.encode(conversation))
     except Error as error:
         raise Refusal.of(error, "tools" if tools and "tool" in str(error) else "messages") from None
     if body.top_logprobs and not body.logprobs:
@@ -53,7 +53,7 @@ def chat(body: ChatBody, served: Served) -> Wanted:
     most = body.max_completion_tokens or body.max_tokens
     if body.max_completion_tokens and body.max_tokens not in (None, body.max_completion_tokens):
         raise Refusal("max_tokens and max_completion_tokens differ", "max_tokens")
-    grammar = _grammar(body, served, tools)
+    grammar = _grammar(body, voice, tools)
     if style.marks:
         said = served.backend.decode(prompt[-16:], skip_special_tokens=False).rstrip()
         style = style._replace(thinking=said.endswith(style.marks[0].strip()))
@@ -146,7 +146,7 @@ def _refuse_pictures(content: Any, place: str) -> None:
             raise Refusal(f"{place}[{number}]: this model reads text alone", f"{place}[{number}]")
 
 
-def _grammar(body: ChatBody, served: Served, tools: str | None) -> Grammar | None:
+def _grammar(body: ChatBody, voice: Voice, tools: str | None) -> Grammar | None:
     """What the answer is held to."""
     choice, wanted = body.tool_choice, body.response_format
     as_json = wanted is not None and wanted.type != "text"
@@ -156,32 +156,32 @@ def _grammar(body: ChatBody, served: Served, tools: str | None) -> Grammar | Non
     param = "tool_choice" if called else "response_format"
     if as_json and tools:
         raise Refusal("response_format and tools exclude each other", "response_format")
-    if served.constraining is None:
+    if voice.constraining is None:
         raise Refusal(f"{param}: answers of this model are not held to anything", param)
     try:
         if called:
             assert tools is not None, "looked at before"
-            return _of_call(choice, served, tools)
+            return _of_call(choice, voice, tools)
         schema = wanted.json_schema if wanted else None
         if wanted and wanted.type == "json_schema" and schema is None:
             need = "response_format: json_schema is missing"
             raise Refusal(need, "response_format.json_schema")
-        return served.constraining().of_json(schema.schema_ if schema else None)
+        return voice.constraining().of_json(schema.schema_ if schema else None)
     except Error as error:
         raise Refusal.of(error, param) from None
 
 
-def _of_call(choice: Any, served: Served, tools: str) -> Grammar:
-    if served.constraining is None or served.call_forms is None:
+def _of_call(choice: Any, voice: Voice, tools: str) -> Grammar:
+    if voice.constraining is None or voice.call_forms is None:
         raise Refusal("tool_choice: calls of this template cannot be asked for", "tool_choice")
     names = [function_of(tool)["name"] for tool in read_tools(tools, "tools")]
     forms = [
         form
-        for name, form in zip(names, served.call_forms(tools), strict=True)
+        for name, form in zip(names, voice.call_forms(tools), strict=True)
         if not isinstance(choice, Choice) or name == choice.function.name
     ]
     try:
-        return served.constraining().of_call(forms)
+        return voice.constraining().of_call(forms)
     except Error as error:
         raise Refusal.of(error, "tools") from None
 
@@ -219,13 +219,14 @@ def _each(
     if outside:
         raise Refusal(f"logit_bias: no token {outside[0]}", "logit_bias")
     deadline = time.monotonic() + limits.seconds
-    model = body.model or next(iter(served.models))
+    voice = served.voice(body.model)
     return [
         Request(
             tuple(prompt),
             sampling._replace(seed=sampling.seed + number),
-            adapter=served.models[model],
-            stops=tuple(filter(None, stops)),
+            adapter=voice.adapter,
+            stops=(*voice.stop_texts, *filter(None, stops)),
+            stop_ids=voice.stop_ids,
             logprobs=logprobs,
             grammar=grammar,
             deadline=deadline,
