@@ -27,7 +27,10 @@ def said(verb, path, redirection="", *, given=b"", **environment):
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
-@pytest.mark.parametrize("environment", [{"PYTHONIOENCODING": "latin-1"}, C_LOCALE])
+@pytest.mark.parametrize(
+    "environment",
+    [{"PYTHONIOENCODING": "latin-1"}, pytest.param(C_LOCALE, marks=pytest.mark.slow)],
+)
 def test_a_stdout_without_the_brackets_shows_the_example_all_the_same(tmp_path, environment):
     path = tiny_run(tmp_path, max_steps=1)
     code, out, _ = said("train", path, **environment)
@@ -50,7 +53,10 @@ def test_json_is_utf8_whatever_the_locale(tmp_path):
     assert json.loads(out)["output_dir"] == str(tmp_path / "äöü⟦")
 
 
-@pytest.mark.parametrize("redirection", [">&-", ">/dev/full", "2>&-", "2>/dev/full", ">&- 2>&-"])
+SLOW = [pytest.param(streams, marks=pytest.mark.slow) for streams in (">&-", "2>&-", "2>/dev/full")]
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&- 2>&-", *SLOW])
 def test_a_closed_or_full_stream_does_not_cost_a_run(tmp_path, redirection):
     path = tiny_run(tmp_path, max_steps=1)
     assert said("train", path, redirection)[0] == 0

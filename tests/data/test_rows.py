@@ -325,7 +325,7 @@ def many(file, count):
     return file
 
 
-@pytest.mark.parametrize("kind", ["json", "jsonl"])
+@pytest.mark.parametrize("kind", ["json", pytest.param("jsonl", marks=pytest.mark.slow)])
 def test_memory_is_the_same_for_a_million_rows_as_for_a_tenth(tmp_path, kind):
     few, all_rows = (many(tmp_path / f"{n}.{kind}", n) for n in (100_000, 1_000_000))
     (count, least), (million, most) = peak(few), peak(all_rows)

@@ -130,6 +130,61 @@ def test_an_error_of_the_model_is_told_and_the_next_request_is_answered(model, e
     assert heard(engine.submit(Request((5,), GREEDY._replace(max_new_tokens=3))))[2] == "length"
 
 
+class Breaking(Packed):
+    """Fails in the middle of a pass that has a certain token."""
+
+    def extend(self, new):
+        if not any(13 in ids for _, ids in new):
+            return super().extend(new)
+
+        def fail(*_):
+            raise RuntimeError("broken")
+
+        hook = self._model.model.layers[-1].self_attn.register_forward_hook(fail)
+        try:
+            return super().extend(new)
+        finally:
+            hook.remove()
+
+
+def test_an_error_of_one_costs_nothing_to_those_that_shared_its_pass(model, engines):
+    asked = [each for each in requests(12, seed=3) if 13 not in each.prompt_ids]
+    asked = [
+        each._replace(sampling=each.sampling._replace(logit_bias={13: -100})) for each in asked
+    ]
+    alone_engine = engines(model, slots=1)
+    alone = [heard(alone_engine.submit(request)) for request in asked]
+    engine, streams, bad = engines(model, forward=Breaking(model)), [], []
+    for request in asked:
+        streams.append(engine.submit(request))
+        bad.append(engine.submit(Request((*request.prompt_ids, 13), GREEDY)))
+    assert [heard(stream) for stream in streams] == alone
+    for stream in bad:
+        with pytest.raises(ModelError, match="broken"):
+            list(stream)
+
+
+def test_new_prompts_share_their_passes_with_each_other_and_with_answers(model, engines):
+    passes = []
+
+    class Counting(Packed):
+        def extend(self, new):
+            passes.append([len(ids) for _, ids in new])
+            return super().extend(new)
+
+    engine = engines(model, chunk=64, forward=Counting(model))
+    release = threading.Event()
+    engine.between(release.wait)  # until all have come
+    asked = [Request((5,) * 30, GREEDY._replace(max_new_tokens=3)) for _ in range(4)]
+    asked.append(Request((5,) * 100, GREEDY._replace(max_new_tokens=3)))
+    streams = [engine.submit(each) for each in asked]
+    release.set()
+    for stream in streams:
+        heard(stream)
+    # chunks of 64 end at the same places whoever is there, and are never cut to fit
+    assert passes == [[30, 30], [1, 1, 30, 30], [1, 1, 1, 1, 64], [1, 1, 36], [1], [1]]
+
+
 @pytest.mark.parametrize(
     ("request_", "got"),
     [

@@ -70,8 +70,15 @@ def test_a_run_with_nothing_to_add_says_so(tmp_path):
     assert "nothing to act on" in note
 
 
-@pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("rows", [468, 512])
+@pytest.mark.parametrize(
+    ("rows", "tied"),
+    [
+        (468, True),
+        (512, False),
+        pytest.param(468, False, marks=pytest.mark.slow),
+        pytest.param(512, True, marks=pytest.mark.slow),
+    ],
+)
 def test_a_trained_adapter_is_whole_in_chat_eval_export_and_peft(tmp_path, capsys, rows, tied):
     peft = pytest.importorskip("peft")
     from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast

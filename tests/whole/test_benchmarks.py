@@ -38,6 +38,7 @@ def job(tmp_path, sides):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("benchmarks")
 def test_transformers_trainer_with_peft_sees_the_same_tokens_and_begins_with_the_same_loss(
     job, sides

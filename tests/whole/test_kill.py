@@ -23,9 +23,9 @@ KEYS = {"num_train_epochs": 3, "save_steps": 2, "save_total_limit": 2, "lora_dro
 RESULT = ("adapter_model.safetensors", "adapter_config.json", "tokenizer.json")
 
 
-def test_eight_kills_leave_no_trace(tmp_path):
-    found = harness(tmp_path, kills=8, seed=0)
-    assert found["kills"] >= 8
+def test_five_kills_leave_no_trace(tmp_path):
+    found = harness(tmp_path, kills=5, seed=0)
+    assert found["kills"] >= 5
     assert found["inside_disk"] >= 3
     assert found["equal"] == found["runs"]
     assert found["leftovers"] == []

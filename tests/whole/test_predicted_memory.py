@@ -51,7 +51,7 @@ RUNS = {
     "qlora": {"quantization_bit": 4, "bf16": True},
     "dora over 4 bits": {"quantization_bit": 4, "bf16": True, "use_dora": True},
     "state": {
-        "kind": "mamba", "model": {"hidden_size": 64, "state_size": 8, "num_hidden_layers": 6},
+        "kind": "mamba", "model": {"hidden_size": 64, "state_size": 8, "num_hidden_layers": 2},
         "lora_target": ["in_proj", "out_proj"],
     },
     "experts fp32": {"kind": "qwen3_moe", "model": EXPERTS, "lora_target": ATTENTION},

@@ -17,22 +17,22 @@ from tiny_run import tiny_run
 
 
 def test_two_processes_give_the_same_bytes(tmp_path):
-    found = campaign(tmp_path, processes=2, loaded=1)
+    found = campaign(tmp_path, processes=2, loaded=1, epochs=1)
     assert len({digest for digest, told in found if not told}) == 1
 
 
 @pytest.mark.slow
 def test_two_hundred_processes_give_the_same_bytes(tmp_path):
-    found = campaign(tmp_path, processes=200, loaded=100)
+    found = campaign(tmp_path, processes=200, loaded=100, epochs=4)
     told = sum(told for _, told in found)
     print(f"{len(found)} processes, {len({d for d, _ in found})} results, {told} told by the probe")
     assert len({digest for digest, told in found if not told}) == 1
 
 
-def campaign(tmp_path, *, processes, loaded):
+def campaign(tmp_path, *, processes, loaded, epochs):
     """(hash of the adapter, whether the probe said that it differs) of each process."""
     path = tiny_run(
-        tmp_path, bf16=True, num_train_epochs=4,
+        tmp_path, bf16=True, num_train_epochs=epochs,
         model={"hidden_size": 256, "intermediate_size": 512},
     )  # fmt: skip
     environment = {

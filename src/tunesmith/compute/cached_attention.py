@@ -45,6 +45,10 @@ class Kept:
         self._lengths[layer] = new
         return held[0][:, :new], held[1][:, :new]
 
+    def cut(self, length: int) -> None:
+        """Forget all but the first tokens."""
+        self._lengths = dict.fromkeys(self._lengths, length) if length else {}
+
     @property
     def length(self) -> int:
         """Tokens that are kept."""

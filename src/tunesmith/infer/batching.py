@@ -1,8 +1,9 @@
 """Continuous batching: requests come and go between any two tokens of each other.
 
-One thread owns the model. Each of its turns adds a chunk of one new prompt, then one token to
-every answer under way. Chunks begin at fixed places of their prompt, and passes treat requests
-apart (`infer.forward`), so an answer does not depend on who else is being answered.
+One thread owns the model. Each of its turns adds one token to every answer under way and, in the
+same pass over the weights, chunks of new prompts. Chunks begin at fixed places of their prompt, and
+passes treat requests apart (`infer.forward`), so an answer does not depend on who else is being
+answered.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tunesmith.infer.row import Row
 SLOTS = 16
 """Answers under way at once."""
 CHUNK = 512
-"""Tokens of a prompt in one pass; the answers under way wait meanwhile."""
+"""Tokens of new prompts in one pass, at most."""
 HELD = 65_536
 """Tokens of prompts and answers that are kept at once, as many as each may become."""
 
@@ -76,7 +77,7 @@ class Batching:
         stop_ids: end an answer, where its request does not say what does.
         stop_texts: end every answer.
         slots: answers under way at once.
-        chunk: tokens of a prompt in one pass.
+        chunk: tokens of new prompts in one pass, at most.
         held: tokens that are kept at once; a request that needs more is answered alone.
         adapters: by name, what puts one to work for the time of a pass.
         forward: how passes are computed; found for the model when not given.
@@ -225,19 +226,27 @@ class Batching:
             each.give(each.row.end("cancelled"))
 
     def _turn(self) -> None:
-        """Let go, let in, a chunk of one prompt, a token for everybody."""
+        """Let go, let in, a token for everybody, and chunks of new prompts in the same passes."""
         self._let_go()
         self._let_in()
-        new = next((each for each in self._active if not _begun(each)), None)
-        if new is not None:
-            start = new.done
-            ids = new.row.asked.prompt_ids[start : start + self._chunk]
-            self._pass([new], [ids])
-        ready = sorted(filter(_begun, self._active), key=lambda each: each.row.asked.adapter or "")
-        for _, group in groupby(ready, key=lambda each: each.row.asked.adapter):
-            together = [each for each in group if each is not new]
-            if together:
-                self._pass(together, [[each.row.ids[-1]] for each in together])
+        left, going = self._chunk, list[tuple[Waiting, Sequence[int]]]()
+        for each in self._active:
+            if _begun(each):
+                going.append((each, [each.row.ids[-1]]))
+                continue
+            ids = each.row.asked.prompt_ids[each.done : each.done + self._chunk]
+            # a chunk is never cut to what is left: where it ends would depend on the others
+            if left == self._chunk or len(ids) <= left:
+                going.append((each, ids))
+                left -= len(ids)
+        going.sort(key=lambda pair: pair[0].row.asked.adapter or "")
+        for _, pairs in groupby(going, key=lambda pair: pair[0].row.asked.adapter):
+            group, ids = zip(*pairs, strict=True)
+            if self._forward.together:
+                self._pass(group, ids)
+                continue
+            for each, new in zip(group, ids, strict=True):
+                self._pass([each], [new])
         self._active = [each for each in self._active if each.row.finish is None]
 
     def _pass(self, group: Sequence[Waiting], ids: Sequence[Sequence[int]]) -> None:
@@ -246,8 +255,11 @@ class Batching:
             with self._adapters[group[0].row.asked.adapter]():
                 added = [(each.state, new) for each, new in zip(group, ids, strict=True)]
                 logits = self._forward.extend(added)
-        except Exception as error:  # of these requests; the next ones may be answered
-            self._fail(group, error)
+        except Exception as error:
+            if len(group) == 1:  # of this request; the others may be answered
+                return self._fail(group, error)
+            for each, new in zip(group, ids, strict=True):
+                self._pass([each], [new])
             return
         for each, new, logits_V in zip(group, ids, logits, strict=True):
             each.done = min(each.done + len(new), len(each.row.asked.prompt_ids))

@@ -33,12 +33,18 @@ _NEAR = {torch.float32: 1e-4}  # of the norm; 16 bits: 0.06
 class Forward(Protocol):
     """A model that goes on with many requests."""
 
+    together: bool
+    """Whether requests that share a pass cost less than a pass for each."""
+
     def begin(self) -> Any:
         """What one request keeps between passes."""
         ...
 
     def extend(self, new: Sequence[tuple[Any, Sequence[int]]]) -> list[Tensor]:
-        """Add tokens to requests; the logits (V,) f32 after the last token of each."""
+        """Add tokens to requests; the logits (V,) f32 after the last token of each.
+
+        Where that fails and requests go together, none of them has been added to.
+        """
         ...
 
 
@@ -72,6 +78,8 @@ class Packed:
         rows: the fewest rows of a product.
     """
 
+    together = True
+
     def __init__(self, model: Any, rows: int = ROWS) -> None:
         self._model, self._rows = model, rows
 
@@ -83,6 +91,7 @@ class Packed:
     def extend(self, new: Sequence[tuple[Kept, Sequence[int]]]) -> list[Tensor]:
         """See `Forward`."""
         pieces = [Piece(kept, len(ids)) for kept, ids in new]
+        lengths = [kept.length for kept, _ in new]
         ids = [i for _, added in new for i in added]
         places = [p for kept, added in new for p in range(kept.length, kept.length + len(added))]
         ends = torch.tensor([len(added) for _, added in new]).cumsum(0) - 1
@@ -103,6 +112,10 @@ class Packed:
                 use_cache=True,
                 logits_to_keep=wanted.to(device),
             )
+        except Exception:
+            for (kept, _), length in zip(new, lengths, strict=True):
+                kept.cut(length)
+            raise
         finally:
             forget()
         return list(out.logits[0, : len(new)].float())
@@ -118,6 +131,8 @@ class _Own:
 
 class Plain:
     """One request after another; see above."""
+
+    together = False
 
     def __init__(self, model: Any) -> None:
         self._model = model
