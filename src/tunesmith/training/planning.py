@@ -339,7 +339,8 @@ def _memory_notes(
     """What would help where the need is more than what is free; a layout that is not the first."""
     notes = []
     if layout.needed > layout.free and not advice.beyond(layout, estimate.device):
-        notes.append(advice.note(advice.remedies(run, material, estimate, layout)))
+        found = advice.remedies(run, material, estimate, layout)
+        notes.append(advice.note(found, layout))
     if before and (before.tokens, before.recompute) != (layout.tokens, layout.recompute):
         notes.append(
             f"{advice.gib(layout.free)} are free now, too few for the micro-batches of the first "

@@ -25,8 +25,26 @@ def test_an_allocation_that_fails_names_the_fullest_part_and_two_remedies():
     assert "activations 10.0 GiB" in caught.value.need
     assert "8.0 GiB were free" in caught.value.need
     assert caught.value.hint == (
-        "cutoff_len: 1024 (saves 5.0 GiB), or lora_rank: 4 (saves 1.0 GiB)"
+        "cutoff_len: 1024 (saves 5.0 GiB); lora_rank: 4 (saves 1.0 GiB): alone that is not enough"
     )
+
+
+def test_only_what_suffices_alone_is_said_to():
+    little = RANK._replace(change="bf16: true")
+    for found, said in (
+        (
+            [SHORTER, SHORTER],
+            "cutoff_len: 1024 (saves 5.0 GiB), or cutoff_len: 1024 (saves 5.0 GiB)",
+        ),
+        (
+            [RANK, little],
+            "lora_rank: 4 (saves 1.0 GiB) and bf16: true (saves 1.0 GiB): alone neither is enough",
+        ),
+        ([], "a smaller model, or a larger device"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            refuse(str, lambda found=found: found, LAYOUT, longest=2048, device="cuda")
+        assert caught.value.hint == said
 
 
 def test_other_errors_are_left_alone():
@@ -112,7 +130,7 @@ def test_pissa_is_not_told_of_four_bits(tmp_path):
 
 
 def test_a_plan_that_may_not_fit_says_what_would_help():
-    assert advice.note([SHORTER]).endswith("be killed; cutoff_len: 1024 (saves 5.0 GiB)")
+    assert advice.note([SHORTER], LAYOUT).endswith("be killed; cutoff_len: 1024 (saves 5.0 GiB)")
 
 
 def test_a_batch_size_is_never_a_remedy_and_none_is_worthless(tmp_path):

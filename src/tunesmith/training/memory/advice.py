@@ -107,13 +107,14 @@ def refuse(
         got=f"{gib(layout.needed)} for the longest example alone ({longest:,} tokens); "
         f"{_fullest(layout)} is the largest part",
         need=f"at most {gib(layout.free)}, which are free",
-        hint=_hint(advice()),
+        hint=_hint(advice(), layout),
     )
 
 
-def note(found: Sequence[Remedy]) -> str:
+def note(found: Sequence[Remedy], layout: Layout) -> str:
     """For a plan that exceeds what is free by no more than an estimate may be wrong."""
-    return f"the estimate exceeds the memory that is there: the run may be killed; {_hint(found)}"
+    told = _hint(found, layout)
+    return f"the estimate exceeds the memory that is there: the run may be killed; {told}"
 
 
 @contextmanager
@@ -140,12 +141,18 @@ def explained(layout: Layout, advice: Callable[[], Sequence[Remedy]]) -> Iterato
             got=" ".join(text.split())[:200] or "none left",
             need=f"about {gib(layout.needed)} by the estimate{fullest}; "
             f"{gib(layout.free)} were free",
-            hint=_hint(advice()),
+            hint=_hint(advice(), layout),
         ) from error
 
 
-def _hint(found: Sequence[Remedy]) -> str:
-    return ", or ".join(r.text() for r in found[:_NAMED]) or "a smaller model, or a larger device"
+def _hint(found: Sequence[Remedy], layout: Layout) -> str:
+    """The first remedies, and which of them does not suffice alone."""
+    named = found[:_NAMED]
+    enough = [r.text() for r in named if layout.needed - r.saves <= layout.free]
+    others = [r.text() for r in named if layout.needed - r.saves > layout.free]
+    alone = f"alone {'neither is' if len(others) > 1 else 'that is not'} enough"
+    told = [", or ".join(enough), f"{' and '.join(others)}: {alone}" if others else ""]
+    return "; ".join(filter(None, told)) or "a smaller model, or a larger device"
 
 
 def _fullest(layout: Layout) -> str:

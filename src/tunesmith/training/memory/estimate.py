@@ -190,27 +190,35 @@ def _optimizer(run: Run, model: Any, learned: dict[str, nn.Parameter]) -> tuple[
         return int(kept), int(more)
     except Exception:  # kernels of other libraries want memory to work on
         by_token = {f"{name}.weight" for name in token_modules(model)}
-        return optimizer_by_formula(run.train.optimizer, shapes, by_token=by_token), 0
+        least = (run.train.optim_args or {}).get("min_8bit_size", _LEAST_IN_8_BITS)
+        return optimizer_by_formula(
+            run.train.optimizer, shapes, by_token=by_token, least=int(least)
+        ), 0
 
 
 def optimizer_by_formula(
-    kind: str, shapes: Sequence[tuple[str, Sequence[int]]], *, by_token: Collection[str]
+    kind: str,
+    shapes: Sequence[tuple[str, Sequence[int]]],
+    *,
+    by_token: Collection[str],
+    least: int = _LEAST_IN_8_BITS,
 ) -> int:
     """Bytes that an optimizer of bitsandbytes keeps.
 
     In 8 bits: a byte for each number and state and one fp32 scale for a block of 256; but for
-    matrices with a row for each token, and for what has fewer than 4,096 numbers, 32 bits.
+    matrices with a row for each token, and for what has fewer numbers than `least`, 32 bits.
 
     Args:
         kind: name of the optimizer.
         shapes: (name, shape) of each parameter.
         by_token: names of embedding and head.
+        least: numbers of a parameter from which on it is held in 8 bits.
     """
     states = 3 if "ademamix" in kind else 1 if "lion" in kind or "rmsprop" in kind else 2
     found = 0.0
     for name, shape in shapes:
         count, of_tokens = prod(shape), name in by_token or name.endswith(".token_rows")
-        few = "8bit" in kind and not of_tokens and count >= _LEAST_IN_8_BITS
+        few = "8bit" in kind and not of_tokens and count >= least
         found += states * count * ((1 + _FP32 / 256) if few else _FP32)
     return int(found)
 

@@ -338,8 +338,8 @@ def optimizer_bytes(
         parameters = {name: nn.Parameter(torch.empty(shape)) for name, shape in shapes}
         for parameter in parameters.values():
             parameter.grad = torch.empty_like(parameter)
-        optimizer = build(parameters)
         start = counter.mark()
+        optimizer = build(parameters)  # some keep what they need from the start
         optimizer.step()
         kept = counter.live - start
         middle = counter.mark()
