@@ -210,7 +210,7 @@ def _load(client: Client) -> float:
 def _freed(client: Client, question: Question) -> float:
     """Seconds from leaving to the free place."""
     path, body = question
-    long = {"max_tokens": 100_000, "logit_bias": {}, "temperature": 2}
+    long = {"max_tokens": 50_000, "logit_bias": {}, "temperature": 2}
     client.streamed(path, {**body, **long}, leave_after=3)
     left = time.monotonic()
     while _load(client):

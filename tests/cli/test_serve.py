@@ -135,6 +135,7 @@ def test_what_cannot_be_served_is_one_clear_error(tmp_path, capsys):
     for keys, told in (
         (["--host", "0.0.0.0"], "--api-key KEY"),
         (["--slots", "0"], "--slots"),
+        (["--max-tokens", "0"], "--max-tokens"),
         (["--port", "70000"], "--port 70000"),
         (["--api-key", "a b"], "ASCII"),
     ):

@@ -337,6 +337,29 @@ def test_a_body_that_is_too_large_is_413_however_it_is_sent():
     assert http.post(CHAT, json=ASKED).status_code == 200
 
 
+def test_prompts_and_answers_have_caps_of_their_own():
+    http = client(Scripted("a"), limits=Limits(prompt_tokens=60, answer_tokens=9))
+    long = {"messages": [{"role": "user", "content": "so " * 90}]}
+    refused(http.post(CHAT, json=long), 400, "messages")
+    refused(http.post("/v1/completions", json={"prompt": [5] * 61}), 400, "prompt")
+    assert http.post("/v1/completions", json={"prompt": [5] * 60}).status_code == 200
+    for key in ("max_tokens", "max_completion_tokens"):
+        refused(http.post(CHAT, json={**ASKED, key: 10}), 400, "max_tokens")
+        assert http.post(CHAT, json={**ASKED, key: 9}).status_code == 200
+
+
+def test_a_result_without_a_call_is_refused_at_its_place():
+    http = client(Scripted("a"))
+    asked, result = ASKED["messages"], {"role": "tool", "content": "12", "tool_call_id": "c1"}
+    call = {"id": "c1", "type": "function", "function": {"name": "time", "arguments": "{}"}}
+    calling = {"role": "assistant", "content": None, "tool_calls": [call]}
+    for messages in ([result], [*asked, result], [*asked, {**calling, "tool_calls": []}, result]):
+        place = f"messages[{len(messages) - 1}].role"
+        refused(http.post(CHAT, json={"messages": messages, "tools": TOOLS}), 400, place)
+    good = [*asked, calling, result]
+    assert http.post(CHAT, json={"messages": good, "tools": TOOLS}).status_code == 200
+
+
 def test_a_prompt_beyond_the_context_is_told_in_tokens():
     message = client(Scripted("a")).post(
         CHAT, json={"messages": [{"role": "user", "content": "word " * 5000}]}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tunesmith.cli import target
 from tunesmith.errors import ConfigError
+from tunesmith.serve.limits import Limits
 
 if TYPE_CHECKING:
     from socket import socket
@@ -32,6 +33,10 @@ def options(parser: argparse.ArgumentParser) -> None:
         help="one more adapter over the same base, as a model of its own; as often as wanted",
     )  # fmt: skip
     parser.add_argument("--slots", type=int, default=16, help="answers at once (16)")
+    parser.add_argument(
+        "--max-tokens", type=int, default=Limits().prompt_tokens,
+        help=f"of a prompt, and of an answer, at most ({Limits().prompt_tokens})",
+    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -39,8 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     asked = target.read(arguments.target, arguments.overrides)
     from tunesmith.serve import run as serving
 
-    if arguments.slots < 1:
-        raise ConfigError("command line: --slots", got=arguments.slots, need="1 or more")
+    for flag, value in (("--slots", arguments.slots), ("--max-tokens", arguments.max_tokens)):
+        if value < 1:
+            raise ConfigError(f"command line: {flag}", got=value, need="1 or more")
     given = arguments.api_key if arguments.api_key is not None else os.environ.get(KEY)
     token, made = serving.choose_token(arguments.host, given)
     listening = serving.bind(arguments.host, arguments.port)
@@ -61,6 +67,8 @@ def _serve(
     beside = voices.find_beside(asked, found, arguments.adapter, report, name=arguments.name)
     sampling = answering.sampling(asked, found)
     served = voices.served_for(asked, found, beside, name=arguments.name, slots=arguments.slots)
+    most = arguments.max_tokens
+    served = served._replace(limits=Limits(prompt_tokens=most, answer_tokens=most))
     report.close()
     for note in dict.fromkeys(n for each in (found, *beside.values()) for n in each.notes):
         print(f"note: {note}", file=sys.stderr)

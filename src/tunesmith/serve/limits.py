@@ -10,6 +10,10 @@ class Limits(NamedTuple):
 
     body_bytes: int = 4 << 20
     """Of a request."""
+    prompt_tokens: int = 65_536
+    """Of each prompt, where the model's context does not say fewer."""
+    answer_tokens: int = 65_536
+    """`max_tokens` of an answer."""
     answers: int = 8
     """`n` of a request, times its prompts."""
     stops: int = 16

@@ -130,8 +130,13 @@ def _conversation(body: ChatBody, tools: str | None) -> Conversation:
     unread = unread_keys(row, OPENAI_COLUMNS, OPENAI_TAGS) - {"name"}
     if unread:
         raise Refusal(f"messages: {sorted(unread)[0]} is not read here", "messages")
+    called = False
     for number, message in enumerate(body.messages):
         _refuse_pictures(message.get("content"), f"messages[{number}].content")
+        if message.get("role") == "tool" and not called:
+            need = "a result needs a message with tool_calls before it"
+            raise Refusal(f"messages[{number}]: {need}", f"messages[{number}].role")
+        called = bool(message.get("tool_calls")) or (called and message.get("role") == "tool")
     try:
         return read_messages(row, OPENAI_COLUMNS, OPENAI_TAGS)
     except Error as error:
@@ -207,12 +212,16 @@ def _each(
         raise Refusal(f"at most {limits.alternatives} alternatives", "top_logprobs")
     if body.stream_options and not body.stream:
         raise Refusal("stream_options needs stream: true", "stream_options")
-    context = served.engine.context
+    context, where = served.engine.context, "messages" if isinstance(body, ChatBody) else "prompt"
     if context is not None and len(prompt) >= context:
         raise Refusal(
-            f"the prompt has {len(prompt)} tokens, the model's context is {context}",
-            "messages" if isinstance(body, ChatBody) else "prompt",
+            f"the prompt has {len(prompt)} tokens, the model's context is {context}", where
         )
+    if len(prompt) > limits.prompt_tokens:
+        told = f"the prompt has {len(prompt)} tokens, at most {limits.prompt_tokens} are read here"
+        raise Refusal(told, where)
+    if most and most > limits.answer_tokens:
+        raise Refusal(f"max_tokens is at most {limits.answer_tokens} here", "max_tokens")
     sampling = _sampling(body, served.sampling, most)
     vocabulary = served.backend.get_vocab_size(with_added_tokens=True)
     outside = [i for i in sampling.logit_bias if i >= vocabulary]
