@@ -1,4 +1,4 @@
-"""`tunesmith eval run.yaml`: loss of a model on the held-out rows of its run."""
+"""`tunesmith eval run.yaml`: loss of a model on the held-out rows of its run, or benchmarks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.cli import target
+from tunesmith.cli import eval_tasks, target
 from tunesmith.config.dataset import names_of
 from tunesmith.config.run import Run
 from tunesmith.errors import ConfigError
@@ -29,11 +29,14 @@ _FIT = (
 def options(parser: argparse.ArgumentParser) -> None:
     """Which model is measured."""
     parser.add_argument("--base", action="store_true", help="the base model, without the adapter")
+    eval_tasks.options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
     asked = target.read(arguments.target, arguments.overrides)
+    if arguments.tasks is not None:
+        return eval_tasks.run(asked, arguments)
     if not asked.holds_out:
         raise ConfigError(
             asked.where("val_size"), got="no held-out rows", need="rows to evaluate on",

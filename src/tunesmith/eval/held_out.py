@@ -67,7 +67,7 @@ def evaluate(
     try:
         for batch in _batches(examples, max_tokens, share):
             with torch.inference_mode(), within():
-                found = score(model, _on(batch, device), want_correct=want_accuracy)
+                found = score(model, on_device(batch, device), want_correct=want_accuracy)
             total -= float(found.logprob_P.double().sum())
             tokens += len(batch.labels_P)
             correct += int(found.correct_P.sum()) if found.correct_P is not None else 0
@@ -155,7 +155,8 @@ def _batches(examples: Sequence[Example], max_tokens: int, share: bool) -> Itera
         yield from lay_out(examples, window, max_tokens=max_tokens, share=share)
 
 
-def _on(batch: Batch, device: torch.device) -> Batch:
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """A batch where a model is."""
     return batch._replace(
         ids_T=batch.ids_T.to(device),
         positions_T=batch.positions_T.to(device),
