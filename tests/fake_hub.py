@@ -6,6 +6,7 @@ with FakeHub({"own/model": {"config.json": b"{}", "model.safetensors": b"..."}})
     hub.requests       # (method, path, range) as they came
 """
 
+import base64
 import hashlib
 import json
 from typing import Any
@@ -21,6 +22,7 @@ class FakeHub(Loopback):
 
     Faults: `503` every answer; `503 once` the next one; `wrong` sends other bytes of the same
     length; `gated` refuses without a token; `html` answers with a page; `no range` ignores Range.
+    `lost` takes a byte off large files that are uploaded.
     `cuts` large files end in the middle, and `after_cut` is the fault from then on.
     """
 
@@ -58,6 +60,48 @@ def _handler(hub: FakeHub) -> type[Handler]:  # noqa: C901  # one small server
             return self._huggingface(path)
 
         do_GET = do_HEAD = _answer
+
+        def do_POST(self) -> None:
+            """Uploads: a repository is made, files are announced, one commit brings them all."""
+            path = urlsplit(self.path).path
+            body = self._body()
+            hub.requests.append(("POST", path, ""))
+            if hub.token and hub.token not in (self.headers.get("Authorization") or ""):
+                return self._no(401, "RepoNotFound")
+            if path == "/api/repos/create":
+                asked = json.loads(body)
+                name = f"{asked['organization']}/{asked['name']}"
+                hub.models.setdefault(name, {})
+                return self._json({"url": f"{hub.url}/{name}", "id": name, "name": name})
+            if path == "/api/validate-yaml":
+                return self._json({"errors": [], "warnings": []})
+            owner, short, action = path.removeprefix("/api/models/").split("/", 2)
+            name = f"{owner}/{short}"
+            if action.startswith("preupload"):
+                files = [
+                    {"path": f["path"], "uploadMode": "regular", "shouldIgnore": False}
+                    for f in json.loads(body)["files"]
+                ]
+                return self._json({"files": files})
+            for line in body.splitlines():
+                entry = json.loads(line)
+                if entry["key"] == "file":
+                    content = base64.b64decode(entry["value"]["content"])
+                    lost = hub.fault == "lost" and entry["value"]["path"].endswith(LARGE)
+                    hub.models[name][entry["value"]["path"]] = content[:-1] if lost else content
+            return self._json(
+                {"commitUrl": f"{hub.url}/{name}/commit/1", "commitOid": hub.commit(name)}
+            )
+
+        def _body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding", "") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            found = b""
+            while size := int(self.rfile.readline(), 16):
+                found += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return found
 
         def _huggingface(self, path: str) -> None:
             if path.startswith("/api/models/"):

@@ -418,6 +418,25 @@ def test_rows_with_tools_and_thoughts_are_learned_as_the_page_shows(tmp_path, mo
     assert "data/thinking.json: 1 row" in said
 
 
+def test_exports_are_made_and_compared_as_the_page_shows(tmp_path, monkeypatch, capsys):
+    page = HOME / "docs" / "export.md"
+    monkeypatch.chdir(tmp_path)
+    path = tiny_run(tmp_path, max_steps=1)
+    said = next(b.text for b in blocks(page) if b.kind == "yaml")
+    keys = {line.partition(":")[0] for line in said.splitlines()}
+    kept = [line for line in path.read_text().splitlines() if line.partition(":")[0] not in keys]
+    path.write_text("\n".join([*kept, said]))
+    assert main(["train", str(path)]) == 0
+    for words in commands(next(b for b in blocks(page) if b.kind == "bash")):
+        assert main(words[1:]) == 0, words
+    told = capsys.readouterr().out
+    assert "greedy answers   equal" in told
+    made = tmp_path / "saves" / "mine" / "export"
+    names = {path.name for path in made.iterdir() if path.is_dir()}
+    assert names == {"merged", "gguf-q8_0", "ollama"}
+    assert (tmp_path / "saves" / "gguf" / "model-f16.gguf").exists()
+
+
 def test_lengths_are_told_as_the_page_on_data_shows(tmp_path, monkeypatch, capsys):
     found = blocks(HOME / "docs" / "data.md")
     at = next(i for i, block in enumerate(found) if "tunesmith data stats" in block.text)

@@ -40,13 +40,28 @@ def run(arguments: argparse.Namespace) -> int:
 
     report = Silent() if arguments.json else report_for(sys.stderr)
     exported = export(asked, out, report)
+    address = _pushed(asked, out, report)
     report.close()
     if arguments.json:
-        print(json.dumps(exported.as_dict(), ensure_ascii=False, default=str))
+        facts = exported.as_dict() | ({"hub": address} if address else {})
+        print(json.dumps(facts, ensure_ascii=False, default=str))
     else:
         print("\n".join(lines(exported)))
         print("\n".join(told(exported)))
+        print(f"hub     {address}\n" if address else "", end="")
     return 0
+
+
+def _pushed(asked: Run, out: Path, report: Any) -> str:
+    """Upload the export where that was asked for; its address."""
+    name = asked.export.export_hub_model_id
+    if name is None:
+        return ""
+    from tunesmith.models.hub_push import push
+
+    secret = asked.model.hf_hub_token
+    report.say(f"uploading {out} to {name}")
+    return push(out, name, None if secret is None else secret.get_secret_value())
 
 
 def told(exported: Any) -> list[str]:

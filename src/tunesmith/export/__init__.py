@@ -1,1 +1,1 @@
-"""From adapter to a plain model directory, proved equal."""
+"""From adapter to what is served, in every format, proved equal."""

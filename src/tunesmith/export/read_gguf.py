@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,8 @@ def _by_llama_cpp(path: Path, questions: Questions) -> Said:
             str(path),
             n_ctx=longest + _ROOM,
             n_batch=longest + _ROOM,
-            n_threads=torch.get_num_threads(),
+            n_threads=_threads(),
+            n_threads_batch=_threads(),
             logits_all=True,
             type_k=_F32,
             type_v=_F32,
@@ -97,6 +99,12 @@ def _by_llama_cpp(path: Path, questions: Questions) -> Said:
         {int(end) for end in ends if end is not None},
         lambda ids: model.detokenize(ids, special=False).decode(errors="replace"),
     )
+
+
+def _threads() -> int:
+    """Its threads wait by turning: more of them than cores that are ours take seconds a token."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(torch.get_num_threads(), here or 1))
 
 
 def _rows(model: Any, row: list[int]) -> torch.Tensor:

@@ -43,9 +43,7 @@ def listing(name: str, revision: str, token: str | None) -> Listing:
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=endpoint(), token=token)
-    info = _retrying(
-        lambda: api.model_info(name, revision=revision, files_metadata=True, timeout=20)
-    )
+    info = asking(lambda: api.model_info(name, revision=revision, files_metadata=True, timeout=20))
     found = []
     for file in info.siblings or []:
         lfs = file.lfs
@@ -109,7 +107,7 @@ def _by_name(path: Path) -> RemoteFile:
     return RemoteFile(path.name, None, sha256, git)
 
 
-def _retrying(action: Callable[[], Any]) -> Any:
+def asking(action: Callable[[], Any]) -> Any:
     """Run a call of the library; its many exceptions become `Unreachable` or `Refused`."""
     for pause in transfer.PAUSES:
         try:
