@@ -6,14 +6,19 @@ with FakeHub({"own/model": {"config.json": b"{}", "model.safetensors": b"..."}})
     hub.requests       # (method, path, range) as they came
 """
 
+import base64
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from loopback import Handler, Loopback, git_sha1
+from tunesmith.models import transfer
 
-LARGE = (".safetensors", ".model")  # stored in LFS, so stated with sha256
+LARGE = (".safetensors", ".model", ".gguf")  # stored in LFS, so stated with sha256
 
 
 class FakeHub(Loopback):
@@ -21,6 +26,7 @@ class FakeHub(Loopback):
 
     Faults: `503` every answer; `503 once` the next one; `wrong` sends other bytes of the same
     length; `gated` refuses without a token; `html` answers with a page; `no range` ignores Range.
+    `lost` takes a byte off large files that are uploaded; `503 upload` refuses their bytes.
     `cuts` large files end in the middle, and `after_cut` is the fault from then on.
     """
 
@@ -31,6 +37,8 @@ class FakeHub(Loopback):
         self.after_cut = ""
         self.token = ""
         self.requests: list[tuple[str, str, str]] = []
+        self.uploaded: dict[str, bytes] = {}
+        """Large files by sha256, as they arrived in LFS."""
         super().__init__(_handler(self))
 
     def commit(self, name: str) -> str:
@@ -46,7 +54,7 @@ def _handler(hub: FakeHub) -> type[Handler]:  # noqa: C901  # one small server
             parts = urlsplit(self.path)
             path, query = unquote(parts.path), parse_qs(parts.query)
             hub.requests.append((self.command, path, self.headers.get("Range", "")))
-            if hub.fault.startswith("503"):
+            if hub.fault in ("503", "503 once"):
                 hub.fault = "" if hub.fault == "503 once" else hub.fault
                 return self.send(503, b"busy")
             if hub.fault == "html":
@@ -58,6 +66,59 @@ def _handler(hub: FakeHub) -> type[Handler]:  # noqa: C901  # one small server
             return self._huggingface(path)
 
         do_GET = do_HEAD = _answer
+
+        def do_PUT(self) -> None:
+            """Bytes of a large file, to where `_lfs` has sent them."""
+            body = self._body()
+            hub.requests.append(("PUT", self.path, ""))
+            if hub.fault == "503 upload":
+                return self.send(400, b"no")
+            hub.uploaded[self.path.rpartition("/")[2]] = body[: -1 if hub.fault == "lost" else None]
+            self.send(200, b"")
+
+        def do_POST(self) -> None:
+            """Uploads: a repository is made, files are announced, one commit brings them all."""
+            path, body = urlsplit(self.path).path, self._body()
+            hub.requests.append(("POST", path, ""))
+            if hub.fault == "503":
+                return self.send(503, b"busy")
+            if hub.token and hub.token not in (self.headers.get("Authorization") or ""):
+                return self._no(401, "RepoNotFound")
+            if path == "/api/repos/create":
+                asked = json.loads(body)
+                name = f"{asked['organization']}/{asked['name']}"
+                hub.models.setdefault(name, {})
+                return self._json({"url": f"{hub.url}/{name}", "id": name, "name": name})
+            if path == "/api/validate-yaml":
+                return self._json({"errors": [], "warnings": []})
+            if path.endswith(".git/info/lfs/objects/batch"):
+                return self._json({"objects": [self._lfs(e) for e in json.loads(body)["objects"]]})
+            owner, short, action = path.removeprefix("/api/models/").split("/", 2)
+            name = f"{owner}/{short}"
+            if action.startswith("preupload"):
+                return self._json({"files": [_announced(f) for f in json.loads(body)["files"]]})
+            for entry in map(json.loads, body.splitlines()):
+                said = entry["value"]
+                if entry["key"] == "file":
+                    hub.models[name][said["path"]] = base64.b64decode(said["content"])
+                if entry["key"] == "lfsFile":
+                    hub.models[name][said["path"]] = hub.uploaded[said["oid"]]
+            commit = hub.commit(name)
+            return self._json({"commitUrl": f"{hub.url}/{name}/commit/1", "commitOid": commit})
+
+        def _lfs(self, entry: dict[str, Any]) -> dict[str, Any]:
+            to = {"upload": {"href": f"{hub.url}/lfs/{entry['oid']}"}}
+            return entry | ({} if entry["oid"] in hub.uploaded else {"actions": to})
+
+        def _body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding", "") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            found = b""
+            while size := int(self.rfile.readline(), 16):
+                found += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return found
 
         def _huggingface(self, path: str) -> None:
             if path.startswith("/api/models/"):
@@ -127,6 +188,11 @@ def _handler(hub: FakeHub) -> type[Handler]:  # noqa: C901  # one small server
     return Answers
 
 
+def _announced(file: dict[str, Any]) -> dict[str, Any]:
+    how = "lfs" if file["path"].endswith(LARGE) else "regular"
+    return {"path": file["path"], "uploadMode": how, "shouldIgnore": False}
+
+
 def _info(hub: FakeHub, name: str) -> dict[str, Any]:
     siblings = []
     for inner, content in hub.models[name].items():
@@ -171,3 +237,27 @@ def _entry(inner: str, content: bytes) -> dict[str, Any]:
         "Size": len(content),
         "Sha256": hashlib.sha256(content).hexdigest(),
     }
+
+
+@contextmanager
+def as_hub(monkeypatch: Any, models: dict[str, dict[str, bytes]], cache: Path) -> Iterator[FakeHub]:
+    """The fake hub as both hubs of the environment, behind proxies that nobody listens at."""
+    from huggingface_hub import close_session, constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # its store is not faked, LFS is
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache / "hf"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache / "token"))
+    monkeypatch.setenv("TUNESMITH_CACHE", str(cache / "cache"))
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.delenv("MODELSCOPE_API_TOKEN", raising=False)
+    monkeypatch.setattr(transfer, "PAUSES", (0.0, 0.0))
+    with FakeHub(models) as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.url)
+        monkeypatch.setenv("MODELSCOPE_ENDPOINT", served.url)
+        close_session()  # another test's has read another environment
+        yield served
+    close_session()

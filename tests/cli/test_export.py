@@ -3,12 +3,15 @@
 import json
 import shlex
 
+import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from fake_hub import as_hub
 from go_templates import read_modelfile
 from template_cases import bound
 from tiny_run import tiny_run
+from tunesmith import store
 from tunesmith.cli.command import following
 from tunesmith.cli.export import for_ollama
 from tunesmith.cli.main import main
@@ -178,3 +181,34 @@ def test_an_architecture_that_ollama_does_not_read_is_said(tmp_path):
     (line,) = for_ollama(tmp_path)
     assert "OddForCausalLM" in line
     assert "GGUF" in line
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of the hub's client
+def test_an_export_goes_to_the_hub_with_its_card_once_it_is_proved(tmp_path, capsys, monkeypatch):
+    path = tiny_run(tmp_path, max_steps=1)
+    assert main(["train", str(path)]) == 0
+    asked = [str(path), "export_hub_model_id=me/mine", "hf_hub_token=hf_secret"]
+    out = tmp_path / "out" / "export"
+    with as_hub(monkeypatch, {}, tmp_path / "hub") as hub:
+        hub.token = "hf_secret"
+        monkeypatch.setattr("tunesmith.templates.jinja_to_serve", lambda *_: "{{ messages }}")
+        assert main(["export", *asked]) != 0, "the gate is shut"
+        assert hub.requests == []
+        monkeypatch.undo()
+    capsys.readouterr()
+    with as_hub(monkeypatch, {}, tmp_path / "hub") as hub:
+        hub.token = "hf_other"
+        assert main(["export", *asked]) == 2
+        said = capsys.readouterr()
+        assert f"hf upload me/mine {out}" in said.err
+        assert "largest |dlogit|" in said.out, "the export is told all the same"
+        hub.token = "hf_secret"
+        assert main(["export", *asked, "--json"]) == 0
+        told = capsys.readouterr()
+        assert json.loads(told.out)["hub"] == f"{hub.url}/me/mine"
+        there = hub.models["me/mine"]
+    kept = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    assert there == {k: v for k, v in kept.items() if k != store.MANIFEST}
+    assert b"tunesmith chat me/mine" in there["README.md"]
+    assert "hf_secret" not in said.err + said.out + told.err + told.out
+    assert not any(b"hf_secret" in content for content in there.values())

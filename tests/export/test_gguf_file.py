@@ -36,6 +36,8 @@ def test_several_formats_come_of_one_merge_each_in_its_directory(tmp_path):
     done = _export(base, [tuned], tmp_path / "out", format=["gguf-q8_0", "merged", "gguf-f32"])
     assert [part.format for part in done.parts] == ["gguf-q8_0", "merged", "gguf-f32"]
     assert [part.directory.name for part in done.parts] == ["gguf-q8_0", "merged", "gguf-f32"]
+    above = (tmp_path / "out" / "README.md").read_text(encoding="utf8")
+    assert all(f"]({part.format}/README.md)" in above for part in done.parts)
     exact = load_model(
         reading.convert(tmp_path / "out/gguf-f32/model-f32.gguf"), dtype=torch.float32
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fake_hub import FakeHub
+from fake_hub import as_hub
 from tiny_model import tiny_model
 from tunesmith.models import transfer
 
@@ -24,21 +24,6 @@ def model_files(tmp_path_factory):
 @pytest.fixture
 def hub(model_files, monkeypatch, tmp_path):
     """The fake hub as both hubs of the environment; nothing waits between tries."""
-    from huggingface_hub import close_session, constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
     monkeypatch.setattr(transfer, "_CHUNK_BYTES", 1 << 14)
-    monkeypatch.setattr(transfer, "PAUSES", (0.0, 0.0))
-    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("NO_PROXY", "")
-    monkeypatch.setenv("no_proxy", "")
-    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
-    monkeypatch.delenv("MODELSCOPE_API_TOKEN", raising=False)
-    with FakeHub({"own/model": dict(model_files)}) as served:
-        monkeypatch.setenv("HF_ENDPOINT", served.url)
-        monkeypatch.setenv("MODELSCOPE_ENDPOINT", served.url)
-        close_session()  # another test's has read another environment
+    with as_hub(monkeypatch, {"own/model": dict(model_files)}, tmp_path) as served:
         yield served
-    close_session()

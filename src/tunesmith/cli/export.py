@@ -6,6 +6,7 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,42 @@ def run(arguments: argparse.Namespace) -> int:
     from tunesmith.training.report import Silent, report_for
 
     report = Silent() if arguments.json else report_for(sys.stderr)
+    push = _pushing(asked)
     exported = export(asked, out, report)
-    report.close()
-    if arguments.json:
-        print(json.dumps(exported.as_dict(), ensure_ascii=False, default=str))
-    else:
-        print("\n".join(lines(exported)))
-        print("\n".join(told(exported)))
+    address = None
+    try:  # an upload that fails takes nothing from the export, whose figures are told all the same
+        address = push(out, report)
+    finally:
+        report.close()
+        if arguments.json:
+            facts = exported.as_dict() | ({"hub": address} if address else {})
+            print(json.dumps(facts, ensure_ascii=False, default=str))
+        else:
+            print("\n".join([*lines(exported), *told(exported)]))
+            print(f"hub     {address}\n" if address else "", end="")
     return 0
+
+
+def _pushing(asked: Run) -> Callable[[Path, Any], str | None]:
+    """What uploads an export where that was asked for, and gives its address.
+
+    Raises:
+        ConfigError: it could not be uploaded.
+    """
+    name = asked.export.export_hub_model_id
+    if name is None:
+        return lambda out, report: None
+    from tunesmith.models import hub_push
+
+    secret = asked.model.hf_hub_token
+    token = None if secret is None else secret.get_secret_value()
+    hub_push.require(name, token)
+
+    def push(out: Path, report: Any) -> str:
+        report.say(f"uploading {out} to {name}")
+        return hub_push.push(out, name, token)
+
+    return push
 
 
 def told(exported: Any) -> list[str]:

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import Annotated, Literal, NamedTuple
 
 from annotated_types import Le
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from tunesmith.config.kinds import (
     Count,
@@ -164,6 +164,10 @@ class Export(Section):
     """LLaMA-Factory's word for a quantised export. Here 4 means `export_format: bnb-4bit` and 8
     `bnb-8bit`, by bitsandbytes, which needs no calibration rows. Not set: what
     `export_format` says."""
+    export_hub_model_id: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
+    """Repository on the Hugging Face hub that the export is uploaded to, `owner/name`; made
+    (for everybody to read) where it is missing. The token is `hf_hub_token` or `HF_TOKEN`. Not
+    set: nothing is uploaded."""
 
     @property
     def formats(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from tunesmith.export.proof import Loading, Probe, Proof
 from tunesmith.export.reader import Kind
 from tunesmith.export.said import Questions, Said
 from tunesmith.models.adapter_spec import CONFIG
-from tunesmith.models.card import CardFacts, card
+from tunesmith.models.card import CardFacts, card, contents
 from tunesmith.types import Tokenizer
 
 _LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
@@ -133,6 +133,11 @@ def write_beside(
         notes=(*job.about.notes, *notes),
     )
     store.write_text(place / "README.md", card(facts))
+
+
+def write_contents(job: Job, place: Path, parts: Mapping[str, str]) -> None:
+    """The card above those of several formats; `parts`: each with the type of its weights."""
+    store.write_text(place / "README.md", contents(job.about, parts))
 
 
 def open_to_all(place: Path) -> None:

@@ -186,6 +186,8 @@ def export(  # noqa: PLR0913  # one keyword for each fact of a run
             )
             for form in chosen
         ]
+        if len(chosen) > 1:
+            jobs.write_contents(job, place, {part.format: part.weights for part in parts})
     return Exported(
         out_dir,
         len(job.adapter_dirs),

@@ -85,6 +85,24 @@ def card(facts: CardFacts) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def contents(facts: CardFacts, parts: Mapping[str, str]) -> str:
+    """The card of a directory that holds several, each with its own.
+
+    Args:
+        facts: what is known of all of them.
+        parts: name of each directory, and how it stores weights.
+    """
+    rows = [(f"[{_inline(name)}]({name}/README.md)", _inline(how)) for name, how in parts.items()]
+    every = [
+        _front_matter(facts),
+        f"# {_inline(facts.name)}",
+        _opening(facts),
+        _section("Formats", _table(rows, ("directory", "weights"))),
+        _section("Licence", _licence(facts)),
+    ]
+    return "\n\n".join(every) + "\n"
+
+
 def _front_matter(facts: CardFacts) -> str:
     lines = ["---"]
     if _HUB_NAME.fullmatch(facts.base):

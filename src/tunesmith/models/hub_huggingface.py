@@ -43,9 +43,7 @@ def listing(name: str, revision: str, token: str | None) -> Listing:
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=endpoint(), token=token)
-    info = _retrying(
-        lambda: api.model_info(name, revision=revision, files_metadata=True, timeout=20)
-    )
+    info = asking(lambda: api.model_info(name, revision=revision, files_metadata=True, timeout=20))
     found = []
     for file in info.siblings or []:
         lfs = file.lfs
@@ -109,7 +107,7 @@ def _by_name(path: Path) -> RemoteFile:
     return RemoteFile(path.name, None, sha256, git)
 
 
-def _retrying(action: Callable[[], Any]) -> Any:
+def asking(action: Callable[[], Any]) -> Any:
     """Run a call of the library; its many exceptions become `Unreachable` or `Refused`."""
     for pause in transfer.PAUSES:
         try:
@@ -146,8 +144,8 @@ def _translated() -> Iterator[None]:
             raise Unreachable(f"it answers {status}") from None
         raise Refused(status, str(error).splitlines()[0]) from None
     except Exception as error:  # connection errors of whichever HTTP library it uses
-        said = next(iter(str(error).splitlines()), "")
-        raise Unreachable(f"{type(error).__name__}: {said}") from None
+        said = [f"{type(e).__name__}: {e}".splitlines()[0] for e in (error, error.__cause__) if e]
+        raise Unreachable("; ".join(said)) from None
 
 
 def _keep_loopback_direct() -> None:
