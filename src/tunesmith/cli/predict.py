@@ -144,7 +144,9 @@ def _predict(
 
     def asking() -> Asking:
         report.say("\n".join(sampling.lines()))
-        engine = found.engine(answering.load(asked, found, base_only=base))
+        model = answering.load(asked, found, base_only=base)
+        answering.settle(model)
+        engine = found.engine(model)
         read, lost = _reader(material, engine)
         notes.extend(lost)
         return Asking(engine, sampling, read)

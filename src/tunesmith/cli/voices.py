@@ -100,6 +100,7 @@ def served_for(
         weights[key] = each.adapters[0]
         models[key] = _voice(each, key)
     asides = {key: load_aside(model, path, dtype=model.dtype) for key, path in weights.items()}
+    answering.settle(model)
     backend = found.tokenizer.backend
     batching = Batching(
         model,

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from tunesmith.compute import chance, remake
+from tunesmith.compute import chance, prepacked, remake
 
 
 class LoraLinear(nn.Module):
@@ -51,7 +51,7 @@ class LoraLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., I) to (..., O)."""
         if not self.enabled:
-            return nn.functional.linear(x, self.weight, self.bias)
+            return prepacked.linear(x, self.weight, self.bias)
         return _Lora.apply(x, self.weight, self.bias, *self.matrices(), self.how(x))
 
     def matrices(self) -> tuple[Tensor, Tensor]:
@@ -93,7 +93,7 @@ class _Lora(torch.autograd.Function):
             flat_TI = (x.flatten(0, -2) if x.ndim > 2 else x).to(how.dtype)
             base_OI, a_RI, b_OR = weight.to(how.dtype), a.to(how.dtype), b.to(how.dtype)
             offset = None if bias is None else bias.to(how.dtype)
-            out_TO = nn.functional.linear(flat_TI, base_OI, offset)
+            out_TO = prepacked.linear(flat_TI, base_OI, offset)
             low_TR = thin(_dropped(flat_TI, how), a_RI.T)
             out_TO.addmm_(low_TR, b_OR.T, alpha=how.scaling)
         kept, ctx.again = remake.keep(flat_TI, how.made)
