@@ -88,13 +88,28 @@ def test_held_out_rows_that_the_run_trains_on_are_counted(tmp_path, capsys):
     assert "1 of these rows are rows of tiny" in note
 
 
-def test_a_base_that_changed_since_training_is_noticed(tmp_path, capsys):
+def test_a_base_that_changed_since_training_is_refused_unless_it_is_acknowledged(
+    tmp_path, capsys, monkeypatch
+):
     path = tiny_run(tmp_path, val_size=3)
     assert main(["train", str(path)]) == 0
     shutil.rmtree(tmp_path / "model")
     tiny_model(tmp_path, name="model", seed=1)
     capsys.readouterr()
-    assert main(["eval", str(path)]) == 0
+    asked = "adapter_mismatch=report"
+    assert main(["eval", str(path), asked]) == 0
     assert "other weights" in capsys.readouterr().out
-    assert main(["export", str(path)]) == 0
+    assert main(["export", str(path), asked, f"export_dir={tmp_path / 'meant'}"]) == 0
     assert "other weights" in capsys.readouterr().out
+    from tunesmith.models import load
+
+    monkeypatch.delattr(load, "load_model")  # nothing is loaded
+    there = sorted(tmp_path.rglob("*"))
+    again = [f"adapter_name_or_path={tmp_path / 'out'}", f"output_dir={tmp_path / 'again'}"]
+    for verb in ("eval", "predict", "export", "chat", "serve", "plan", "train"):
+        more = again if verb in ("plan", "train") else []
+        assert main([verb, str(path), *more]) == 2, verb
+        error = capsys.readouterr().err
+        assert "other weights" in error, verb
+        assert asked in error
+    assert sorted(tmp_path.rglob("*")) == there, "nothing is written"

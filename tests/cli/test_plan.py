@@ -125,6 +125,8 @@ def test_an_unknown_device_is_told_before_anything_is_read(tmp_path, capsys):
     (tmp_path / "data" / "tiny.json").write_text("not read")
     assert main(["plan", str(path), "--device", "h2000"]) == 2
     assert "--device h200" in capsys.readouterr().err
+    assert main(["plan", str(path), "--device", ""]) == 2
+    assert "--device" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,9 @@ def test_every_row_says_what_to_do():
 def test_every_key_and_word_that_a_text_names_is_one_of_ours():
     words = {word for _, field in fields().values() for word in choices_of(field.annotation)}
     for key, row in table().items():
-        named = re.findall(r"[a-z]+(?:_[a-z0-9]+)+", row.text.replace("dataset_info.json", ""))
+        named = re.findall(
+            r"[a-z]+(?:_[a-z0-9]+)+", re.sub("dataset_info.json|gguf-q4_k_m", "", row.text)
+        )
         assert set(named) <= {*fields(), *words, *SHORT}, key
 
 
@@ -155,6 +157,9 @@ def test_values_of_other_tools_are_told_from_nonsense():
         assert caught.value.hint == row.text.split(" | ")[-1]
     assert judge_value("stage", "nonsense", "x") is None
     assert judge_value("report_to", ["wandb", "all"], "x") is not None
+    error = judge_value("export_format", "merged, GPTQ", "x")
+    assert error is not None
+    assert "gguf-q4_k_m or bnb-4bit" in error.hint
 
 
 def test_the_nearest_key_is_found_despite_dashes_and_capitals():

@@ -4,11 +4,14 @@ import json
 import sys
 
 import pytest
+import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from tiny_export import adapter
 from tiny_model import tiny_model
 from tunesmith.errors import ConfigError, ModelError
+from tunesmith.export.gate import kl
 from tunesmith.export.job import Serving
 from tunesmith.export.merge import export
 from tunesmith.models import tokenizer as tokenizers
@@ -31,6 +34,40 @@ def test_it_is_the_tuned_model_within_its_bits(tmp_path, bits):
     assert not [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
     ends = json.loads((tmp_path / "out" / "generation_config.json").read_text())["eos_token_id"]
     assert ends == [serving.tokenizer.id_of("<|im_end|>")]
+
+
+NF4 = [
+    -1.0, -0.6961928, -0.52507305, -0.39491749, -0.28444138, -0.18477343, -0.09105004, 0.0,
+    0.0795803, 0.1609302, 0.2461123, 0.33791524, 0.44070983, 0.562617, 0.72295684, 1.0,
+]  # fmt: skip
+"""arXiv:2305.14314, appendix E."""
+
+
+def _nf4(weight):
+    """Each block of 64 by its largest value, to the nearest of the sixteen."""
+    blocks, codes = weight.reshape(-1, 64), torch.tensor(NF4)
+    largest = blocks.abs().amax(1, keepdim=True)
+    nearest = (blocks[..., None] / largest[..., None] - codes).abs().argmin(-1)
+    return (codes[nearest] * largest).reshape(weight.shape)
+
+
+def test_four_bits_say_what_nf4_by_its_definition_says(tmp_path):
+    base = tiny_model(tmp_path, intermediate_size=128)
+    serving = Serving(tokenizers.load(base), "{{ 1 }}", ("<|im_end|>",))
+    export(base, [], tmp_path / "out", serving=serving, format=["bnb-4bit"])
+    dense, written = (
+        AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32)
+        for place in (base, tmp_path / "out")
+    )
+    ids = torch.arange(3, 63)[None]
+    with torch.inference_mode():
+        exact, held = dense(ids).logits[0], written(ids).logits[0]
+        for name, module in dense.named_modules():
+            if isinstance(module, torch.nn.Linear) and name != "lm_head":
+                module.weight.copy_(_nf4(module.weight))
+        rounded = dense(ids).logits[0]
+    assert kl(exact, rounded) > 1e-3
+    assert kl(rounded, held) < kl(exact, rounded) / 50, "what is left: scales held in 8 bits"
 
 
 def test_rows_that_its_blocks_do_not_divide_are_refused(tmp_path):

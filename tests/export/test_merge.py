@@ -259,6 +259,25 @@ def test_a_disk_that_is_too_small_is_named_before_anything_is_loaded(tmp_path):
     assert phases == []
 
 
+def test_a_disk_that_fills_up_in_the_middle_leaves_nothing(tmp_path, monkeypatch):
+    from transformers import modeling_utils
+
+    base = tiny_model(tmp_path, hidden_size=256, intermediate_size=512, vocab=2000)
+    honest, written = modeling_utils.safe_save_file, []
+
+    def full(tensors, path, **keys):
+        written.append(path)
+        if len(written) == 2:
+            honest({}, path, **keys)  # a part of it is there
+            raise RuntimeError("Error while serializing: I/O error: ... (os error 28)")
+        return honest(tensors, path, **keys)
+
+    monkeypatch.setattr(modeling_utils, "safe_save_file", full)
+    with pytest.raises(StoreError, match="space"):
+        export(base, [], tmp_path / "out", serving=_serving(base), max_shard_gb=0.003)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["llama"]
+
+
 def test_quantised_weights_are_not_merged_into(tmp_path):
     base = tiny_model(tmp_path)
     config = json.loads((base / "config.json").read_text())

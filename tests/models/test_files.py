@@ -1,11 +1,12 @@
 """A model directory is what it claims to be, or one error says what it is instead."""
 
+import itertools
 import json
 import os
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tunesmith.errors import ModelError
 from tunesmith.models import files
@@ -31,6 +32,29 @@ def test_a_file_that_was_cut_off_is_named(weights, keep):
     weights.write_bytes(raw[:keep])
     with pytest.raises(ModelError, match=r"model\.safetensors"):
         files.weight_files(weights.parent)
+
+
+def test_whatever_bit_of_a_header_is_flipped_the_library_never_has_to_say_so(weights):
+    raw = weights.read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    refused = 0
+    for at, bit in itertools.product(range(8 + length), range(8)):
+        flipped = bytearray(raw)
+        flipped[at] ^= 1 << bit
+        weights.write_bytes(flipped)
+        try:
+            header = files.read_header(weights)
+        except ModelError as error:
+            named = str(weights) in error.where
+            refused += named
+            if named:
+                continue
+            raise
+        read = load_file(weights)  # a name or a type of the same size may be another one
+        assert {name: tuple(t.shape) for name, t in read.items()} == {
+            name: info.shape for name, info in header.items()
+        }
+    assert refused > 0.8 * 8 * (8 + length)
 
 
 def test_a_file_with_bytes_behind_its_end_is_refused(weights):

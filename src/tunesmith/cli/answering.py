@@ -15,7 +15,7 @@ from tunesmith.infer.hf import Answer, Engine
 from tunesmith.infer.sampling import Sampling, read_generation_config, resolve
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_rows import last_id, tokenizer_directory
-from tunesmith.models.lineage import differences
+from tunesmith.models.lineage import belongs
 from tunesmith.templates import Asked, OwnJinja, Renderer, Template, choose, has_marks, spelled
 from tunesmith.templates.call_form import call_form, calls_begin
 from tunesmith.templates.calls import function_of, read_tools
@@ -134,6 +134,8 @@ def find(
     """
     meant = meant or served(run)
     directory, *paths = (fetch(run, name, report) for name in (meant.model, *meant.adapters))
+    held, mismatch = str(run.model.quantization or ""), run.model.adapter_mismatch
+    other = belongs(directory, meant.model, paths, quantization=held, mismatch=mismatch)
     place = tokenizer_directory(directory, paths)
     tokenizer = tokenizers.load(place, trust_remote_code=run.model.trust_remote_code)
     before = trained((paths or [directory])[-1])
@@ -142,9 +144,7 @@ def find(
     renderer, saved = _renderer(
         wording, tokenizer, before, (paths or [directory])[-1], today=today, where=run.where
     )
-    notes += saved
-    held = str(run.model.quantization or "")
-    notes += differences(directory, meant.model, paths, quantization=held)
+    notes += [*saved, *other]
     split = wording.split_special_tokens
     return Found(meant, directory, tuple(paths), tokenizer, renderer, split, tuple(notes))
 

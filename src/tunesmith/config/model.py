@@ -47,6 +47,10 @@ class Model(Section):
     adapter_name_or_path: Names = ()
     """LoRA adapters on top of the model: directories or hub ids. All but the last are merged;
     the last is trained on, unless `create_new_adapter` merges it too."""
+    adapter_mismatch: Literal["refuse", "report"] = "refuse"
+    """An adapter that was trained over other weights than those it is put on: an error, or told
+    in a note. Weights are known by a fingerprint: other names, files or shards and fp32 in place
+    of bf16 are the same model, one whose weights were rounded otherwise (fp16, 4 bits) is not."""
     hub: Literal["huggingface", "modelscope"] = "huggingface"
     """Where a hub id is looked up. Not set: `USE_MODELSCOPE_HUB=1` in the environment
     chooses modelscope, with a note."""

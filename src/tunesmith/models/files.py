@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import stat
 import struct
 from pathlib import Path
@@ -20,6 +21,14 @@ LFS_POINTER = b"version https://git-lfs"
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
+_BITS = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 8),
+    **dict.fromkeys(("F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
+    **dict.fromkeys(("I32", "U32", "F32"), 32),
+    **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
+    **{"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6},
+}
 _MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library itself
 
 
@@ -196,23 +205,40 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     if len(raw) < length:
         raise _cut_off(path, size, 8 + length)
     try:
-        header = json.loads(raw)
-        header.pop("__metadata__", None)
-        tensors = {
-            name: (
-                TensorInfo(
-                    t["dtype"], tuple(t["shape"]), t["data_offsets"][1] - t["data_offsets"][0]
-                ),
-                t["data_offsets"][1],
-            )
-            for name, t in header.items()
-        }
+        tensors = _tensors(json.loads(raw))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
-        raise ModelError(str(path), got="a broken header", need="a safetensors file") from None
-    end = 8 + length + max((last for _, last in tensors.values()), default=0)
+        raise ModelError(
+            str(path),
+            got="a broken header",
+            need="a safetensors file",
+            hint="fetch the file again; `tunesmith download MODEL --to DIR` verifies",
+        ) from None
+    end = 8 + length + sum(info.num_bytes for info in tensors.values())
     if size != end:
         raise _cut_off(path, size, end)
-    return {name: info for name, (info, _) in tensors.items()}
+    return tensors
+
+
+def _tensors(header: dict[str, Any]) -> dict[str, TensorInfo]:
+    """What a header says, held to what the library will hold it to: no hole, no byte twice.
+
+    Raises:
+        ValueError: it says what cannot be; other things where it is no such object at all.
+    """
+    told = header.pop("__metadata__", {})
+    if not all(isinstance(value, str) for value in told.values()):
+        raise ValueError("metadata is text")
+    found, end = {}, 0
+    for name, t in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        first, last = t["data_offsets"]
+        shape = tuple(t["shape"])
+        if not all(type(x) is int and x >= 0 for x in (first, last, *shape)):
+            raise ValueError("sizes are whole numbers")
+        bits = _BITS[t["dtype"]] * math.prod(shape)
+        if first != end or 8 * (last - first) != bits:
+            raise ValueError("tensors lie side by side, as large as their shapes")
+        found[name], end = TensorInfo(t["dtype"], shape, last - first), last
+    return {name: found[name] for name in header}
 
 
 def _cut_off(path: Path, size: int, needed: int) -> ModelError:

@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 
+from tunesmith.errors import ModelError
 from tunesmith.models import files
+from tunesmith.models.adapter_files import PREFIX
 from tunesmith.models.adapter_spec import CONFIG, WEIGHTS
 
 _BASE, _BELOW, _BITS = "tunesmith_base", "tunesmith_below", "tunesmith_quantization"
+_LAYER = re.compile(r"(.*\blayers\.)\d+\.")
+_SIDES = {"A.weight": 1, "B.weight": 0}
+"""Which side of LoRA's two matrices is that of the layer: (R, in) and (out, R)."""
+_DENSE = ("F64", "F32", "BF16", "F16")
 _SAMPLED = 64
 """Values of each matrix that are looked at: tuning changes all of them."""
 
@@ -35,41 +43,111 @@ def lineage(base: Path, below: Sequence[Path], *, quantization: str = "") -> dic
     return {**told, _BITS: quantization} if quantization else told
 
 
-def differences(
-    base: Path, base_name: str, adapters: Sequence[Path], *, quantization: str = ""
+def belongs(
+    base: Path,
+    base_name: str,
+    adapters: Sequence[Path],
+    *,
+    quantization: str = "",
+    mismatch: Literal["refuse", "report"] = "refuse",
 ) -> list[str]:
-    """What tells the models that adapters were trained over from the one they are put on.
+    """Hold adapters against the model that they are put on, before anything is loaded.
 
     Args:
         base: directory of the base model, with its weights.
         base_name: as the run names it.
         adapters: in the order in which they are put on, each over those before it.
         quantization: how the base is held here; empty: dense.
+        mismatch: what becomes of one that was trained over other weights of the same shapes.
 
     Returns:
-        One line for each adapter that was trained over something else; empty as a rule.
+        One line for each adapter of which there is something to tell; empty as a rule.
+
+    Raises:
+        ModelError: an adapter of other shapes, or one over other weights that is to be refused.
     """
     found = []
     for i, adapter in enumerate(adapters):
+        named = str(files.read_json(adapter / CONFIG).get("base_model_name_or_path") or "")
         told = _told(adapter / WEIGHTS)
+        _refuse_shapes(base, base_name, adapter)
+        other, added = _other(base, base_name, adapter, told=told, below=adapters[:i])
+        if other and not added and mismatch == "refuse":
+            raise ModelError(
+                f"adapter {adapter}",
+                got=f"an adapter {other}",
+                need=f"what it was trained over{f' ({named})' if named else ''}: on other weights "
+                "it answers nonsense",
+                hint="model_name_or_path and adapter_name_or_path of its training; "
+                "adapter_mismatch=report if these weights are meant",
+            )
+        if other:
+            found.append(f"adapter {adapter} was {other}")
         if _BASE in told and told.get(_BITS, "") != quantization:
             found.append(
                 f"adapter {adapter} was trained over {_held(told.get(_BITS, ''))}, "
                 f"here it is put on {_held(quantization)}"
             )
-        if _BASE not in told:
-            named = str(files.read_json(adapter / CONFIG).get("base_model_name_or_path") or "")
-            if named and _last(named) != _last(base_name) and _last(named) != base.name:
-                found.append(f"adapter {adapter} says that it belongs to {named}, not {base_name}")
-        elif told[_BASE] != weights_hash(base):
-            found.append(f"adapter {adapter} was trained over other weights than {base_name} has")
-        elif told[_BELOW] != " ".join(map(_adapter_hash, adapters[:i])):
-            count = len(told[_BELOW].split())
-            found.append(
-                f"adapter {adapter} was trained over {_adapters(count)}, "
-                f"here it is put on {_adapters(i)}{' or others' if count == i else ''}"
-            )
+        elif _BASE not in told and named and _last(named) not in (_last(base_name), base.name):
+            found.append(f"adapter {adapter} says that it belongs to {named}, not {base_name}")
     return found
+
+
+def _other(
+    base: Path, base_name: str, adapter: Path, *, told: dict[str, str], below: Sequence[Path]
+) -> tuple[str, bool]:
+    """What tells the model that an adapter was trained over from the one it is put on.
+
+    The second says that it can be meant: adapters of one bare base, one on top of the other.
+    """
+    if _BASE not in told:
+        return "", True
+    if told[_BASE] != weights_hash(base):
+        return f"trained over other weights than {base_name} has", False
+    if told[_BELOW] == " ".join(map(_adapter_hash, below)):
+        return "", True
+    count = len(told[_BELOW].split())
+    here = f"{_adapters(len(below))}{' or others' if count == len(below) else ''}"
+    return f"trained over {_adapters(count)}, here it is put on {here}", not told[_BELOW]
+
+
+def _refuse_shapes(base: Path, base_name: str, adapter: Path) -> None:
+    """By headers alone, where the base's files name the layer as the adapter does."""
+    every = [files.read_header(path) for path in files.weight_files(base)]
+    stored = {name: info for header in every for name, info in header.items()}
+    counts = {found[1] for name in stored if (found := _LAYER.match(name))}
+    for name, info in files.read_header(adapter / WEIGHTS).items():
+        layer, _, part = name.removeprefix(PREFIX).rpartition(".lora_")
+        numbered = _LAYER.match(f"{layer}.")
+        own = stored.get(f"{layer}.weight")
+        if own is None:
+            if numbered and numbered[1] in counts and not _has(stored, numbered[0]):
+                raise _misfit(base_name, adapter, got=f"one for {layer}, which is not there")
+            continue
+        side = _SIDES.get(part)
+        if side is None or own.dtype not in _DENSE or len(own.shape) != 2 or len(info.shape) != 2:
+            continue
+        if info.shape[side] not in (own.shape[1 - side], own.shape[side]):
+            rows, columns = own.shape
+            raise _misfit(
+                base_name,
+                adapter,
+                got=f"one for {layer} with {info.shape[side]} {('outputs', 'inputs')[side]}, "
+                f"which has {rows} x {columns} weights here",
+            )
+
+
+def _has(stored: Collection[str], prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in stored)
+
+
+def _misfit(base_name: str, adapter: Path, *, got: str) -> ModelError:
+    return ModelError(
+        f"adapter {adapter}",
+        got=got,
+        need=f"an adapter of the shapes of {base_name}",
+        hint="model_name_or_path of its training",
+    )
 
 
 def weights_hash(directory: Path) -> str:
@@ -120,6 +198,7 @@ def _adapter_hash(directory: Path) -> str:
 def _told(path: Path) -> dict[str, str]:
     from safetensors import safe_open
 
+    files.read_header(path)  # in words where it is damaged
     with safe_open(path, framework="pt") as file:
         return file.metadata() or {}
 

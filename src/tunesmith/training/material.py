@@ -23,7 +23,7 @@ from tunesmith.models import acting, adapter_rows, adapters, facts, freeze, load
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_files import read_spec
 from tunesmith.models.facts import Facts
-from tunesmith.models.lineage import differences
+from tunesmith.models.lineage import belongs
 from tunesmith.models.quantize import check as check_quantized
 from tunesmith.templates import Renderer
 from tunesmith.training import devices, new_tokens, reach
@@ -100,6 +100,8 @@ def gather(
     directory = fetch(run, str(run.model.model_name_or_path), report, weights=weights)
     adapter_directories = tuple(fetch(run, name, report) for name in run.model.adapter_name_or_path)
     known = facts.facts(directory, trust_remote_code=run.model.trust_remote_code)
+    here = weights or known.weight_bytes is not None
+    adapter_notes = _other_bases(run, directory, adapter_directories) if here else ()
     today = today or datetime.date.today()  # one for all rows, though midnight may pass
     words = worded(run, directory, adapter_directories, known.vocab, today=today)
     tokenizer, renderer = words.tokenizer, words.renderer
@@ -127,7 +129,7 @@ def gather(
         targets=_targets(skeleton),
         model_fingerprint=fingerprint(directory),
         adapter_fingerprint=" ".join(fingerprint(path) for path in adapter_directories),
-        adapter_notes=_other_bases(run, directory, adapter_directories) if weights else (),
+        adapter_notes=adapter_notes,
         tokenizer_notes=tuple(tokenizer_notes),
         words=words,
         day=today,
@@ -288,7 +290,8 @@ def make_trainable(
 
 def _other_bases(run: Run, directory: Path, below: tuple[Path, ...]) -> tuple[str, ...]:
     name, held = str(run.model.model_name_or_path), str(run.model.quantization or "")
-    return tuple(differences(directory, name, below, quantization=held))
+    mismatch = run.model.adapter_mismatch
+    return tuple(belongs(directory, name, below, quantization=held, mismatch=mismatch))
 
 
 def _skeleton(

@@ -90,7 +90,7 @@ def plan(
     """
     require(run, "model_name_or_path", "dataset")
     trackers.check(run.output.report_to)
-    if device:
+    if device is not None:
         devices.find(device)  # a slip of the pen is told before the data are read
     today = today or reading.day(run)
     material = gather(run, report, weights=weights, today=today, device=device, sampling=sampling)
