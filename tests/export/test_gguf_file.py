@@ -1,5 +1,7 @@
 """A GGUF export is proved like any other; what cannot be one is refused before it is loaded."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from tunesmith.export import gguf_file, gguf_weights
 from tunesmith.export.job import Serving
 from tunesmith.export.merge import export
 from tunesmith.export.proof import Probe
+from tunesmith.export.said import Questions, Said
 from tunesmith.models import gguf as reading
 from tunesmith.models import gguf_families, gguf_tokenizer
 from tunesmith.models import tokenizer as tokenizers
@@ -138,6 +141,21 @@ def test_texts_that_are_put_into_nfc_are_asked_in_it(tmp_path):
     tokenizer.backend.save(str(base / "tokenizer.json"))
     done = _export(base, [], tmp_path / "out", format=["gguf-f32"])
     assert any("NFC" in note for note in done.notes)
+
+
+def test_probes_are_asked_without_marks_where_llama_cpp_cuts_at_them_and_rows_as_they_are(tmp_path):
+    tokenizer = tokenizers.load(tiny_model(tmp_path))
+    gguf_tokenizer.cut_as(tokenizer.backend, gguf_tokenizer.PRE_TOKENIZERS["tekken"])
+    job = type("Job", (), {"serving": Serving(tokenizer)})()
+    row = "नमस्ते, a row of the run"
+    given = Questions([*tokenizers.PROBE, row], [], [[1]], [[1]])
+    asked, said = gguf_file.composed(job, given, Said("", ids=[]))
+    assert asked.texts[-1] == row
+    *probes, _ = asked.texts
+    assert probes != list(tokenizers.PROBE)
+    assert not any(unicodedata.combining(c) or "\u0900" < c < "\u0903" for c in "".join(probes))
+    backend = tokenizer.backend
+    assert said.ids[::2] == [backend.encode(t, add_special_tokens=False).ids for t in asked.texts]
 
 
 def test_the_bound_of_a_family_that_llama_cpp_computes_by_a_table_is_wider(tmp_path):

@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Regex, models, pre_tokenizers
 from real_tokenizers import real
 from tiny_tokenizer import load_tiny
 from tunesmith.errors import ModelError
-from tunesmith.export.gguf_vocabulary import vocabulary
+from tunesmith.export.gguf_vocabulary import cut_at_marks, vocabulary
 from tunesmith.models import gguf_tokenizer
 from tunesmith.models import tokenizer as checks
 
@@ -68,6 +68,17 @@ def test_the_first_three_stops_are_named_and_a_fourth_is_told():
     assert ids == [tiny.id_of(stop) for stop in stops[:3]]
     assert any("<think>" in note for note in made.notes)
     assert _keys(tiny, stops=stops[:3]).notes == ()
+
+
+@pytest.mark.parametrize("name", sorted(gguf_tokenizer.PRE_TOKENIZERS))
+def test_where_llama_cpp_cuts_words_at_combining_marks_a_note_says_so(name):
+    tiny = load_tiny()
+    backend = tokenizers.Tokenizer.from_str(tiny.backend.to_str())
+    gguf_tokenizer.cut_as(backend, gguf_tokenizer.PRE_TOKENIZERS[name])
+    cut = name in ("tekken", "gpt-4o")  # measured: docs/log.md
+    made = tiny._replace(backend=backend)
+    assert cut_at_marks(made) is cut
+    assert any("combining marks" in note for note in _keys(made).notes) is cut
 
 
 def test_a_cut_that_no_name_stands_for_is_refused():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -27,6 +29,14 @@ def require() -> None:
         )
 
 
+@cache
+def _silent() -> Any:
+    """llama.cpp calls it as long as the process lives, so it is kept as long."""
+    import llama_cpp
+
+    return llama_cpp.llama_log_callback(lambda *_: None)
+
+
 def quantise(source: Path, target: Path) -> None:
     """Write `target` in q4_k_m; a few tensors stay in more bits, as llama.cpp chooses.
 
@@ -37,8 +47,7 @@ def quantise(source: Path, target: Path) -> None:
 
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype, params.nthread = _Q4_K_M, torch.get_num_threads()
-    silent = llama_cpp.llama_log_callback(lambda *_: None)
-    llama_cpp.llama_log_set(silent, None)
+    llama_cpp.llama_log_set(_silent(), None)
     failed = llama_cpp.llama_model_quantize(str(source).encode(), str(target).encode(), params)
     if failed or not target.is_file():
         raise ModelError(

@@ -14,6 +14,7 @@ from tunesmith.export.gate import Bound
 from tunesmith.export.job import Format, Job, Written
 from tunesmith.export.said import Questions, Said
 from tunesmith.models import gguf_families
+from tunesmith.models import tokenizer as tokenizers
 from tunesmith.types import Tokenizer
 
 Kind = Literal["f32", "f16", "bf16", "q8_0", "q4_k_m"]
@@ -124,7 +125,8 @@ def composed(job: Job, questions: Questions, said: Said) -> tuple[Questions, Sai
     """Texts as llama.cpp can be asked for them; the notes of `check` say what it does otherwise.
 
     It puts none into a normal form, and takes words that end an answer elsewhere for control tokens
-    wherever the vocabulary has them, whatever type the file gives them.
+    wherever the vocabulary has them, whatever type the file gives them. Where it cuts words at
+    combining marks, the probes are asked without: rows of the run are asked as they are.
     """
     backend = job.serving.tokenizer.backend
     texts = questions.texts
@@ -133,6 +135,8 @@ def composed(job: Job, questions: Questions, said: Said) -> tuple[Questions, Sai
     normal = backend.normalizer
     if normal is not None and normal.normalize_str("e\u0301") == "\u00e9":
         texts = [unicodedata.normalize("NFC", text) for text in texts]
+    if gguf_vocabulary.cut_at_marks(job.serving.tokenizer):
+        texts = [_bare(text) if text in tokenizers.PROBE else text for text in texts]
     if texts == questions.texts:
         return questions, said
     if said.ids is not None:
@@ -143,6 +147,10 @@ def composed(job: Job, questions: Questions, said: Said) -> tuple[Questions, Sai
         ]
         said = said._replace(ids=ids)
     return questions._replace(texts=texts), said
+
+
+def _bare(text: str) -> str:
+    return "".join(c for c in text if not unicodedata.category(c).startswith("M"))
 
 
 _ENDS_ELSEWHERE = ("</s>", "<EOT>", "_<EOT>", "<eot>", "<|end|>", "<|eot_id|>", "<end_of_turn>")

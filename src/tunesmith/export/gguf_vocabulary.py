@@ -78,7 +78,23 @@ def vocabulary(
         return Vocabulary(keys, _ends_note(stops))
     keys |= {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.merges": _merges(model, where)}
     keys["tokenizer.ggml.pre"] = _pre_tokenizer(tokenizer, keys, texts, where)
-    return Vocabulary(keys, (*_ends_note(stops), *_normal_form(tokenizer)))
+    marks = (_MARKS_NOTE,) if cut_at_marks(tokenizer) else ()
+    return Vocabulary(keys, (*_ends_note(stops), *_normal_form(tokenizer), *marks))
+
+
+_MARKS_NOTE = (
+    "llama.cpp cuts words at combining marks, as this tokenizer does not: Hindi, Thai and other "
+    "scripts with such marks get other tokens there; rows of the run that have them refuse the file"
+)
+
+
+def cut_at_marks(tokenizer: Tokenizer) -> bool:
+    """Whether llama.cpp cuts words at combining marks where this tokenizer keeps them whole.
+
+    Its code for words that are cut at capitals (`tekken`, `gpt-4o`) knows letters alone.
+    """
+    whole, cased = (len(_pieces(tokenizer.backend, text)) for text in ("नमस्ते", "someWord"))
+    return tokenizer.backend.pre_tokenizer is not None and whole == 1 and cased == 2
 
 
 def _tokens(
