@@ -1,6 +1,7 @@
 """The schema for editors agrees with what is loaded."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "run_files"
 KEYWORDS = {
     *("type", "enum", "const", "anyOf", "items", "description", "default", "minimum", "maximum"),
     *("exclusiveMinimum", "exclusiveMaximum", "minLength", "additionalProperties"),
-    *("format", "writeOnly", "properties"),
+    *("format", "writeOnly", "properties", "pattern"),
 }
 TYPES = {
     "string": str,
@@ -41,6 +42,8 @@ def fits(value, node):
         right = isinstance(value, TYPES[node["type"]])
         if not right or (isinstance(value, bool) and node["type"] in ("integer", "number")):
             return False
+    if "pattern" in node and not re.search(node["pattern"], value):
+        return False
     if "items" in node and isinstance(value, list):
         return all(fits(item, node["items"]) for item in value)
     return not isinstance(value, int | float) or (

@@ -128,7 +128,7 @@ def test_what_fills_up_documents_side_by_side_is_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(forecasts, "measure", lambda *arguments, **others: "not tried")
     monkeypatch.setattr(side_by_side, "_states", counted)
     keys = {"lora_target": ["in_proj"], "num_train_epochs": 1}
-    path = tiny_run(tmp_path, kind="mamba", rows=tiny_rows(5), **keys)
+    path = tiny_run(tmp_path, kind="mamba", rows=tiny_rows(8), **keys)
     plan = train(path).plan
     assert sum(computed) == plan.forecast.layout.positions > plan.tokens_per_epoch
     rows = dict(line.split(maxsplit=1) for line in plan.text().splitlines() if "padd" in line)
