@@ -98,6 +98,7 @@ def export(asked: Run, out: Path, report: Any) -> Any:
     import torch
 
     from tunesmith.cli import answering
+    from tunesmith.cli.export_rows import probes
     from tunesmith.export.job import Serving
     from tunesmith.export.merge import export as merge
     from tunesmith.export.proof import Probe
@@ -118,7 +119,7 @@ def export(asked: Run, out: Path, report: Any) -> Any:
     if asked.dataset.dataset:
         split = found.split_special_tokens
         rows = examples(asked, found.renderer, found.tokenizer, report, split_special_tokens=split)
-        chosen = (rows.eval or rows.train)[:_PROBES]
+        chosen = probes(found, rows, _PROBES)
     on_gpu = asked.export.export_device == "auto" and torch.cuda.is_available()
     exported = merge(
         found.directory,
@@ -136,7 +137,7 @@ def export(asked: Run, out: Path, report: Any) -> Any:
         device="cuda" if on_gpu else "cpu",
         probes=[
             Probe(found.encode(question), [{"role": "user", "content": _QUESTION}]),
-            *(Probe(ids=example.ids.tolist()) for example in chosen),
+            *chosen,
         ],
         trust_remote_code=asked.model.trust_remote_code,
         trained_over=asked.model.quantization,

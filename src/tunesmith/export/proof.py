@@ -35,9 +35,16 @@ class Probe(NamedTuple):
     """A row to compare two models on."""
 
     ids: list[int]
-    """Prompt ids as training made them."""
+    """As training made them."""
     messages: list[dict[str, str]] | None = None
-    """The same conversation as role and content: the exported template must give `ids`."""
+    """The prompt as role and content: the exported template must give its ids."""
+    prompt_tokens: int | None = None
+    """So many of `ids` are the prompt; `None`: all."""
+
+    @property
+    def prompt(self) -> list[int]:
+        """Ids of the prompt."""
+        return self.ids[: self.prompt_tokens]
 
 
 class Proof(NamedTuple):
@@ -147,7 +154,7 @@ def expected(
             for text in texts
             for special in (False, True)
         ],
-        prompts=[probe.ids for probe in asked.probes if probe.messages is not None],
+        prompts=[probe.prompt for probe in asked.probes if probe.messages is not None],
         template=template,
         rows=asked.tuned,
         answers=asked.answers,
