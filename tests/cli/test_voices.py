@@ -50,7 +50,7 @@ def offered(path, *given, name=None):
     found = answering.find(run, Silent())
     beside = voices.find_beside(run, found, given, Silent(), name=name)
     notes = [note for each in (found, *beside.values()) for note in each.notes]
-    return voices.served_for(run, found, beside, name=name, slots=4), notes
+    return voices.served_for(run, found, beside, Silent(), name=name, slots=4), notes
 
 
 def answers(served):
@@ -86,7 +86,7 @@ def test_a_model_without_adapter_is_the_usual_one_beside_them(runs):
     asked = load(None, {"model_name_or_path": str(run), "template": "chatml", "bf16": False})
     found = answering.find(asked, Silent())
     beside = voices.find_beside(asked, found, [f"a={runs[0].parent / 'out'}"], Silent(), name="b")
-    served = voices.served_for(asked, found, beside, name="b", slots=2)
+    served = voices.served_for(asked, found, beside, Silent(), name="b", slots=2)
     said, alone = answers(served), answers(offered(runs[0])[0])
     assert list(said) == ["b", "a"]
     assert said["a"] == alone["out"]

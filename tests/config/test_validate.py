@@ -44,7 +44,8 @@ def bounds(field):
 
 @pytest.mark.parametrize("key", fields())
 def test_every_key_refuses_a_bad_value(key):
-    kinds = ["a list of numbers"] if key == "lr_scheduler_kwargs" else ["a mapping"]
+    tables = ("lr_scheduler_kwargs", "vllm_config")
+    kinds = ["a list of numbers"] if key in tables else ["a mapping"]
     text = any(word in str(fields()[key][1].annotation) for word in ("str", "Path", "Secret"))
     for kind in kinds + ([] if text else ["a word"]):
         refused(key, WRONG[kind])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tunesmith.cli.target import Served, Trained, served, trained
 from tunesmith.config.run import Run
 from tunesmith.data.tokenize import encode_prompt
-from tunesmith.errors import TemplateError
+from tunesmith.errors import ConfigError, TemplateError
 from tunesmith.infer.hf import Answer, Engine
 from tunesmith.infer.sampling import Sampling, read_generation_config, resolve
 from tunesmith.models import tokenizer as tokenizers
@@ -26,6 +26,7 @@ from tunesmith.training.material import fetch
 from tunesmith.types import Call, Conversation, Message, Tokenizer
 
 if TYPE_CHECKING:
+    from tunesmith.compute.precision import Precision
     from tunesmith.infer.chat import Read
     from tunesmith.infer.grammar import CallForm
     from tunesmith.serve.reading import Style
@@ -225,14 +226,13 @@ def load(run: Run, found: Found, *, base_only: bool = False) -> Any:
     """
     import torch
 
-    from tunesmith.compute import precision as precisions
     from tunesmith.models import adapters
     from tunesmith.models.adapter_layers import own
     from tunesmith.models.load import load_model
     from tunesmith.models.vocabulary import grow
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    precision = precisions.choose(device, bf16=run.train.bf16, fp16=run.train.fp16)
+    precision = _precision(run, device)
     model: Any = load_model(
         found.directory,
         dtype=precision.dtype,
@@ -251,6 +251,26 @@ def load(run: Run, found: Found, *, base_only: bool = False) -> Any:
             continue
         parameter.data = parameter.data.to(precision.dtype)  # modules trained in full are fp32
     return model
+
+
+def _precision(run: Run, device: str) -> Precision:
+    """That of training, unless the run says in which it answers.
+
+    Raises:
+        ConfigError: one that the device does not have.
+    """
+    from tunesmith.compute import precision as precisions
+
+    asked = run.infer.infer_dtype
+    if asked == "auto":
+        return precisions.choose(device, bf16=run.train.bf16, fp16=run.train.fp16)
+    try:
+        return precisions.choose(device, bf16=asked == "bfloat16", fp16=asked == "float16")
+    except ConfigError as error:
+        need = f"{error.need}, or another precision"
+        raise ConfigError(
+            run.where("infer_dtype"), got=asked, need=need, hint="infer_dtype: bfloat16"
+        ) from None
 
 
 def settle(model: Any) -> None:

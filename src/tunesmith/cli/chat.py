@@ -44,10 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
     from tunesmith.cli import answering, compare
     from tunesmith.cli.chat_rows import tools_in
     from tunesmith.cli.chat_view import REPLY
+    from tunesmith.cli.engines import refuse_vllm
     from tunesmith.cli.talk import Talk
     from tunesmith.infer.chat import Chat
     from tunesmith.training.report import Silent, report_for
 
+    refuse_vllm(asked, "chat")
     report = Silent() if arguments.json else report_for(sys.stderr)
     tools = arguments.tools
     if tools is not None:

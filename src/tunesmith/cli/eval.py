@@ -34,7 +34,10 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
+    from tunesmith.cli.engines import refuse_vllm
+
     asked = target.read(arguments.target, arguments.overrides)
+    refuse_vllm(asked, "eval")
     if arguments.tasks is not None:
         return eval_tasks.run(asked, arguments)
     if not asked.holds_out:

@@ -125,7 +125,7 @@ def _predict(
 ) -> tuple[dict[str, Any], list[str]]:
     """Answer what is not answered yet; what the result file holds, and lines for people."""
     from tunesmith import store
-    from tunesmith.cli import answering
+    from tunesmith.cli import answering, engines
     from tunesmith.eval.figures import figures
     from tunesmith.eval.predict import Asking, Files, predict
 
@@ -144,12 +144,16 @@ def _predict(
 
     def asking() -> Asking:
         report.say("\n".join(sampling.lines()))
-        model = answering.load(asked, found, base_only=base)
-        answering.settle(model)
+        over, model = None, None
+        if engines.uses_vllm(asked):
+            over = engines.over_vllm(asked, found, {None: _adapter(asked, found, base)}, report)
+        else:
+            model = answering.load(asked, found, base_only=base)
+            answering.settle(model)
         engine = found.engine(model)
         read, lost = _reader(material, engine)
         notes.extend(lost)
-        return Asking(engine, sampling, read)
+        return Asking(engine, sampling, read, over=over)
 
     began = time.monotonic()
     rows, new = predict(
@@ -171,6 +175,16 @@ def _predict(
     return results, [*shown, *figured.lines()]
 
 
+def _adapter(asked: Run, found: Found, base: bool) -> Path | None:
+    """The adapter that vLLM answers with."""
+    if len(found.adapters) > 1 and not base:
+        raise ConfigError(
+            asked.where("adapter_name_or_path"), got=f"{len(found.adapters)} adapters, and vllm",
+            need="one adapter at most", hint="tunesmith export merges them",
+        )  # fmt: skip
+    return found.adapters[0] if found.adapters and not base else None
+
+
 def _model(material: _Asked, *, base: bool) -> dict[str, Any]:
     """What decides an answer beside its row and the settings of the draw."""
     from tunesmith.training.fingerprints import fingerprint
@@ -180,9 +194,16 @@ def _model(material: _Asked, *, base: bool) -> dict[str, Any]:
         "base": fingerprint(found.directory),
         "adapters": [] if base else [fingerprint(path) for path in found.adapters],
         "quantization": str(asked.model.quantization or ""),
-        "precision": [asked.train.bf16, asked.train.fp16],
+        "precision": [asked.train.bf16, asked.train.fp16, *_other(asked)],
         "stop_words": list(found.renderer.stop_words),
     }
+
+
+def _other(asked: Run) -> list[str]:
+    """Engine and precision, where they are not the usual ones."""
+    infer = asked.infer
+    said = [infer.infer_backend, infer.infer_dtype]
+    return [] if said == ["huggingface", "auto"] else said
 
 
 def _room(material: _Asked, wanted: int) -> list[str]:

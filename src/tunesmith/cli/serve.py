@@ -42,8 +42,10 @@ def options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until told to stop."""
     asked = target.read(arguments.target, arguments.overrides)
+    from tunesmith.cli.engines import uses_vllm
     from tunesmith.serve import run as serving
 
+    uses_vllm(asked)
     for flag, value in (("--slots", arguments.slots), ("--max-tokens", arguments.max_tokens)):
         if value < 1:
             raise ConfigError(f"command line: {flag}", got=value, need="1 or more")
@@ -66,7 +68,9 @@ def _serve(
     found = answering.find(asked, report)
     beside = voices.find_beside(asked, found, arguments.adapter, report, name=arguments.name)
     sampling = answering.sampling(asked, found)
-    served = voices.served_for(asked, found, beside, name=arguments.name, slots=arguments.slots)
+    served = voices.served_for(
+        asked, found, beside, report, name=arguments.name, slots=arguments.slots
+    )
     most = arguments.max_tokens
     served = served._replace(limits=Limits(prompt_tokens=most, answer_tokens=most))
     report.close()

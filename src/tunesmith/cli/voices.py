@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tunesmith.cli import answering
+from tunesmith.cli import answering, engines
 from tunesmith.cli.target import Served as Weights
 from tunesmith.errors import ConfigError
 from tunesmith.infer.batching import Batching
@@ -73,7 +73,13 @@ def find_beside(
 
 
 def served_for(
-    asked: Run, found: Found, beside: Mapping[str, Found], *, name: str | None, slots: int
+    asked: Run,
+    found: Found,
+    beside: Mapping[str, Found],
+    report: Any,
+    *,
+    name: str | None,
+    slots: int,
 ) -> Served:
     """The model loaded, an engine over it, and what the routes need.
 
@@ -81,12 +87,15 @@ def served_for(
         asked: what was asked.
         found: its own model.
         beside: see `find_beside`.
+        report: what the user sees while an engine starts.
         name: what the user calls the model of the run.
         slots: answers at once.
 
     Raises:
         Error: weights that cannot be used.
     """
+    if engines.uses_vllm(asked):
+        return _by_vllm(asked, found, beside, report, name=name)
     base, own = _names(asked, found, name)
     # several adapters are merged one by one: without the last one the model would not be the base
     shared = len(found.adapters) < 2
@@ -116,6 +125,29 @@ def served_for(
         sampling=answering.sampling(asked, found),
         embed=lambda ids, key: batching.between(lambda: embed(model, ids), key).result(),
     )
+
+
+def _by_vllm(
+    asked: Run, found: Found, beside: Mapping[str, Found], report: Any, *, name: str | None
+) -> Served:
+    """The same models by vLLM, which merges no adapter into another."""
+    if len(found.adapters) > 1:
+        raise ConfigError(
+            asked.where("adapter_name_or_path"), got=f"{len(found.adapters)} adapters, and vllm",
+            need="one adapter at most", hint="tunesmith export merges them",
+        )  # fmt: skip
+    base, own = _names(asked, found, name)
+    weights: dict[str | None, Path | None] = {None: None}
+    models = {own: _voice(found, None)}
+    if found.adapters:
+        weights[own] = found.adapters[0]
+        models = {own: _voice(found, own), base: _voice(found, None)}
+    for key, each in beside.items():
+        weights[key] = each.adapters[0]
+        models[key] = _voice(each, key)
+    engine = engines.over_vllm(asked, found, weights, report)
+    sampling = answering.sampling(asked, found)
+    return Served(engine, found.tokenizer.backend, models=models, sampling=sampling)
 
 
 def _voice(found: Found, adapter: str | None) -> Voice:

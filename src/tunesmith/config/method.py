@@ -17,6 +17,23 @@ class Method(Section):
     """What is trained: adapters (`lora`), all weights (`full`), or some layers (`freeze`)."""
     stage: Literal["sft"] = "sft"
     """Kind of training: supervised fine-tuning (`sft`)."""
+    freeze_vision_tower: Flag = True
+    """Of a model that sees or hears: its tower stays as it is."""
+    freeze_multi_modal_projector: Flag = True
+    """Of a model that sees or hears: what leads from the tower into the text model stays as it
+    is."""
+    freeze_language_model: Flag = False
+    """Of a model that sees or hears: the text model stays as it is, its head included."""
+
+    @property
+    def frozen_parts(self) -> frozenset[str]:
+        """Parts of a model that stay as they are, as `models.parts` calls them."""
+        found = {
+            "vision_tower": self.freeze_vision_tower,
+            "multi_modal_projector": self.freeze_multi_modal_projector,
+            "language_model": self.freeze_language_model,
+        }
+        return frozenset(part for part, stays in found.items() if stays)
 
 
 class Lora(Method):

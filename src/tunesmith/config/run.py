@@ -14,7 +14,9 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from tunesmith.config.dataset import Dataset
+from tunesmith.config.infer import Infer
 from tunesmith.config.kinds import Section
+from tunesmith.config.media import Media
 from tunesmith.config.method import METHODS, Freeze, Full, Lora, Method
 from tunesmith.config.model import Export, Generate, Model
 from tunesmith.config.train import Eval, Output, Train
@@ -23,9 +25,11 @@ from tunesmith.errors import ConfigError, Error
 SECTIONS: dict[str, type[Section]] = {
     "model": Model,
     "dataset": Dataset,
+    "media": Media,
     "output": Output,
     "train": Train,
     "eval": Eval,
+    "infer": Infer,
     "generate": Generate,
     "export": Export,
 }
@@ -40,12 +44,16 @@ class Run(Section):
     """What is trained."""
     dataset: Dataset = Dataset()
     """What is learned from."""
+    media: Media = Media()
+    """How pictures, videos and sounds are read."""
     output: Output = Output()
     """Where the run writes."""
     train: Train = Train()
     """The optimizer and its schedule."""
     eval: Eval = Eval()
     """Evaluation during training."""
+    infer: Infer = Infer()
+    """What computes answers."""
     generate: Generate = Generate()
     """How answers are drawn."""
     export: Export = Export()

@@ -90,19 +90,26 @@ class Asking:
         sampling: of each; every row has a seed of its own.
         read: words and calls of an answer.
         within: makes the context of a forward pass; see `infer.batching`.
+        over: what answers in place of the engine's model; closed at the end.
     """
 
     def __init__(
-        self, engine: Engine, sampling: Sampling, read: Read, *, within: Switch | None = None
+        self,
+        engine: Engine,
+        sampling: Sampling,
+        read: Read,
+        *,
+        within: Switch | None = None,
+        over: Any = None,
     ) -> None:
-        self.engine, self.sampling, self.read = engine, sampling, read
+        self.engine, self.sampling, self.read, self._over = engine, sampling, read, over
         self._within = {None: within} if within else None
 
     def answers(self, questions: Questions, *, start: int = 0) -> Iterator[Predicted]:
         """The rows from `start` on with their answers, in order."""
         engine = self.engine
         waiting: deque[tuple[Question, Any]] = deque()
-        batching = Batching(
+        batching = self._over or Batching(
             engine.model,
             engine.tokenizer.backend,
             stop_ids=engine.stop_ids,

@@ -69,7 +69,7 @@ class Grammars:
             text = LLMatcher.grammar_from_json_schema(wanted, defaults=_SPACES)
         except ValueError as error:
             raise _refused(str(error)) from None
-        return self._made(text)
+        return self._made(text, {"json": _ANY_OBJECT if schema is None else schema})
 
     def of_call(self, forms: Sequence[CallForm]) -> Grammar:
         """A call of one of these tools, as their template writes it.
@@ -82,7 +82,8 @@ class Grammars:
             schema = json.dumps({**_ANY_OBJECT, **form.parameters, "x-guidance": _SPACES})
             pieces = f"{self._literal(form.before)} %json {schema} {self._literal(form.behind)}"
             lines.append(f"call_{number}: {pieces}")
-        return self._made("\n".join(lines))
+        text = "\n".join(lines)
+        return self._made(text, {"grammar": text})
 
     def _literal(self, text: str) -> str:
         """Text in the grammar's words, special tokens by their ids."""
@@ -97,20 +98,27 @@ class Grammars:
             rest = rest[at + len(name) :]
         return " ".join(words)
 
-    def _made(self, text: str) -> Grammar:
+    def _made(self, text: str, told: Mapping[str, Any]) -> Grammar:
         from llguidance import LLMatcher
 
         wrong = LLMatcher.validate_grammar(text, self._known)
         if wrong:
             raise _refused(wrong)
-        return _Made(self._known, text)
+        return Made(self._known, text, told)
 
 
-class _Made:
-    def __init__(self, known: Any, text: str) -> None:
-        self._known, self._text = known, text
+class Made:
+    """A grammar, for us and in words for other engines.
+
+    Attributes:
+        told: {"json": schema} or {"grammar": text in llguidance's dialect of Lark}.
+    """
+
+    def __init__(self, known: Any, text: str, told: Mapping[str, Any]) -> None:
+        self._known, self._text, self.told = known, text, told
 
     def begin(self) -> Constraint:
+        """Before the first token."""
         from llguidance import LLMatcher
 
         return _Place(LLMatcher(self._known, self._text))

@@ -55,10 +55,14 @@ class Row:
             logits_V = self._constraint.mask(logits_V)
         seen = [*self.asked.prompt_ids, *self.ids]
         chosen = pick(logits_V, seen, self.asked.sampling, self._generator, made=self.ids)
+        return self.add(_told(chosen, raw_V, self.asked.logprobs))
+
+    def add(self, token: Token) -> Delta:
+        """Take a token that has been chosen; it may be the last."""
+        chosen = token.id
         self.ids.append(chosen)
         if self._constraint and chosen not in self._stop_ids:
             self._constraint.take(chosen)
-        token = _told(chosen, raw_V, self.asked.logprobs)
         if chosen in self._stop_ids:
             return self._end("stop", "", token)
         piece = self._stream.push(chosen)

@@ -1,0 +1,68 @@
+"""vLLM's process, by a stand-in of its name: it starts, tells why it does not, and never stays."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from standin_vllm import OPTIONS, standing_in
+from tiny_model import tiny_model
+from tunesmith.errors import ConfigError, ModelError
+from tunesmith.infer.vllm_process import Child, _line, require
+
+
+def alive(number: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().split(")")[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_without_vllm_there_is_one_error(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install \"tunesmith\[vllm\]\""):
+        require()
+
+
+def test_options_become_a_command_line():
+    said = {"a_b": 1, "c": True, "d": False, "e": None, "f": ["x=1", "y=2"]}
+    assert _line(said) == ["--a-b", "1", "--c", "--f", "x=1", "y=2"]
+
+
+def test_a_start_that_fails_is_told_in_its_own_words(tmp_path, monkeypatch):
+    standing_in(monkeypatch, STANDIN_FAILS="1")
+    with pytest.raises(ModelError, match="ended with 5: ValueError: no GPU in sight"):
+        Child({"model": tiny_model(tmp_path), **OPTIONS})
+
+
+def test_it_ends_with_us_however_that_comes_about(tmp_path, monkeypatch):
+    standing_in(monkeypatch)
+    told = []
+    child = Child({"model": tiny_model(tmp_path), **OPTIONS}, report=told.append)
+    number = child._process.pid
+    assert told == sorted(told)
+    assert child.died() is None
+    child.end()
+    assert not alive(number)
+
+    code = (
+        "import sys, time; from tunesmith.infer.vllm_process import Child\n"
+        f"child = Child({{'model': {str(tmp_path / 'llama')!r}, **{OPTIONS!r}}})\n"
+        "print(child._process.pid, flush=True); time.sleep(60)"
+    )
+    ours = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert ours.stdout is not None
+    number = int(ours.stdout.readline())
+    assert alive(number)
+    os.kill(ours.pid, signal.SIGKILL)
+    ours.wait()
+    ours.stdout.close()
+    until = time.monotonic() + 20
+    while alive(number) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not alive(number)
