@@ -9,6 +9,7 @@ Shape letters: T tokens of a batch laid end to end, P trained positions, D docum
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -108,6 +109,8 @@ class Span(NamedTuple):
     """Loss falls on its tokens."""
     control: bool = True
     """May hold special tokens; a speaker's own words never may."""
+    medium: int | None = None
+    """Which of the conversation's media the text stands for; `None`: none."""
 
 
 class Example(NamedTuple):
@@ -118,6 +121,19 @@ class Example(NamedTuple):
     trained: np.ndarray
     """Whether the token is learned, (L,) bool. The first token never is."""
     origin: Origin
+    media: tuple[Media, ...] = ()
+    """Those whose places are among the ids, in that order."""
+
+
+class Seen(NamedTuple):
+    """Media as a model takes them."""
+
+    inputs: Mapping[str, Tensor]
+    """By the names of its arguments; all media of a batch, in the order of their places."""
+    positions: Tensor | None = None
+    """Of models that count rows and columns of a picture, (3, T) int64; `None`: tokens count up."""
+    alone: bool = False
+    """The tokens of a picture see one another, by a mask that the model makes for one document."""
 
 
 class Batch(NamedTuple):
@@ -143,6 +159,10 @@ class Batch(NamedTuple):
     alone see it; `offsets` are those of segments then. Empty: no document sees another."""
     saved: int = 0
     """Tokens of the documents that do not stand here because an equal beginning does."""
+    media: tuple[tuple[Media, ...], ...] = ()
+    """Of each document, in the order of their places among the ids; empty: none has any."""
+    seen: Seen | None = None
+    """What the model takes of the media beside the ids; `None`: they have not been read."""
 
     @property
     def num_tokens(self) -> int:

@@ -31,7 +31,7 @@ def _oracle(directory, examples):
     """Loss and accuracy, one unpadded sample at a time, in fp64, straight from logits."""
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float64)
     total, right, count = 0.0, 0, 0
-    for ids, trained, _ in examples:
+    for ids, trained, *_ in examples:
         with torch.no_grad():
             logits = model(torch.tensor(ids[None].astype(np.int64))).logits[0]
         for place in np.flatnonzero(trained):

@@ -14,10 +14,12 @@ from tunesmith.training.asked_adapter import lora_spec, refuse_other
 def test_every_key_of_an_adapter_is_in_its_spec():
     asked = {"lora_rank": 3, "lora_alpha": 5, "lora_dropout": 0.1, "lora_target": "q_proj,v_proj",
              "use_rslora": True, "additional_target": "norm"}  # fmt: skip
+    aside = frozenset({"vision_tower", "multi_modal_projector"})
     spec = LoraSpec(3, 5, 0.1, ("q_proj", "v_proj"), rslora=True, additional_target=("norm",))
-    assert lora_spec(load(None, asked)) == spec
-    assert lora_spec(load(None, {"use_dora": True})) == LoraSpec(8, 16, dora=True)
-    assert lora_spec(load(None, {"pissa_init": True})) == LoraSpec(8, 16, pissa=16)
+    assert lora_spec(load(None, asked)) == spec._replace(frozen=aside)
+    assert lora_spec(load(None, {"use_dora": True})) == LoraSpec(8, 16, dora=True, frozen=aside)
+    assert lora_spec(load(None, {"pissa_init": True})) == LoraSpec(8, 16, pissa=16, frozen=aside)
+    assert lora_spec(load(None, {"freeze_vision_tower": False})).frozen == {"multi_modal_projector"}
     assert lora_spec(load(None, {"pissa_init": True, "pissa_iter": -1})).pissa == -1
 
 

@@ -12,9 +12,8 @@ from tunesmith.config.load import load
 from tunesmith.errors import StoreError
 from tunesmith.models.load import load_model
 from tunesmith.training.material import gather, make_trainable
-from tunesmith.training.outputs import generation_config, read_weights, to_device
+from tunesmith.training.outputs import generation_config, read_weights
 from tunesmith.training.report import Silent
-from tunesmith.types import Batch
 
 
 def test_the_generation_config_has_every_stop_id_once(tmp_path):
@@ -89,12 +88,6 @@ def test_weights_of_a_checkpoint_must_fit_tensor_by_tensor(tmp_path):
     save_file({k: v for k, v in tensors.items() if k != name}, path)
     with pytest.raises(StoreError, match="lora_A"):
         read_weights(model, directory)
-
-
-def test_a_batch_stays_where_the_model_is():
-    ids = torch.arange(4)
-    batch = Batch(ids, ids, (0, 4), ids[:1], ids[:1])
-    assert to_device(batch, torch.device("cpu")) is batch
 
 
 @pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])

@@ -347,9 +347,20 @@ def _probe(model: Any) -> Isolation:
     return "varlen" if bool(equal) else "per_document_forward"
 
 
-def run(body: nn.Module, ids_T: Tensor, positions_T: Tensor, mask: Tensor | None) -> Tensor:
-    """Hidden states below the head, (T, width)."""
+def run(
+    body: nn.Module, ids_T: Tensor, positions: Tensor, mask: Tensor | None, **more: Tensor
+) -> Tensor:
+    """Hidden states below the head, (T, width).
+
+    Args:
+        body: of the model, without its head.
+        ids_T: token ids.
+        positions: (T,), or (3, T) of a model that counts rows and columns.
+        mask: what layers are told of the documents; `None`: there is one.
+        more: what the model takes beside ids.
+    """
+    places = positions[None] if positions.dim() == 1 else positions[:, None]
     out = body(
-        input_ids=ids_T[None], position_ids=positions_T[None], attention_mask=mask, use_cache=False
+        input_ids=ids_T[None], position_ids=places, attention_mask=mask, use_cache=False, **more
     )
     return out.last_hidden_state[0]

@@ -65,6 +65,8 @@ def score(
 
 def hidden(model: Any, batch: Batch) -> Tensor:
     """Hidden states that predict the trained tokens, below the head: (P, width)."""
+    if batch.media:
+        return _seeing(model, batch).index_select(0, batch.predict_P)
     body = decoder(model)
     if batch.until or isolation(model) == "varlen" or len(batch.offsets) == 2:
         alone = mask_of(model, batch)
@@ -72,6 +74,17 @@ def hidden(model: Any, batch: Batch) -> Tensor:
     else:
         states_TW = side_by_side.hidden(model, batch)
     return states_TW.index_select(0, batch.predict_P)
+
+
+def _seeing(model: Any, batch: Batch) -> Tensor:
+    """Hidden states of every token of documents with media, (T, width)."""
+    seen = batch.seen
+    assert seen is not None, "media that nobody has read would be learned as their placeholders"
+    one = len(batch.offsets) == 2
+    assert one or not (seen.alone or isolation(model) != "varlen"), "documents see one another"
+    alone = None if seen.alone else mask_of(model, batch)
+    positions = batch.positions_T if seen.positions is None else seen.positions
+    return run(model.base_model, batch.ids_T, positions, alone, **seen.inputs)
 
 
 class Head(NamedTuple):

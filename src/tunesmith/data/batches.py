@@ -77,6 +77,7 @@ def join(examples: Sequence[Example], rows: Sequence[int]) -> Batch:
         labels_P=torch.from_numpy(ids_T[labelled_P]),
         rows=tuple(int(row) for row in rows),
         num_trained=tuple(np.add.reduceat(learned_T, offsets[:-1], dtype=np.int64).tolist()),
+        media=tuple(part.media for part in parts) if any(part.media for part in parts) else (),
     )
 
 

@@ -20,6 +20,8 @@ from tunesmith.data import tokenize
 from tunesmith.data.fast_encode import FastEncode
 from tunesmith.data.fit import Encode, Fitted, Policy, fit
 from tunesmith.data.ledger import OVER_CUTOFF, Ledger, RowError, Skip, counted
+from tunesmith.data.media.family import Family
+from tunesmith.data.media.marks import marked
 from tunesmith.data.token_store import Counts
 from tunesmith.data.tokenize import Encoded
 from tunesmith.errors import Error, TemplateError
@@ -59,6 +61,8 @@ class Fitting(NamedTuple):
     """Whether `encode` keeps the strings of control tokens in a row's words apart."""
     ids: FastEncode | None = None
     """Reads the texts of `stream`; `None`: the tokenizers library does."""
+    family: Family | None = None
+    """What the model makes of media; `None`: it takes none."""
 
 
 def fitting(
@@ -88,6 +92,7 @@ def fitting(
         truncation=truncation,
         split_special_tokens=split_special_tokens,
         ids=ids,
+        family=getattr(renderer, "family", None),
     )
 
 
@@ -117,7 +122,7 @@ class Maker:
         waiting: deque[tuple[Said, list[Conversation]]] = deque()
 
         def texts() -> Iterator[Conversation]:
-            for one in said:
+            for one in self._with_marks(said):
                 parts = self._apart(one.conversation)
                 waiting.append((one, parts))
                 yield from parts
@@ -164,7 +169,23 @@ class Maker:
             need = "an answer with at least one token to learn"
             raise RowError.of("no trained token", "answer", got=f"{len(ids)} tokens", need=need)
         self.num_own_tokens += fitted.encoded.own_tokens
-        return Example(ids, trained, one.origin)
+        media = tuple([one.conversation.media[number] for number in fitted.encoded.media])
+        return Example(ids, trained, one.origin, media)
+
+    def _with_marks(self, said: Iterable[Said]) -> Iterator[Said]:
+        """The rows with marks in the places of media that can be read; see `media.marks`."""
+        for one in said:
+            if not one.conversation.media:
+                yield one
+                continue
+            assert self.how.family is not None, "other datasets have been refused"
+            try:
+                for medium in one.conversation.media:
+                    self.how.family.look(medium)
+            except RowError as error:
+                self.ledger.skip(Skip.of(error, one.origin))
+                continue
+            yield one._replace(conversation=marked(one.conversation))
 
     def _apart(self, conversation: Conversation) -> list[Conversation]:
         try:

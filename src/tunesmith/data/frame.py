@@ -7,9 +7,11 @@ Most rows of a dataset have one of a few shapes. What follows from the template'
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
+import tokenizers
 
 from tunesmith.data.codec import Codec, Coder
 from tunesmith.types import Span
@@ -236,3 +238,20 @@ def _answers(trained: Sequence[bool]) -> list[tuple[int, int]]:
     if first is not None:
         out.append((first, len(trained)))
     return out
+
+
+def borders_of(answers: list[tuple[int, int]], lengths: list[int]) -> list[tuple[int, int]]:
+    """First character and end of each answer."""
+    starts = [0, *accumulate(lengths)]
+    return [(starts[first], starts[end]) for first, end in answers]
+
+
+def place_of(encoding: tokenizers.Encoding, position: int, total: int) -> int | None:
+    """The first token at or after a character; `None` if one lies across."""
+    for character in range(position, total):
+        token = encoding.char_to_token(character)
+        if token is None:
+            continue  # a character that the normalizer has dropped
+        span = encoding.token_to_chars(token)
+        return token if span is not None and span[0] >= position else None
+    return len(encoding)

@@ -7,18 +7,20 @@ the files, the template, the tokenizer and the arguments.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tunesmith.data import cache, mix, purpose, registry, sampled
-from tunesmith.data.examples import Maker, fitting
+from tunesmith.data.examples import Maker, Said, fitting
 from tunesmith.data.fast_encode import Differs
 from tunesmith.data.fetch import NO_ACCESS, Access, fetch
 from tunesmith.data.fit import Policy
 from tunesmith.data.invisible import Invisible
 from tunesmith.data.ledger import Ledger, counted
+from tunesmith.data.media.family import Family
+from tunesmith.data.media.render import Seeing
 from tunesmith.data.mix import Mixing, Part
 from tunesmith.data.reader import Reader, Unasked
 from tunesmith.data.rows import files
@@ -28,7 +30,7 @@ from tunesmith.data.thinking import Thoughts
 from tunesmith.data.token_store import Examples, Writer
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.templates.choose import Renderer
-from tunesmith.types import Tokenizer
+from tunesmith.types import Example, Tokenizer
 
 _TOLD_EVERY = 256  # rows
 _Sides = tuple[Examples, Examples, tuple[Part, ...]]
@@ -67,8 +69,10 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
     dataset: Sequence[registry.Item],
     eval_dataset: Sequence[registry.Item] = (),
     dataset_dir: Path,
+    media_dir: Path | None = None,
     renderer: Renderer,
     tokenizer: Tokenizer,
+    family: Family | None = None,
     cutoff_len: int,
     max_samples: int | None = None,
     val_size: float = 0,
@@ -93,8 +97,10 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         dataset: names, paths or entries (see `registry`).
         eval_dataset: held-out datasets; excludes `val_size`.
         dataset_dir: where `dataset_info.json` stands.
+        media_dir: where paths of media begin; `None`: where those of their entry do.
         renderer: the chat template.
         tokenizer: the checked tokenizer.
+        family: what the model makes of media; `None`: it takes none.
         cutoff_len: the most tokens of an example.
         max_samples: the first rows of each dataset, `None`: all.
         val_size: share of the rows (below 1) or their number (from 1) that is held out.
@@ -120,8 +126,9 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         ConfigError: `val_size` with `eval_dataset`, or out of range.
         StoreError: the cache cannot be written.
     """
-    held = _held_out_size(val_size, eval_dataset)
-    entries = entered(dataset, eval_dataset, dataset_dir=dataset_dir, where=where, access=access)
+    held, takes = _held_out_size(val_size, eval_dataset), tuple(family.slots) if family else ()
+    places: Any = {"dataset_dir": dataset_dir, "where": where, "access": access}
+    entries = entered(dataset, eval_dataset, takes=takes, **places)
     options = {
         "cutoff_len": cutoff_len,
         "max_samples": max_samples,
@@ -130,38 +137,34 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         "split_special_tokens": split_special_tokens,
         "truncation": truncation,
         "seed": seed if any(entry.num_samples for entry, _ in entries) else None,
+        "media_dir": str(media_dir) if media_dir and family else None,
     }
     source = _source([entry for entry, _ in entries])
-    named = partial(cache.key, entries, source, renderer, tokenizer)
+    laying: Renderer = Seeing(renderer, family) if family else renderer
+    named = partial(cache.key, entries, source, laying, tokenizer)
     key, drawn = named(options=options), None
     if sampling and (sampling.asked or overwrite_cache or not cache.there(key)):
         drawn = sampled.draw(entries, sampling, max_samples=max_samples, seed=seed)
-        key = named(options=options | {"sample": drawn.identity()}) if drawn else key
+    key = named(options=options | {"sample": drawn.identity()}) if drawn else key
+    reading = partial(
+        Reader, renderer=renderer, max_samples=max_samples, seed=seed, media_dir=media_dir,
+        takes=takes, only=drawn.parts if drawn else None,
+    )  # fmt: skip
     as_examples = fitting(
-        renderer,
-        tokenizer,
-        cutoff_len=cutoff_len,
-        truncation=truncation,
-        train_on_prompt=train_on_prompt,
-        mask_history=mask_history,
+        laying, tokenizer, cutoff_len=cutoff_len, truncation=truncation,
+        train_on_prompt=train_on_prompt, mask_history=mask_history,
         split_special_tokens=split_special_tokens,
         expected=0 if max_samples or drawn else _size(entries),
-    )
+    )  # fmt: skip
+
+    stop = on_bad_row != "skip" and not whole
 
     def fill(writer: Writer, ledger: Ledger) -> None:
-        stop = on_bad_row != "skip" and not whole
         ledger.stands_for = drawn.of if drawn else 0
-        only = drawn.parts if drawn else None
-        reader = Reader(ledger, renderer, max_samples=max_samples, seed=seed, stop=stop, only=only)
-        unasked = Unasked(renderer, mask_history=mask_history)
-        thoughts = Thoughts(renderer)
-        unseen = Invisible(ledger)
+        reader, unasked = reading(ledger, stop=stop), Unasked(renderer, mask_history=mask_history)
+        thoughts, unseen = Thoughts(renderer), Invisible(ledger)
         said = unasked.counting(thoughts.in_marks(unseen.counting(reader.said(entries))))
-        rows = Maker(as_examples, ledger, writer.counts).examples(said)
-        for done, (one, made) in enumerate(rows, start=1):
-            writer.add(made, held_out=one.held_out, turns=one.turns)
-            if progress is not None and done % _TOLD_EVERY == 0:
-                progress(done)
+        _write(Maker(as_examples, ledger, writer.counts).examples(said), writer, progress)
         if train_on_prompt:
             ledger.notes += reader.learned_all_the_same()
         ledger.notes += [*thoughts.notes(), *unasked.notes(), *unseen.notes()]
@@ -180,6 +183,17 @@ def prepare(  # noqa: PLR0913 - one keyword for each key of the run file that ma
         where=where,
     )
     return prepared._replace(source=source, entries=tuple(entries))
+
+
+def _write(
+    rows: Iterable[tuple[Said, list[Example]]],
+    writer: Writer,
+    progress: Callable[[int], None] | None,
+) -> None:
+    for done, (one, made) in enumerate(rows, start=1):
+        writer.add(made, held_out=one.held_out, turns=one.turns)
+        if progress is not None and done % _TOLD_EVERY == 0:
+            progress(done)
 
 
 def _divided(
@@ -257,6 +271,7 @@ def entered(
     eval_dataset: Sequence[registry.Item],
     *,
     dataset_dir: Path,
+    takes: purpose.Takes = (),
     where: Callable[[str], str] = str,
     access: Access = NO_ACCESS,
 ) -> list[tuple[registry.Entry, bool]]:
@@ -265,7 +280,7 @@ def entered(
     return [
         (fetch(entry, access), key == "eval_dataset")
         for key, items in asked.items()
-        for entry in purpose.of_answers(registry.load(dataset_dir, items, where(key)))
+        for entry in purpose.of_answers(registry.load(dataset_dir, items, where(key)), takes)
     ]
 
 

@@ -1,17 +1,20 @@
 """What the rows of a dataset are for: which of them a stage can learn from.
 
-The one stage there is, `sft`, learns answers. Pairs of answers, labelled answers, media and
-running text are read and checked as all rows are (`survey.py`), and refused where `sft` would
-learn something else from them than they say.
+The one stage there is, `sft`, learns answers. Pairs of answers, labelled answers, running text, and
+media that the model does not take are read and checked as all rows are (`survey.py`), and refused
+where `sft` would learn something else from them than they say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tunesmith.data.entry import Entry, spelled_out
 from tunesmith.data.formats.media import columns_of
 from tunesmith.errors import DataError
+
+Takes = Collection[str] | None
+"""Kinds of media: image, video, audio."""
 
 
 class UnfitError(DataError):
@@ -21,21 +24,29 @@ class UnfitError(DataError):
     """
 
 
-def of_answers(entries: Sequence[Entry]) -> Sequence[Entry]:
+def of_answers(entries: Sequence[Entry], takes: Takes = ()) -> Sequence[Entry]:
     """The same datasets, if the answers of all of them are learned as they stand.
+
+    Args:
+        entries: of the registry.
+        takes: kinds of media that the model takes; `None`: not known yet, all are let pass.
 
     Raises:
         UnfitError: the first that is for another stage or another kind of model.
     """
-    for error in filter(None, map(refusal, entries)):
+    for error in filter(None, (refusal(entry, takes) for entry in entries)):
         raise error
     return entries
 
 
-def refusal(entry: Entry) -> UnfitError | None:
+def refusal(entry: Entry, takes: Takes = ()) -> UnfitError | None:
     """Why `sft` cannot learn from a dataset; `None`: it can.
 
     What is said of a plain path holds once its rows have shown their layout.
+
+    Args:
+        entry: of the registry.
+        takes: kinds of media that the model takes; `None`: not known yet, all are let pass.
     """
     columns, media = entry.columns, columns_of(entry.columns)
     if entry.formatting == "text":
@@ -61,11 +72,13 @@ def refusal(entry: Entry) -> UnfitError | None:
             "are for the stage kto, which is not there yet",
             hint=f"to learn them all the same: {_line(entry)}",
         )
-    if media:
+    taken = media if takes is None else [f"{kind}s" for kind in takes]
+    if set(media) - set(taken):
+        need = f"text and {' and '.join(taken)}, which are what the model takes"
         return UnfitError(
             entry.place,
             got=f"rows with {' and '.join(media)} ({_named(media)})",
-            need="a dataset of text: models that see or hear are not there yet",
+            need=need if taken else "a model that takes them, or a dataset of text",
             hint=f"to learn the words alone, placeholders among them: {_line(entry)}",
         )
     return None

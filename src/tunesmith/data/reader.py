@@ -35,6 +35,7 @@ class Reader:
         pick: which rows of a dataset are asked what they say, given all of them; `None`: all.
         media_dir: where paths of media begin; `None`: where the entry's own do.
         only: the rows that are read of each entry; `None`: those that the run takes.
+        takes: kinds of media that the model takes, of rows that are to be learned.
     """
 
     def __init__(
@@ -48,12 +49,13 @@ class Reader:
         media_dir: Path | None = None,
         pick: Pick | None = None,
         only: Sequence[Population] | None = None,
+        takes: purpose.Takes = (),
     ) -> None:
         self.ledger, self.renderer, self.stop = ledger, renderer, stop
         self.max_samples, self.seed, self.media_dir = max_samples, seed, media_dir
         self.unfit: list[purpose.UnfitError] = []
         """Why no stage can learn from a dataset that has been counted."""
-        self._pick, self._only = pick, only
+        self._pick, self._only, self._takes = pick, only, takes
         self._marked = 0
 
     def said(self, entries: Sequence[tuple[registry.Entry, bool]]) -> Iterator[Said]:
@@ -93,7 +95,7 @@ class Reader:
         """The rows of a dataset that can be used."""
         found, notes = self.chosen(entry, only), self.ledger.notes
         entry, found, told = laid_out(entry, found)
-        unfit = purpose.refusal(entry)
+        unfit = purpose.refusal(entry, self._takes)
         if unfit is not None and to_learn:
             raise unfit
         convert = Converter(entry, self.renderer, media_dir=self.media_dir)

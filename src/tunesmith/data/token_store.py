@@ -5,6 +5,8 @@
     examples.bin  one `RECORD` for each example, (N,)
     digests.bin   what each example teaches, hashed, (N,) `DIGEST`
     lengths.bin   one `LENGTH` for each length, ascending, (K,)
+    media.bin     media of all examples, end to end, as `media.kept` writes them
+    ends.bin      where each of them ends in it, (M,) int64
     copies.bin    numbers of the examples that are not alone in what they teach, each with the
                   number of the first of its kind, (C, 2) int64
 
@@ -16,12 +18,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, overload
 
 import numpy as np
 
-from tunesmith.types import Example, Origin
+from tunesmith.data.media.kept import from_bytes, identity, to_bytes
+from tunesmith.types import Example, Media, Origin
 
 RECORD = np.dtype(
     [
@@ -34,6 +38,7 @@ RECORD = np.dtype(
         ("row", "<i8"),  # of the rows that became examples, from 0
         ("turns", "<i4"),  # answers of that row, before anything was cut
         ("held_out", "?"),
+        ("media", "<i8"),  # media up to and including this example
     ]
 )
 DIGEST = np.dtype("V16")
@@ -71,7 +76,7 @@ class Writer:
         self.sources: dict[tuple[str, str], int] = {}
         self.counts = Counts(Counter(), Counter())
         self.count = 0
-        self._end = self._row = 0
+        self._end = self._row = self._media = self._media_end = 0
         self._waiting: list[Example] = []
         self._records: list[tuple[object, ...]] = []
         self._digests: list[bytes] = []
@@ -80,12 +85,13 @@ class Writer:
     def add(self, examples: Sequence[Example], *, held_out: bool, turns: int = 1) -> None:
         """All examples of one row, and how many answers it has."""
         for example in examples:
-            ids, trained, origin = example
+            ids, trained, origin, media = example
             source = self.sources.setdefault((origin.dataset, origin.file), len(self.sources))
             self._end += len(ids)
             counts = int(trained.sum()), int(ids.max())
             place = source, origin.line, origin.row, self._row
-            self._records.append((self._end, *counts, *place, turns, held_out))
+            self._media += len(media)
+            self._records.append((self._end, *counts, *place, turns, held_out, self._media))
             self._digests.append(digest(example))
             self._waiting.append(example)
             self.count += 1
@@ -112,8 +118,13 @@ class Writer:
         equal.tofile(self._directory / "copies.bin")
 
     def _flush(self) -> None:
-        ids, trained, records, digests = self._files
+        ids, trained, records, digests, media, ends = self._files
         if self._waiting:
+            stored = [to_bytes(medium) for e in self._waiting for medium in e.media]
+            media.write(b"".join(stored))
+            places = self._media_end + np.cumsum([len(one) for one in stored], dtype=np.int64)
+            ends.write(places.astype("<i8").tobytes())
+            self._media_end = int(places[-1]) if stored else self._media_end
             ids.write(np.concatenate([e.ids for e in self._waiting]).astype("<i4").tobytes())
             trained.write(np.concatenate([e.trained for e in self._waiting]).tobytes())
             records.write(np.array(self._records, RECORD).tobytes())
@@ -132,6 +143,9 @@ class Arrays(NamedTuple):
     digests: np.ndarray
     lengths: np.ndarray
     copies: np.ndarray
+    media: np.ndarray
+    ends: np.ndarray
+    """Of each medium in `media`."""
 
 
 class Examples(Sequence[Example]):
@@ -185,6 +199,11 @@ class Examples(Sequence[Example]):
     def num_trained(self) -> np.ndarray:
         """Learned tokens of each example, (N,) int32."""
         return self.records("trained")
+
+    @property
+    def num_media(self) -> np.ndarray:
+        """Media of each example, (N,) int64."""
+        return np.diff(self._arrays.records["media"], prepend=0)[self._chosen]
 
     def records(self, name: str) -> np.ndarray:
         """A field of `RECORD` for each example, (N,)."""
@@ -255,7 +274,19 @@ class Examples(Sequence[Example]):
         ids, trained, records, *_ = self._arrays
         start = int(records["end"][number - 1]) if number else 0
         part = slice(start, int(records["end"][number]))
-        return Example(np.asarray(ids[part]), np.asarray(trained[part]), self._origin(number))
+        media = self._media(number)
+        return Example(
+            np.asarray(ids[part]), np.asarray(trained[part]), self._origin(number), media
+        )
+
+    def _media(self, number: int) -> tuple[Media, ...]:
+        arrays = self._arrays
+        if not len(arrays.ends):
+            return ()
+        first = int(arrays.records["media"][number - 1]) if number else 0
+        ends = arrays.ends[max(first - 1, 0) : int(arrays.records["media"][number])].tolist()
+        ends = ends if first else [0, *ends]
+        return tuple(from_bytes(arrays.media[a:b].tobytes()) for a, b in pairwise(ends))
 
     def _origin(self, number: int) -> Origin:
         record = self._arrays.records[number]
@@ -270,16 +301,16 @@ def read(directory: Path, sources: Sequence[tuple[str, str]]) -> Examples:
         directory: with the files.
         sources: those of the writer.
     """
-    kinds = (np.dtype("<i4"), np.dtype("?"), RECORD, DIGEST)
-    ids, trained, records, digests = (
+    kinds = (np.dtype("<i4"), np.dtype("?"), RECORD, DIGEST, np.dtype("u1"), np.dtype("<i8"))
+    ids, trained, records, digests, media, ends = (
         _mapped(directory / name, kind) for name, kind in zip(_NAMES, kinds, strict=True)
     )
     equal = _mapped(directory / "copies.bin", _EQUAL).reshape(-1, 2)
     lengths = _mapped(directory / "lengths.bin", LENGTH)
-    return Examples(Arrays(ids, trained, records, digests, lengths, equal), sources)
+    return Examples(Arrays(ids, trained, records, digests, lengths, equal, media, ends), sources)
 
 
-_NAMES = ("ids.bin", "trained.bin", "examples.bin", "digests.bin")
+_NAMES = ("ids.bin", "trained.bin", "examples.bin", "digests.bin", "media.bin", "ends.bin")
 
 
 def _mapped(path: Path, kind: np.dtype) -> np.ndarray:
@@ -301,8 +332,10 @@ def _equal(digests: np.ndarray) -> np.ndarray:
 
 
 def digest(example: Example) -> bytes:
-    """sha256 of what is learned: the ids and which of them."""
+    """sha256 of what is learned: the ids and which of them, and the media among them."""
     whole = hashlib.sha256(len(example.ids).to_bytes(8, "little"))
     whole.update(np.ascontiguousarray(example.ids, dtype="<i4").tobytes())
     whole.update(np.packbits(example.trained).tobytes())
+    for medium in example.media:
+        whole.update(identity(medium))
     return whole.digest()[:16]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate, chain, compress, islice
+from itertools import chain, compress, islice
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ from tunesmith import templates
 from tunesmith.data import masks
 from tunesmith.data.codec import Codec, Piece, in_pieces
 from tunesmith.data.fast_encode import Ids, library
-from tunesmith.data.frame import AsRead, Frame
+from tunesmith.data.frame import AsRead, Frame, borders_of, place_of
 from tunesmith.errors import DataError, Error, TemplateError
 from tunesmith.templates import Renderer
 from tunesmith.types import Conversation, Span, Tokenizer
@@ -52,6 +52,8 @@ class Encoded(NamedTuple):
     """What exactly is wrong with a skipped row."""
     own_tokens: int = 0
     """The tokenizer's tokens of thoughts and tool calls in the words of learned answers."""
+    media: tuple[int, ...] = ()
+    """Which media of the conversation stand in the text, in order."""
 
 
 class _Row(NamedTuple):
@@ -71,6 +73,8 @@ class _Laid(NamedTuple):
     text: str
     learned: list[bool] | None = None
     """For each answer whether it is learned; `None`: all are."""
+    media: tuple[int, ...] = ()
+    """Which media of the conversation stand in it, in order."""
 
 
 _Block = list[_Laid | TemplateError]
@@ -96,6 +100,8 @@ class Encoder:
         self.split_special_tokens = split_special_tokens
         self._codec = Codec(tokenizer, renderer.control_text())
         self.backend = self._codec.backend
+        family = getattr(renderer, "family", None)
+        self._media_ids = np.array(sorted(family.token_ids) if family else [], np.int32)
         self._frames: dict[object, Frame] = {}
         self._shapes: dict[object, tuple[Frame, list[bool] | None]] = {}
 
@@ -134,6 +140,8 @@ class Encoder:
                 continue
             example = _example(row, one.learned, train_on_prompt=train_on_prompt)
             own = self._own_tokens(row, one.frame, one.learned)
+            if one.media:
+                example = self._with_media(example, one.media)
             yield example._replace(own_tokens=own) if own else example
 
     def prompt(self, conversation: Conversation) -> list[int]:
@@ -207,7 +215,13 @@ class Encoder:
             if len(self._shapes) == _KEPT:
                 self._shapes.clear()
             self._shapes[shape.key, mask_history] = frame, learned
-        return _Laid(frame, texts, "".join(texts), learned)
+        media = tuple([span.medium for span in spans if span.medium is not None])
+        return _Laid(frame, texts, "".join(texts), learned, media)
+
+    def _with_media(self, example: Encoded, media: tuple[int, ...]) -> Encoded:
+        """Tokens of media are never learned, whatever is learned around them."""
+        learned = example.trained & ~np.isin(example.ids, self._media_ids)
+        return example._replace(trained=learned, media=media)
 
     def _frame(self, spans: Sequence[Span]) -> Frame:
         key = tuple([(span.text if span.control else None, span.trained) for span in spans])
@@ -263,9 +277,9 @@ class Encoder:
             ids = coder.ids(encoding)
             if not codec.steers_as_written(ids, frame.control):
                 cuts = codec.inside_control_words(spans, lengths)
-        borders = _borders(frame.answers, lengths)
+        borders = borders_of(frame.answers, lengths)
         total = len(coder.text)
-        places = [(_place(encoding, s, total), _place(encoding, e, total)) for s, e in borders]
+        places = [(place_of(encoding, s, total), place_of(encoding, e, total)) for s, e in borders]
         whole = Piece(0, total, ids)
         for (start, end), (first, last), tail in zip(borders, places, frame.tails, strict=True):
             if first is None or not coder.stands(whole, start, first, tail):
@@ -365,23 +379,6 @@ def _blocks(laid: Iterable[_Laid | TemplateError]) -> Iterator[_Block]:
     rest = iter(laid)
     while block := list(islice(rest, _BLOCK)):
         yield block
-
-
-def _borders(answers: list[tuple[int, int]], lengths: list[int]) -> list[tuple[int, int]]:
-    """First character and end of each answer."""
-    starts = [0, *accumulate(lengths)]
-    return [(starts[first], starts[end]) for first, end in answers]
-
-
-def _place(encoding: tokenizers.Encoding, position: int, total: int) -> int | None:
-    """The first token at or after a character; `None` if one lies across."""
-    for character in range(position, total):
-        token = encoding.char_to_token(character)
-        if token is None:
-            continue  # a character that the normalizer has dropped
-        span = encoding.token_to_chars(token)
-        return token if span is not None and span[0] >= position else None
-    return len(encoding)
 
 
 def _example(row: _Row, learned: list[bool] | None, *, train_on_prompt: bool) -> Encoded:

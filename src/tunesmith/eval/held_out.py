@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tunesmith.compute.placed import placed
 from tunesmith.compute.score import score
 from tunesmith.data.batches import lay_out
 from tunesmith.errors import DataError
@@ -33,6 +34,7 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     within: Callable[[], AbstractContextManager[Any]] = nullcontext,
     each_dataset: bool = False,
+    see: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> dict[str, float]:
     """Loss, perplexity and accuracy over the trained tokens of all examples.
 
@@ -47,6 +49,7 @@ def evaluate(
         progress: told (examples done, all examples) after each forward pass.
         within: makes the context of a forward pass (autocast), the same as in training.
         each_dataset: also the figures of each data set, measured in the same passes.
+        see: reads the media of a batch.
 
     Returns:
         With the usual keys: `eval_loss` (nats per trained token), `eval_perplexity` (its
@@ -67,7 +70,7 @@ def evaluate(
     try:
         for batch in _batches(examples, max_tokens, share):
             with torch.inference_mode(), within():
-                found = score(model, on_device(batch, device), want_correct=want_accuracy)
+                found = score(model, placed(see(batch), device), want_correct=want_accuracy)
             total -= float(found.logprob_P.double().sum())
             tokens += len(batch.labels_P)
             correct += int(found.correct_P.sum()) if found.correct_P is not None else 0
@@ -153,13 +156,3 @@ def _batches(examples: Sequence[Example], max_tokens: int, share: bool) -> Itera
             window, held = [], 0
     if window:
         yield from lay_out(examples, window, max_tokens=max_tokens, share=share)
-
-
-def on_device(batch: Batch, device: torch.device) -> Batch:
-    """A batch where a model is."""
-    return batch._replace(
-        ids_T=batch.ids_T.to(device),
-        positions_T=batch.positions_T.to(device),
-        predict_P=batch.predict_P.to(device),
-        labels_P=batch.labels_P.to(device),
-    )

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from tunesmith.compute.placed import placed
 from tunesmith.compute.score import score
 from tunesmith.compute.sharing import shares
 from tunesmith.data.batches import lay_out
-from tunesmith.eval.held_out import on_device
 from tunesmith.types import Example, Origin
 
 _WINDOW = 64
@@ -61,7 +61,7 @@ def likelihoods(
         for rows in _windows(examples, _WINDOW * max_tokens):
             for batch in lay_out(examples, rows, max_tokens=max_tokens, share=share):
                 with torch.inference_mode():
-                    said = score(model, on_device(batch, device), want_correct=True)
+                    said = score(model, placed(batch, device), want_correct=True)
                 assert said.correct_P is not None, "it was asked for"
                 sizes = list(batch.num_trained)
                 logprobs = said.logprob_P.double().cpu().split(sizes)

@@ -16,10 +16,11 @@ from tunesmith.compute.lora import LoraLinear
 from tunesmith.errors import ModelError
 from tunesmith.models import files, kinds
 from tunesmith.models.kinds import Kind
+from tunesmith.models.parts import parts
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-ASIDE = ("vision", "visual", "audio", "multi_modal_projector", "mm_projector")
-"""How parts of a model begin that are not its text model."""
+_ASIDE = frozenset(("vision_tower", "multi_modal_projector"))
+"""Parts of a model that get no adapter where nobody says more."""
 
 
 class LoraSpec(NamedTuple):
@@ -41,6 +42,9 @@ class LoraSpec(NamedTuple):
     pissa: int | None = None
     """Start at the largest singular values of the weights (arXiv:2404.02948), found in so many
     iterations; -1: by a full decomposition."""
+    frozen: frozenset[str] | None = None
+    """Parts of the model that get no adapter, whatever the names say (see `models.parts`); `None`:
+    those beside the text model, where no names are given."""
 
     @property
     def is_pissa(self) -> bool:
@@ -70,36 +74,39 @@ def token_modules(model: Any) -> list[str]:
 
 def _stacked(model: Any) -> list[str]:
     """Names of matrices held several to a tensor, as experts are. Convolutions are something else:
-    nobody takes `all` for them too.
+    nobody takes `all` for them too; nor do towers have experts.
     """
+    of = parts(model)
     return [
         f"{name}.{key}".lstrip(".")
         for name, module in model.named_modules()
-        if not isinstance(module, nn.Conv1d)
+        if not isinstance(module, nn.Conv1d) and of(name) == "language_model"
         for key, parameter in module._parameters.items()
         if parameter is not None and parameter.ndim == 3
     ]
 
 
-def targets(model: Any, target: tuple[str, ...] | str) -> list[str]:
+def targets(
+    model: Any, target: tuple[str, ...] | str, frozen: frozenset[str] | None = None
+) -> list[str]:
     """Names of the linear layers that a target means, in the model's order.
 
     Args:
         model: a transformers causal language model.
         target: names or path endings; "all": every linear layer but the head and what is not
             text; any other string: a regular expression for the whole path, as in PEFT.
+        frozen: as in `LoraSpec`.
 
     Raises:
         ModelError: a name matches nothing, or something that is no linear layer.
     """
     head = head_name(model)
+    aside = frozen if frozen is not None else _ASIDE if target == "all" else frozenset()
+    of = parts(model)
     linear = [n for n, m in model.named_modules() if isinstance(m, nn.Linear)]
+    free = [n for n in linear if of(n) not in aside]
     if target == "all":
-        found = [
-            n
-            for n in linear
-            if n != head and not any(part.startswith(ASIDE) for part in n.split("."))
-        ]
+        found = [n for n in free if n != head]
         deep = _stacked(model)
         if deep:
             raise ModelError(
@@ -109,8 +116,8 @@ def targets(model: Any, target: tuple[str, ...] | str) -> list[str]:
                 hint="lora_target: " + ",".join(_endings(found)) if found else _WITHOUT,
             )
         if not found:
-            parts = [m for m in model.modules() if any(p.ndim == 2 for p in m.parameters(False))]
-            kinds = {type(m).__name__ for m in parts} - {"Embedding", "Linear"}
+            held = [m for m in model.modules() if any(p.ndim == 2 for p in m.parameters(False))]
+            kinds = {type(m).__name__ for m in held} - {"Embedding", "Linear"}
             raise ModelError(
                 "lora_target", got="all",
                 need=f"linear layers; those of this model are of type {', '.join(sorted(kinds))}",
@@ -118,7 +125,7 @@ def targets(model: Any, target: tuple[str, ...] | str) -> list[str]:
             )  # fmt: skip
         return _plain(model, found)
     if isinstance(target, str):
-        return _plain(model, [n for n in linear if re.fullmatch(target, n)])
+        return _plain(model, [n for n in free if re.fullmatch(target, n)])
     found = set(matching(model, target, "lora_target"))
     other = sorted(found - set(linear))
     if other:
@@ -132,7 +139,7 @@ def targets(model: Any, target: tuple[str, ...] | str) -> list[str]:
         raise ModelError(
             "lora_target", got=other[0], need=f"a linear layer; it is of type {kind}", hint=hint
         )
-    return _plain(model, [n for n in linear if n in found])
+    return _plain(model, [n for n in free if n in found])
 
 
 _WITHOUT = "finetuning_type: full or freeze, which need no adapter"

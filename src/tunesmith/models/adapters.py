@@ -94,7 +94,7 @@ def falls_on(model: Any, spec: LoraSpec) -> Falls:
         ModelError: a name matches nothing, or no linear layer.
     """
     extra = matching(model, spec.additional_target, "additional_target")
-    layers = [name for name in targets(model, spec.target) if not within(name, extra)]
+    layers = [name for name in targets(model, spec.target, spec.frozen) if not within(name, extra)]
     in_full = sorted(_with_tied(model, extra))
     both = [name for name in layers if within(name, in_full)]
     if both:

@@ -124,12 +124,12 @@ def empty_model(
         ModelError: transformers has no causal language model for this config.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
+    from tunesmith.models.classes import auto_class
     from tunesmith.models.load import explained, quiet
 
     with quiet(), explained(directory, config), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        model = auto_class(config).from_config(config, trust_remote_code=trust_remote_code)
     model.tie_weights()
     return model
 

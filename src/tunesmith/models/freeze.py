@@ -7,20 +7,35 @@ learning rate round to nothing. The products themselves run in the dtype of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 from torch import nn
 
 from tunesmith.compute.attention import decoder
 from tunesmith.errors import ModelError
+from tunesmith.models.parts import parts
 
 
-def full(model: Any) -> list[str]:
-    """Let every parameter learn, in fp32; their names."""
-    for parameter in model.parameters():
-        _learn(parameter)
-    return [name for name, _ in model.named_parameters()]
+def full(model: Any, *, frozen: Collection[str] = ()) -> list[str]:
+    """Let every parameter learn, in fp32; their names.
+
+    Args:
+        model: of transformers.
+        frozen: its parts that stay as they are; see `parts`.
+
+    Raises:
+        ModelError: nothing is left that learns.
+    """
+    of = parts(model)
+    learned = [name for name, _ in model.named_parameters() if of(name) not in frozen]
+    if not learned:
+        keys = ", ".join(f"freeze_{part}: true" for part in sorted(frozen))
+        raise ModelError(f"freeze_{min(frozen)}", got=keys, need="a part of the model that learns")
+    model.requires_grad_(False)
+    for name in learned:
+        _learn(model.get_parameter(name))
+    return learned
 
 
 def freeze(

@@ -17,6 +17,7 @@ from tunesmith.compute import attention_kernels
 from tunesmith.config.model import Quantization
 from tunesmith.errors import ModelError
 from tunesmith.models import files, quantize
+from tunesmith.models.classes import auto_class, class_of
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -34,7 +35,7 @@ def load_model(
     quantization: Quantization | None = None,
     kernel: str = "auto",
 ) -> PreTrainedModel:
-    """Load a causal language model, in evaluation mode, without gradients recorded so far.
+    """Load a language model, in evaluation mode, without gradients recorded so far.
 
     Args:
         directory: a plain transformers directory (see `source.fetch`).
@@ -50,8 +51,6 @@ def load_model(
         ConfigError: what quantises, or the kernel, is not there.
         ModelError: weights or architecture that cannot be used; names what is wrong.
     """
-    from transformers import AutoModelForCausalLM
-
     directory = Path(directory)
     config = read_config(directory, trust_remote_code=trust_remote_code)
     files.weight_files(directory)
@@ -60,7 +59,7 @@ def load_model(
     )
     fewer = quantize.loading(quantization, device, dtype) if quantization else {}
     with quiet(), explained(directory, config):
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = auto_class(config).from_pretrained(
             str(directory),
             config=config,
             dtype=dtype,
@@ -136,12 +135,9 @@ def own_attention(config: PretrainedConfig, kernel: str = "auto") -> str | None:
     Raises:
         ModelError: a kernel was asked for, and the model ignores it.
     """
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
-
     from tunesmith.compute import attention
 
-    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    if getattr(kind, "_supports_attention_backend", False):
+    if getattr(class_of(config), "_supports_attention_backend", False):
         return attention.register(kernel)
     if kernel != "auto":
         raise ModelError(
@@ -223,11 +219,12 @@ def check_tied(directory: Path, model: PreTrainedModel) -> None:
     embedding = model.get_input_embeddings()
     if head is None or embedding is None:
         return
-    said = bool(getattr(model.config.get_text_config(), "tie_word_embeddings", False))
+    configs = (model.config.get_text_config(), model.config)  # one, of a model that only reads
+    said = [bool(getattr(config, "tie_word_embeddings", False)) for config in configs]
     same = head.weight is embedding.weight
-    if said != same:
+    if same not in said:
         raise ModelError(
             f"{directory}/config.json: tie_word_embeddings",
-            got=said,
+            got=said[0],
             need=f"{same}, which is what the loaded model does",
         )

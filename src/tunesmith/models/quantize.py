@@ -19,8 +19,9 @@ from tunesmith.compute.quantized import Quantized, quantize
 from tunesmith.config.model import Quantization
 from tunesmith.errors import ModelError
 from tunesmith.models.adapter_rows import within
-from tunesmith.models.adapter_spec import ASIDE, head_name, matching
+from tunesmith.models.adapter_spec import head_name, matching
 from tunesmith.models.facts import Facts
+from tunesmith.models.parts import parts
 
 _METHOD = "tunesmith"
 """Under which transformers knows our quantizer."""
@@ -63,12 +64,11 @@ def names(model: Any) -> list[str]:
         ModelError: there are none.
     """
     head = head_name(model)
+    of = parts(model)
     found = [
         name
         for name, module in model.named_modules()
-        if type(module) is nn.Linear
-        and name != head
-        and not any(part.startswith(ASIDE) for part in name.split("."))
+        if type(module) is nn.Linear and name != head and of(name) == "language_model"
     ]
     if not found:
         raise ModelError(

@@ -55,8 +55,7 @@ class _Path(NamedTuple):
         empty = False
         for place, slot, pieces in self.words:
             text = joined(values, pieces) if slot is None else values[slot]
-            _, trained, control = spans[place]
-            spans[place] = Span(text, trained, control)
+            spans[place] = spans[place]._replace(text=text)
             empty = empty or not text
         answers = list(self.answers)
         if empty:

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from tunesmith.compute import chance, float8
+from tunesmith.compute.placed import placed
 from tunesmith.config.run import Run
 from tunesmith.data.batches import lay_out
+from tunesmith.data.media.feed import Feed
 from tunesmith.errors import ModelError
 from tunesmith.models.adapters import trainable
-from tunesmith.training.outputs import to_device
 from tunesmith.training.plan import Plan
 from tunesmith.training.report import Report
 from tunesmith.types import Batch, Example, Loss
@@ -37,14 +38,16 @@ def tell(  # noqa: PLR0917
     model: Any,
     examples: Sequence[Example],
     loss_of: Callable[[Any, Batch], Loss],
+    *,
+    see: Feed,
 ) -> None:
     """`check` on the first rows of a run whose products are in FP8; nothing for other runs."""
     held = run.model.quantization
     if held is None or held.kind != "fp8":
         return
     rows = range(min(_ROWS, len(examples)))
-    batch = lay_out(examples, rows, max_tokens=plan.micro_batch_tokens)[0]
-    batch = to_device(batch, next(model.parameters()).device)
+    batch = lay_out(examples, rows, max_tokens=see.room(plan.micro_batch_tokens))[0]
+    batch = placed(see(batch), next(model.parameters()).device)
     report.say(f"note: {check(model, batch, loss_of, seed=run.train.seed)}")
 
 

@@ -31,6 +31,7 @@ def lora_spec(run: Run, words: Words | None = None) -> LoraSpec:
         token_ids=words.token_ids if words else (),
         dora=method.use_dora,
         pissa=method.pissa_iter if method.pissa_init else None,
+        frozen=method.frozen_parts,
     )
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
+
 from tunesmith.compute import attention_kernels, float8
 from tunesmith.config.run import Run
+from tunesmith.data.ledger import counted
 from tunesmith.errors import ConfigError
 from tunesmith.models import quantize
+from tunesmith.models.parts import sizes
 from tunesmith.training import optim
 from tunesmith.training.material import Material
 
@@ -50,7 +56,16 @@ def notes(run: Run, material: Material) -> tuple[str, ...]:
             "optim: muon orthogonalises the updates of A and of B, each alone; the method is made "
             "for whole weight matrices (finetuning_type: full)",
         )
-    return found
+    return found + tuple(_unseen(material))
+
+
+def _unseen(material: Material) -> Iterator[str]:
+    """Rows that what learns has no part in: without a picture nothing passes a projector."""
+    learned = [part for part, size in sizes(material.skeleton, learned=True).items() if size]
+    count = int(np.count_nonzero(material.data.train.num_media == 0))
+    if material.family is not None and "language_model" not in learned and count:
+        what = " and ".join(part.replace("_", " ") for part in learned)
+        yield f"{counted(count)} without media: the {what} learns nothing from them"
 
 
 def kernel(run: Run) -> str:

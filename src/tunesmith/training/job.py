@@ -15,24 +15,25 @@ import torch
 
 from tunesmith import store
 from tunesmith.compute import chance, sharing
+from tunesmith.compute.attention import isolation
 from tunesmith.compute.fused import blocks
+from tunesmith.compute.placed import placed
 from tunesmith.config.run import Run
 from tunesmith.data.batches import lay_out
+from tunesmith.data.media.feed import Feed
 from tunesmith.errors import OutputError, StoreError
-from tunesmith.models import acting, adapters, lineage, load
+from tunesmith.models import acting, adapters, load
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_spec import token_modules
 from tunesmith.models.card import card
 from tunesmith.stages import sft
-from tunesmith.templates import jinja_to_serve, stop_ids
-from tunesmith.training import accuracy, checkpoint, loop, numerics, outputs
+from tunesmith.training import accuracy, beside, checkpoint, loop, numerics, outputs
 from tunesmith.training.feed import ahead
 from tunesmith.training.journal import FILE, Journal
 from tunesmith.training.material import Material, make_trainable
 from tunesmith.training.memory import machine, worst
 from tunesmith.training.optim import optimizer_for
 from tunesmith.training.optimizer_state import optimizer_tensors, restore_optimizer
-from tunesmith.training.outputs import Written
 from tunesmith.training.plan import Plan
 from tunesmith.training.report import Report
 from tunesmith.training.schedule import schedule
@@ -102,8 +103,10 @@ class Job:
         )
         self.loss_scale = loop.LossScale() if plan.precision.startswith("fp16") else None
         self.watched = self._restore(found)
-        self._written = self._beside()
-        accuracy.tell(report, run, plan, self.model, material.data.train, self._loss_of())
+        self._written = beside.written(run, plan, material, self.model)
+        accuracy.tell(
+            report, run, plan, self.model, material.data.train, self._loss_of(), see=self._see
+        )
         self._peak_before = machine.reset_peak(self.material.precision.device.type)
 
     def try_largest(self) -> None:
@@ -113,7 +116,7 @@ class Job:
         batch = worst.to_try(self.plan, self.units, self.material.data.train)
         if batch is not None:
             chance.seek(seed=self.run.train.seed, step=1)
-            batch = outputs.to_device(batch, self.material.precision.device)
+            batch = placed(self._see(batch), self.material.precision.device)
             self._loss_of()(self.model.train(), batch).total.backward()
             self.optimizer.zero_grad(set_to_none=True)
 
@@ -170,8 +173,9 @@ class Job:
             found = evaluate(
                 self.model,
                 self.material.data.eval,
-                max_tokens=self.plan.micro_batch_tokens,
+                max_tokens=self._see.room(self.plan.micro_batch_tokens),
                 share=self._share,
+                see=self._see,
                 want_accuracy=self.run.eval.compute_accuracy,
                 progress=lambda done, total: self.report.work("evaluating", done, total),
                 each_dataset=self.run.eval.eval_on_each_dataset,
@@ -260,10 +264,10 @@ class Job:
         for number in range(first, self.plan.steps + 1):
             rows = self.units.examples(number)
             batches = lay_out(
-                self.material.data.train, rows, max_tokens=self.plan.micro_batch_tokens,
-                share=self._share,
+                self.material.data.train, rows, share=self._share,
+                max_tokens=self._see.room(self.plan.micro_batch_tokens),
             )  # fmt: skip
-            yield number, [outputs.to_device(batch, device) for batch in batches]
+            yield number, [placed(self._see(batch), device) for batch in batches]
 
     def _checkpoint(self) -> tuple[Path, checkpoint.TrainState] | None:
         named = self.run.train.resume_from_checkpoint
@@ -336,7 +340,9 @@ class Job:
             acting.check(model, f"{self.material.directory}/config.json")
         model.config.use_cache = False
         self._tell(blocks.fuse(model).note)  # before a checkpoint is read: always the same
-        self._share = self.plan.share and self._shares(model)
+        family = self.material.family
+        self._see = Feed(family, alone=family is not None and isolation(model) != "varlen")
+        self._share = self.plan.share and family is None and self._shares(model)
         self.model = model
         if path is not None:
             outputs.read_weights(self.model, path)
@@ -370,28 +376,6 @@ class Job:
         if self.loss_scale and state.progress["loss_scale"]:
             vars(self.loss_scale).update(state.progress["loss_scale"])
         return Watched.of(state.progress["watched"])
-
-    def _beside(self) -> Written:
-        material = self.material
-        ids = stop_ids(material.renderer, material.tokenizer)
-        known = [w for w in material.renderer.stop_words if material.tokenizer.id_of(w) is not None]
-        return Written(
-            run=self.run,
-            plan=self.plan,
-            tokenizer=material.tokenizer,
-            chat_template=jinja_to_serve(material.renderer, material.tokenizer),
-            eos=known[0] if known else None,
-            generation=outputs.generation_config(material.directory, ids),
-            lineage=self._lineage(),
-        )
-
-    def _lineage(self) -> dict[str, str]:
-        if not adapters.attached(self.model):
-            return {}
-        new = getattr(self.run.method, "create_new_adapter", False)
-        below = self.material.adapters if new else self.material.adapters[:-1]
-        held = str(self.run.model.quantization or "")
-        return lineage.lineage(self.material.directory, below, quantization=held)
 
 
 def fingerprint(plan: Plan) -> str:

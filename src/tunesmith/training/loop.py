@@ -170,7 +170,8 @@ def _accumulate(
     total = weight = torch.zeros((), device=batches[0].ids_T.device)
     for batch in batches:
         loss = loss_of(model, batch)
-        (loss.total * scale if scale != 1.0 else loss.total).backward()
+        if loss.total.requires_grad:  # rows without pictures teach a projector nothing
+            (loss.total * scale if scale != 1.0 else loss.total).backward()
         total, weight = total + loss.total.detach(), weight + loss.weight.detach()
         for name, value in loss.metrics.items():
             sums[name] = sums[name] + value.detach() if name in sums else value.detach()
@@ -180,7 +181,8 @@ def _accumulate(
 def _divide_and_clip(parameters: Sequence[nn.Parameter], divisor: Tensor, clip: float) -> Tensor:
     """Divide the summed gradients by the weight of the step; their norm before clipping."""
     gradients = [p.grad for p in parameters if p.grad is not None]
-    assert gradients, "nothing that is trained received a gradient"
+    if not gradients:
+        return torch.zeros_like(divisor)
     torch._foreach_div_(gradients, divisor)
     return torch.nn.utils.clip_grad_norm_(parameters, clip if clip > 0 else math.inf)
 

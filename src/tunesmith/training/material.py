@@ -16,6 +16,7 @@ import numpy as np
 from tunesmith.compute import chance
 from tunesmith.compute.precision import Precision
 from tunesmith.config.run import Run
+from tunesmith.data.media.family import Family
 from tunesmith.data.prepare import Prepared, prepare
 from tunesmith.data.sampled import Sampling
 from tunesmith.errors import ModelError
@@ -26,7 +27,7 @@ from tunesmith.models.facts import Facts
 from tunesmith.models.lineage import belongs
 from tunesmith.models.quantize import check as check_quantized
 from tunesmith.templates import Renderer
-from tunesmith.training import devices, new_tokens, reach
+from tunesmith.training import devices, new_tokens, reach, seeing
 from tunesmith.training.asked_adapter import lora_spec, refuse_other
 from tunesmith.training.devices import Device
 from tunesmith.training.fingerprints import fingerprint
@@ -71,6 +72,8 @@ class Material(NamedTuple):
     """What a template prints that prints the date."""
     elsewhere: Device | None = None
     """The device that the plan is for, if it is not here."""
+    family: Family | None = None
+    """What the model makes of media; `None`: the rows have none."""
     skeleton: Any = None
     """The model of the run without memory (meta device), with what is trained marked."""
 
@@ -111,7 +114,8 @@ def gather(
         elsewhere, precision = devices.chosen(device, bf16=run.train.bf16, fp16=run.train.fp16)
         skeleton = _skeleton(run, directory, adapter_directories, words)
     tokenizer_notes += check_tokenizer(run, renderer, tokenizer, known.vocab)
-    data = examples(run, renderer, tokenizer, report, sampling=sampling)
+    family = seeing.family_for(run, directory, tokenizer)
+    data = examples(run, renderer, tokenizer, report, family=family, sampling=sampling)
     _refuse_ids_without_row(data, tokenizer, known.vocab)
     first = data.train[:_COMPARED_ROWS]
     texts = ["".join(text for text, _ in pieces(example, tokenizer)) for example in first]
@@ -134,6 +138,7 @@ def gather(
         words=words,
         day=today,
         elsewhere=elsewhere,
+        family=family,
         skeleton=skeleton,
     )
 
@@ -182,6 +187,7 @@ def examples(
     tokenizer: Tokenizer,
     report: Report,
     *,
+    family: Family | None = None,
     split_special_tokens: bool | None = None,
     whole: bool = False,
     sampling: Sampling | None = None,
@@ -193,6 +199,7 @@ def examples(
         renderer: the chat template.
         tokenizer: the checked tokenizer.
         report: what the user sees meanwhile.
+        family: what the model makes of media; `None`: it takes none.
         split_special_tokens: as the model was trained; `None`: as the run says.
         whole: bad rows stop nothing; see `prepare`.
         sampling: of how many rows a sample may stand for all; `None`: of none.
@@ -203,8 +210,10 @@ def examples(
         dataset=dataset.dataset,
         eval_dataset=dataset.eval_dataset,
         dataset_dir=dataset.dataset_dir,
+        media_dir=dataset.media_dir,
         renderer=renderer,
         tokenizer=tokenizer,
+        family=family,
         cutoff_len=dataset.cutoff_len,
         max_samples=dataset.max_samples,
         val_size=dataset.val_size,
@@ -278,7 +287,7 @@ def make_trainable(
         adapters.merge(model)
     before_new(model)
     if method.finetuning_type == "full":
-        freeze.full(model)
+        freeze.full(model, frozen=method.frozen_parts)
     else:
         freeze.freeze(
             model,

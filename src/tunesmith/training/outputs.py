@@ -24,11 +24,11 @@ from tunesmith.models import adapters, files
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_files import read_tensors
 from tunesmith.models.card import CardFacts, title
-from tunesmith.models.load import quiet
+from tunesmith.models.load import load_model, quiet
 from tunesmith.training import journal
 from tunesmith.training.plan import Plan
 from tunesmith.training.plots import draw
-from tunesmith.types import Batch, Tokenizer
+from tunesmith.types import Tokenizer
 
 
 class Written(NamedTuple):
@@ -44,6 +44,8 @@ class Written(NamedTuple):
     """`generation_config.json` of the base model, with every stop id."""
     lineage: Mapping[str, str] = {}
     """What an adapter was trained over."""
+    processor: Mapping[str, bytes] = {}
+    """Files of the processor of a model that sees or hears, by name."""
 
 
 def write_model(
@@ -66,6 +68,8 @@ def write_model(
         written.tokenizer, directory, chat_template=written.chat_template, eos=written.eos
     )
     store.write_json(directory / "generation_config.json", dict(written.generation))
+    for name, data in written.processor.items():
+        store.write_bytes(directory / name, data)
     store.write_text(directory / "run.yaml", dump(written.run))
     store.write_json(directory / "plan.json", written.plan.as_dict())
     for path in directory.iterdir():  # safetensors writes for the owner alone
@@ -191,6 +195,8 @@ def read_weights(model: Any, directory: Path) -> None:
         wanted, stored = adapters.trainable(model), {}
         for path in files.weight_files(directory):
             stored |= load_file(path)
+        if not wanted.keys() <= stored.keys():  # on disk some models have other names
+            stored = load_model(directory, dtype=torch.float32).state_dict()
     for key, own in wanted.items():
         found = stored.get(key)
         if found is None or found.shape != own.shape:
@@ -205,13 +211,3 @@ def read_weights(model: Any, directory: Path) -> None:
     with torch.no_grad():
         for name, parameter in adapters.trainable(model).items():
             parameter.copy_(stored[name])
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch where the model is; a GPU fetches it by itself, from memory that stays in place."""
-    if device.type == "cpu":
-        return batch
-    moved = (batch.ids_T, batch.positions_T, batch.predict_P, batch.labels_P)
-    held = (t.pin_memory() if device.type == "cuda" else t for t in moved)
-    ids, positions, predict, labels = (t.to(device, non_blocking=True) for t in held)
-    return batch._replace(ids_T=ids, positions_T=positions, predict_P=predict, labels_P=labels)

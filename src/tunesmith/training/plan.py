@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from tunesmith.config.method import Full
 from tunesmith.config.run import Run, flat
 from tunesmith.training import block
 from tunesmith.training.forecast import Forecast
@@ -160,6 +161,7 @@ LEARNED = (
 _PACKS = 2
 """How packs are made: a run that goes on with others would see some rows twice."""
 
+_USUALLY_FROZEN = Full().frozen_parts
 _WATCH_EVALUATION = ("load_best_model_at_end", "early_stopping_steps")
 
 
@@ -193,6 +195,8 @@ def identity(
         parts["optim_args"] = run.train.optim_args
     if run.model.flash_attn != "auto":
         parts["flash_attn"] = run.model.flash_attn
+    if run.method.frozen_parts != _USUALLY_FROZEN:
+        parts["frozen"] = sorted(run.method.frozen_parts)
     if run.model.quantization:
         parts["quantization"] = str(run.model.quantization)
     if run.eval.predict_with_generate:

@@ -267,6 +267,7 @@ def _data_fingerprint(run: Run, material: Material) -> str:
     """Of what is learned; held-out rows count only where something watches them."""
     watched, sampled = _watching(run), material.data.sampled
     of = "" if sampled is None else f"sample of {sampled.rows} of {sampled.of} rows: "
+    of += f"media {material.family.identity()}: " if material.family else ""
     return of + fingerprint(material.data.train, material.data.eval if watched else None)
 
 
@@ -288,10 +289,9 @@ def _check_evaluation(run: Run, *, held_out: bool) -> None:
 def _watching(run: Run) -> list[str]:
     """Keys that make what is learned depend on evaluations."""
     keys = ("load_best_model_at_end", "early_stopping_steps")
+    watches = run.train.lr_scheduler_type in WATCHES_EVALUATION
     watching = [key for key in keys if getattr(run.eval, key)]
-    if run.train.lr_scheduler_type in WATCHES_EVALUATION:
-        watching.append("lr_scheduler_type")
-    return watching
+    return [*watching, "lr_scheduler_type"] if watches else watching
 
 
 def _model(run: Run, material: Material) -> str:

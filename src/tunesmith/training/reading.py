@@ -17,7 +17,7 @@ from tunesmith.data.prepare import Prepared
 from tunesmith.data.survey import Survey
 from tunesmith.models import facts
 from tunesmith.templates import Renderer
-from tunesmith.training import material, reach, resume
+from tunesmith.training import material, reach, resume, seeing
 from tunesmith.training.report import Report
 from tunesmith.training.wanted import check_tokenizer
 from tunesmith.types import Tokenizer
@@ -30,6 +30,8 @@ class Wording(NamedTuple):
     renderer: Renderer
     notes: tuple[str, ...]
     """What the template wants of the tokenizer and does not get."""
+    directory: Path
+    """Plain transformers directory of the model."""
     carries_state: bool = False
     """Whether the model does from token to token; see `units.unit_of`."""
 
@@ -55,7 +57,7 @@ def wording(run: Run, report: Report) -> Wording:
     today = day(run) or datetime.date.today()
     words = material.worded(run, directory, adapters, known.vocab, today=today)
     checked = check_tokenizer(run, words.renderer, words.tokenizer, words.extended.rows)
-    return Wording(words.tokenizer, words.renderer, checked, known.carries_state)
+    return Wording(words.tokenizer, words.renderer, checked, directory, known.carries_state)
 
 
 def read(run: Run, report: Report, *, whole: bool = False) -> Reading:
@@ -72,7 +74,10 @@ def read(run: Run, report: Report, *, whole: bool = False) -> Reading:
     """
     _refuse_unfit(run)
     found = wording(run, report)
-    data = material.examples(run, found.renderer, found.tokenizer, report, whole=whole)
+    family = seeing.family_for(run, found.directory, found.tokenizer)
+    data = material.examples(
+        run, found.renderer, found.tokenizer, report, family=family, whole=whole
+    )
     return Reading(found, data)
 
 
@@ -81,7 +86,8 @@ def _refuse_unfit(run: Run) -> None:
     reach.refuse_elsewhere(run)
     for key in ("dataset", "eval_dataset"):
         items = getattr(run.dataset, key)
-        purpose.of_answers(registry.load(run.dataset.dataset_dir, items, run.where(key)))
+        entries = registry.load(run.dataset.dataset_dir, items, run.where(key))
+        purpose.of_answers(entries, takes=None)
 
 
 def survey(run: Run) -> Survey:

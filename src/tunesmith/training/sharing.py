@@ -13,7 +13,6 @@ import numpy as np
 from tunesmith.config.run import Run
 from tunesmith.data import prefixes
 from tunesmith.errors import ConfigError
-from tunesmith.models.facts import Facts
 from tunesmith.training.estimated import MARK
 from tunesmith.training.material import Material
 from tunesmith.training.units import Units
@@ -93,7 +92,7 @@ def decide(
         ConfigError: it is asked for, and the model cannot.
     """
     asked = run.train.prefix_sharing
-    impossible = _impossible(run, material.facts)
+    impossible = _impossible(run, material)
     if asked is True and impossible:
         raise ConfigError(
             run.where("prefix_sharing"), got=True, need=f"a run whose rows can share: {impossible}",
@@ -118,7 +117,10 @@ def decide(
     return Sharing(True, "", saved, found.sampled)
 
 
-def _impossible(run: Run, known: Facts) -> str:
+def _impossible(run: Run, material: Material) -> str:
+    known = material.facts
+    if material.family is not None:
+        return "rows with media, whose places look alike whatever stands there"
     if getattr(run.method, "lora_dropout", 0):
         return "with lora_dropout, each row drops something else of what they share"
     if known.carries_state:

@@ -27,7 +27,7 @@ from tunesmith.compute.fused import blocks
 from tunesmith.compute.precision import Precision, speed
 from tunesmith.compute.score import apply_head, hidden
 from tunesmith.config.run import Run
-from tunesmith.models import adapters, freeze, load, quantize
+from tunesmith.models import adapters, classes, freeze, load, quantize
 from tunesmith.models.adapter_spec import LoraSpec
 from tunesmith.models.facts import Facts
 from tunesmith.training import update
@@ -189,7 +189,6 @@ def _model(
     run: Run, directory: Path, precision: Precision, *, layers: int, spec: LoraSpec | None
 ) -> Any:
     """The first layers of the model, with random weights, as the run would train them."""
-    from transformers import AutoModelForCausalLM
     from transformers.initialization import no_init_weights
 
     trust = run.model.trust_remote_code
@@ -202,7 +201,7 @@ def _model(
     if kinds and len(kinds) != layers:  # of some models it follows from the number of layers
         text.layer_types = kinds[:layers]
     with load.quiet(), no_init_weights():
-        model: Any = AutoModelForCausalLM.from_config(
+        model: Any = classes.auto_class(config).from_config(
             config,
             dtype=precision.dtype,
             attn_implementation=load.own_attention(config),
@@ -219,7 +218,7 @@ def _model(
     if run.model.quantization is not None:
         quantize.in_place(model, run.model.quantization)
     if spec is None:
-        freeze.full(model)
+        freeze.full(model, frozen=run.method.frozen_parts)
     else:
         # the start of an adapter and rows of new tokens do not change the pace
         adapters.attach(

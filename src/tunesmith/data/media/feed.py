@@ -1,0 +1,38 @@
+"""Media of a batch, read: the last thing before the model, while the batch before it computes."""
+
+from __future__ import annotations
+
+from tunesmith.data.media.family import Family
+from tunesmith.types import Batch, Seen
+
+
+class Feed:
+    """Reads the media of batches; batches without any are given back as they are.
+
+    Args:
+        family: what the model makes of media; `None`: it takes none.
+        alone: documents with media are computed one by one.
+    """
+
+    def __init__(self, family: Family | None, *, alone: bool = False) -> None:
+        self.family = family
+        self.alone = family is not None and (alone or family.alone)
+
+    def room(self, max_tokens: int) -> int:
+        """Tokens that a batch may hold; 1: each document has a batch of its own."""
+        return 1 if self.alone else max_tokens
+
+    def __call__(self, batch: Batch) -> Batch:
+        """The batch with what the model takes of its media.
+
+        Raises:
+            RowError: a medium that cannot be read any more.
+        """
+        if not batch.media:
+            return batch
+        assert self.family is not None, "rows with media have been refused"
+        every = [medium for media in batch.media for medium in media]
+        inputs = self.family.inputs(every)
+        inputs |= self.family.beside(batch)
+        positions = self.family.positions(batch, inputs)
+        return batch._replace(seen=Seen(inputs, positions, self.family.alone))

@@ -1,0 +1,24 @@
+"""Media of a store come back as they were, and are told apart by what they hold."""
+
+from tunesmith.data.media.kept import from_bytes, identity, to_bytes
+from tunesmith.types import Media
+
+
+def test_there_and_back(tmp_path):
+    for medium in (
+        Media("image", "a/b.png"),
+        Media("audio", b"\x00\n\xff"),
+        Media("video", ("a.png", b"\n\n", "c.png")),
+        Media("video", ("only.png",)),
+    ):
+        assert from_bytes(to_bytes(medium)) == medium
+
+
+def test_identity_is_that_of_the_content(tmp_path):
+    paths = [tmp_path / name for name in ("a", "b", "c")]
+    for path, data in zip(paths, (b"x" * 9, b"x" * 9, b"x" * 10), strict=True):
+        path.write_bytes(data)
+    a, b, c = (identity(Media("image", str(path))) for path in paths)
+    assert a == b == identity(Media("image", b"x" * 9))
+    assert a != c
+    assert a != identity(Media("video", str(paths[0])))

@@ -1,0 +1,182 @@
+"""What every family must hold, against stock transformers: the same ids, the same losses.
+
+A test file of a family calls `check`; those whose processors need torchvision are run by
+`tests/whole/test_moving.py` in a process that has it.
+"""
+
+import importlib.util
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from tiny_vlm import picture, tiny_vlm
+from tunesmith.compute.attention import isolation
+from tunesmith.compute.score import score
+from tunesmith.data.batches import lay_out
+from tunesmith.data.media.families import family_of
+from tunesmith.data.media.family import Family, Limits
+from tunesmith.data.media.feed import Feed
+from tunesmith.data.media.marks import marked
+from tunesmith.data.media.render import Seeing
+from tunesmith.data.tokenize import encode
+from tunesmith.models import load, processor, tokenizer
+from tunesmith.templates import choose
+from tunesmith.types import Conversation, Example, Media, Message, Origin, Tokenizer
+
+LIMITS = Limits()
+HAS_TORCHVISION = importlib.util.find_spec("torchvision") is not None
+moving = pytest.mark.skipif(
+    not HAS_TORCHVISION, reason="needs torchvision; run by tests/whole/test_moving.py"
+)
+
+
+class Seen(NamedTuple):
+    """A tiny model of a family and what belongs to it."""
+
+    directory: Path
+    model: object
+    checked: Tokenizer
+    family: Family
+
+
+def made(tmp_path: Path, kind: str, limits: Limits = LIMITS) -> Seen:
+    """A tiny model of a kind."""
+    directory = tiny_vlm(tmp_path, kind)
+    model = load.load_model(directory, dtype=torch.float32)
+    checked = tokenizer.load(directory)
+    family = family_of(processor.load(directory), model.config, checked.backend, limits)
+    return Seen(directory, model, checked, family)
+
+
+def media_of(folder: Path, family: Family) -> list[Media]:
+    """Some of each kind that the family takes, of several shapes."""
+    found = []
+    if "image" in family.slots:
+        sizes = [(40, 30), (60, 30), (64, 64)]
+        paths = [picture(folder / f"{i}.png", size, seed=i) for i, size in enumerate(sizes)]
+        found += [Media("image", str(path)) for path in paths]
+    if "video" in family.slots:
+        frames = [str(picture(folder / f"f{i}.png", (48, 32), seed=9 + i)) for i in range(4)]
+        found.append(Media("video", tuple(frames)))
+    if "audio" in family.slots:
+        found += [Media("audio", str(sound(folder / f"{n}.wav", n))) for n in (4000, 9000, 1700)]
+    return found
+
+
+def sound(path: Path, samples: int) -> Path:
+    """Write noise at 16 kHz."""
+    import wave
+
+    drawn = np.random.default_rng(samples).integers(-9000, 9000, samples, dtype=np.int16)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(drawn.tobytes())
+    return path
+
+
+def rows_of(family: Family, media: list[Media]) -> list[Conversation]:
+    """Rows with one medium, with two, and with none."""
+    one = family.config.model_type == "paligemma"
+
+    def row(*chosen: Media) -> Conversation:
+        asked = "".join(f"<{medium.kind}>" for medium in chosen) + "What is it?"
+        turns = (Message("user", asked), Message("assistant", f"Number {len(chosen)}."))
+        return Conversation(turns, media=chosen)
+
+    found = [row(medium) for medium in media]
+    if not one:
+        both = media[:1] if family.config.model_type == "smolvlm" else [media[0], media[-1]]
+        found += [row(*both), row()]  # the processor of smolvlm loses a picture beside a video
+    return found
+
+
+def check(tmp_path: Path, kind: str) -> Seen:
+    """A family, held against stock transformers and against what all families promise."""
+    seen = made(tmp_path, kind)
+    media = media_of(tmp_path, seen.family)
+    rows = rows_of(seen.family, media)
+    _like_stock(seen, rows)
+    _never_learned(seen, rows)
+    _seen_as_they_are(seen.family, media)
+    return seen
+
+
+def _like_stock(seen: Seen, rows: list[Conversation]) -> None:
+    directory, model, checked, family = seen
+    template = choose("chatml", checked)
+    laying = Seeing(template, family)
+    encoded = encode([marked(row) for row in rows], laying, checked)
+    examples = []
+    for row, found in zip(rows, encoded, strict=True):
+        assert found.error is None
+        media = tuple(row.media[i] for i in found.media)
+        assert media == row.media
+        examples.append(Example(found.ids, found.trained, Origin("d", "f", 1, 1), media))
+    feed = Feed(family, alone=isolation(model) != "varlen")
+    batches = lay_out(examples, range(len(examples)), max_tokens=feed.room(10_000))
+    assert len(batches) == (len(rows) if feed.alone else 1)
+    ours = {}
+    with torch.no_grad():
+        for batch in batches:
+            said = score(model, feed(batch)).logprob_P.split(list(batch.num_trained))
+            ours |= {row: part for row, part in zip(batch.rows, said, strict=True)}
+    stock = type(model).from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
+    for number, (row, example) in enumerate(zip(rows, examples, strict=True)):
+        text = "".join(span.text for span in template.render(row))
+        for kind, slot in family.slots.items():
+            text = text.replace(f"<{kind}>", f"{slot.before}{slot.token}{slot.after}")
+        theirs = stock_inputs(family, text, row)
+        ids = torch.from_numpy(example.ids.astype(np.int64))
+        if "input_ids" in theirs:
+            assert theirs["input_ids"][0].tolist() == ids.tolist()
+        theirs["input_ids"] = ids[None]
+        theirs.pop("attention_mask", None)
+        theirs.pop("labels", None)
+        if family.config.model_type == "paligemma":
+            learned = torch.from_numpy(example.trained)[None].long()
+            theirs["token_type_ids"] = (learned.cumsum(1) > 0).long()
+        with torch.no_grad():
+            logits = stock.eval()(**theirs, use_cache=False).logits[0].log_softmax(-1)
+        places = torch.from_numpy(np.flatnonzero(example.trained))
+        wanted = logits[places - 1, ids[places]]
+        torch.testing.assert_close(ours[number], wanted, atol=2e-5, rtol=2e-5)
+
+
+def stock_inputs(family: Family, text: str, row: Conversation) -> dict:
+    """The processor's own inputs for one row."""
+    opened: dict = {}
+    for medium in row.media:
+        opened.setdefault(medium.kind, []).append(family.open(medium))
+    if not opened and family.config.model_type in ("gemma3", "mllama", "qwen2_audio"):
+        made = family.processor.tokenizer([text], add_special_tokens=False, return_tensors="pt")
+        return {"input_ids": made["input_ids"]}
+    if family.config.model_type == "paligemma":
+        return dict(family.processor.image_processor(opened["image"], return_tensors="pt"))
+    made = family.process(text, opened, [family.look(medium) for medium in row.media])
+    found = {key: value for key, value in made.items() if isinstance(value, torch.Tensor)}
+    if family.config.model_type == "mllama":  # its processor puts a bos in front of every text
+        keys = ("input_ids", "cross_attention_mask")
+        found |= {key: found[key][:, 1:] for key in keys if key in found}
+    return found
+
+
+def _never_learned(seen: Seen, rows: list[Conversation]) -> None:
+    _, _, checked, family = seen
+    laying = Seeing(choose("chatml", checked), family)
+    for found in encode([marked(row) for row in rows], laying, checked, train_on_prompt=True):
+        assert found.trained.sum() > 3
+        assert not np.isin(found.ids[found.trained], sorted(family.token_ids)).any()
+
+
+def _seen_as_they_are(family: Family, media: list[Media]) -> None:
+    """Equal media give equal tensors, other media others."""
+    same, other = family.inputs(media[:1]), family.inputs(media[1:2])
+    again = family.inputs(media[:1])
+    name = next(iter(same))
+    assert torch.equal(same[name], again[name])
+    assert same[name].shape != other[name].shape or not torch.equal(same[name], other[name])
