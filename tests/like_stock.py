@@ -21,7 +21,10 @@ from tunesmith.data.media.family import Family, Limits
 from tunesmith.data.media.feed import Feed
 from tunesmith.data.media.marks import marked
 from tunesmith.data.media.render import Seeing
-from tunesmith.data.tokenize import encode
+from tunesmith.data.tokenize import encode, encode_prompt
+from tunesmith.infer.batching import Batching
+from tunesmith.infer.request import Request
+from tunesmith.infer.sampling import Sampling
 from tunesmith.models import load, processor, tokenizer
 from tunesmith.templates import choose
 from tunesmith.types import Conversation, Example, Media, Message, Origin, Tokenizer
@@ -102,6 +105,7 @@ def check(tmp_path: Path, kind: str) -> Seen:
     rows = rows_of(seen.family, media)
     _like_stock(seen, rows)
     _never_learned(seen, rows)
+    _answered_alike(seen, rows[:2])
     _seen_as_they_are(seen.family, media)
     return seen
 
@@ -163,6 +167,39 @@ def stock_inputs(family: Family, text: str, row: Conversation) -> dict:
         keys = ("input_ids", "cross_attention_mask")
         found |= {key: found[key][:, 1:] for key in keys if key in found}
     return found
+
+
+@torch.no_grad()
+def _answered_alike(seen: Seen, rows: list[Conversation]) -> None:
+    """Greedy answers, token by token, are those of stock `generate`."""
+    directory, model, checked, family = seen
+    stock = type(model).from_pretrained(directory, dtype=torch.float32, attn_implementation="eager")
+    laying, feed = Seeing(choose("chatml", checked), family), Feed(family)
+    batching = Batching(model, checked.backend, stop_ids={checked.id_of("<|im_end|>")})
+    for row in rows:
+        asked = row._replace(messages=row.messages[:1])
+        ids = encode_prompt(marked(asked), laying, checked)
+        request = Request(
+            tuple(ids),
+            Sampling(do_sample=False, max_new_tokens=8),
+            seen=feed.prompt(ids, row.media),
+        )
+        ours = [token.id for delta in batching.submit(request) for token in delta.tokens]
+        text = "".join(s.text for s in laying.renderer.render(asked, add_generation_prompt=True))
+        for kind, slot in family.slots.items():
+            text = text.replace(f"<{kind}>", f"{slot.before}{slot.token}{slot.after}")
+        given = stock_inputs(family, text, asked)
+        given |= {
+            "input_ids": torch.tensor([ids]),
+            "attention_mask": torch.ones(1, len(ids)).long(),
+        }
+        if family.config.model_type == "paligemma":
+            given["token_type_ids"] = torch.zeros(1, len(ids)).long()
+        theirs = stock.eval().generate(
+            **given, max_new_tokens=8, do_sample=False, eos_token_id=checked.id_of("<|im_end|>")
+        )
+        assert ours == theirs[0, len(ids) :].tolist()
+    batching.close()
 
 
 def _never_learned(seen: Seen, rows: list[Conversation]) -> None:

@@ -85,10 +85,14 @@ class Said:
 
 
 @cache
+def _sees_nothing():
+    raise AssertionError("nothing here has media")
+
+
 def found(template: str) -> Found:
     """What the command line would find."""
     renderer = choose(template, TOKENIZER)
-    return Found(Target("m", (), "m"), None, (), TOKENIZER, renderer, False, ())
+    return Found(Target("m", (), "m"), None, (), TOKENIZER, renderer, False, (), _sees_nothing)
 
 
 def served(engine, *, template="qwen", limits=USUAL, **keys) -> Served:

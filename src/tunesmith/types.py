@@ -134,6 +134,8 @@ class Seen(NamedTuple):
     """Of models that count rows and columns of a picture, (3, T) int64; `None`: tokens count up."""
     alone: bool = False
     """The tokens of a picture see one another, by a mask that the model makes for one document."""
+    later: Mapping[str, Tensor] = {}
+    """What the model takes again for tokens that follow in later passes."""
 
 
 class Batch(NamedTuple):

@@ -139,7 +139,7 @@ class Learned(Engine):
         texts = [conversation._replace(messages=conversation.messages[:end]) for end in ends]
         self.rows = encode(texts, found.renderer, found.tokenizer, mask_history=True)
 
-    def complete(self, prompt_ids, sampling, on_text=None):
+    def complete(self, prompt_ids, sampling, on_text=None, *, seen=None):
         row = self.rows.pop(0)
         begin = int(row.trained.argmax())
         assert prompt_ids == row.ids[:begin].tolist()
@@ -154,7 +154,7 @@ class Learned(Engine):
 
 def ready(name, tokenizer):
     renderer = choose(name, tokenizer)
-    return answering.Found(None, None, (), tokenizer, renderer, True, ())  # type: ignore[arg-type]
+    return answering.Found(None, None, (), tokenizer, renderer, True, (), None)  # type: ignore[arg-type]
 
 
 def talk(found):

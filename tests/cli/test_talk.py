@@ -81,11 +81,19 @@ def test_tools_that_cannot_be_read_change_nothing(tmp_path):
     assert engine.seen[-1].tools == "[]"
 
 
-def test_a_picture_is_refused_in_one_line():
+def test_a_picture_that_is_not_there_is_refused_in_one_line():
     engine, out, talk = _hold(["/image cat.png", "one"])
-    need = "got a model that reads text; need a vision-language model"
-    assert f"(refused: /image cat.png: {need})\n" in out
+    assert "(refused: /image cat.png: got no such file; need a picture)\n" in out
     assert (talk.refused, len(engine.seen)) == (1, 1)
+
+
+def test_a_picture_is_part_of_the_next_question_alone(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    lines = [f"/image {tmp_path / 'a.png'}", "one", "two", "/undo", "/regenerate", "clear", "one"]
+    engine, _, _ = _hold(lines)
+    asked = [[m.content for m in seen.messages if m.role == "user"] for seen in engine.seen]
+    assert asked == [["<image>one"], ["<image>one", "two"], ["<image>one"], ["one"]]
+    assert [len(seen.media) for seen in engine.seen] == [1, 1, 1, 0]
 
 
 def test_an_answer_is_given_again_with_another_seed_that_is_told():

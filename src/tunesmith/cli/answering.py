@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tunesmith.cli.target import Served, Trained, served, trained
 from tunesmith.config.run import Run
+from tunesmith.data.media.feed import Feed
+from tunesmith.data.media.marks import marked
+from tunesmith.data.media.render import Seeing
 from tunesmith.data.tokenize import encode_prompt
 from tunesmith.errors import ConfigError, TemplateError
 from tunesmith.infer.hf import Answer, Engine
@@ -23,10 +27,12 @@ from tunesmith.templates.choose import is_here
 from tunesmith.templates.parse import parse
 from tunesmith.templates.spelled import marks as marks_of
 from tunesmith.training.material import fetch
-from tunesmith.types import Call, Conversation, Message, Tokenizer
+from tunesmith.training.seeing import seen_by
+from tunesmith.types import Call, Conversation, Message, Seen, Tokenizer
 
 if TYPE_CHECKING:
     from tunesmith.compute.precision import Precision
+    from tunesmith.data.media.family import Family
     from tunesmith.infer.chat import Read
     from tunesmith.infer.grammar import CallForm
     from tunesmith.serve.reading import Style
@@ -48,13 +54,25 @@ class Found(NamedTuple):
     """As in training: whether the strings of control tokens in what is said stay words."""
     notes: tuple[str, ...]
     """What a user has to know before trusting an answer."""
+    family: Callable[[], Family]
+    """What the model makes of media; found where a conversation has any."""
 
     def encode(self, conversation: Conversation) -> list[int]:
         """Conversation to prompt ids, by the function that training uses."""
         split = self.split_special_tokens
-        return encode_prompt(
-            conversation, self.renderer, self.tokenizer, split_special_tokens=split
+        renderer: Renderer = self.renderer
+        if conversation.media:
+            renderer, conversation = Seeing(renderer, self.family()), marked(conversation)
+        return encode_prompt(conversation, renderer, self.tokenizer, split_special_tokens=split)
+
+    def see(self, conversation: Conversation, ids: Sequence[int]) -> Seen | None:
+        """What the model takes of the media of a conversation whose prompt has these ids."""
+        family = self.family()
+        spans = Seeing(self.renderer, family).render(
+            marked(conversation), add_generation_prompt=True
         )
+        order = [span.medium for span in spans if span.medium is not None]
+        return Feed(family).prompt(ids, [conversation.media[number] for number in order])
 
     def read(self, engine: Engine, tools: str | None) -> Read:
         """How its answers are read: as messages of rows, with their calls where there are tools.
@@ -114,7 +132,11 @@ class Found(NamedTuple):
     def engine(self, model: Any) -> Engine:
         """The default engine over a loaded model."""
         return Engine(
-            model, self.tokenizer, encode=self.encode, stop_words=self.renderer.stop_words
+            model,
+            self.tokenizer,
+            encode=self.encode,
+            stop_words=self.renderer.stop_words,
+            see=self.see,
         )
 
 
@@ -147,7 +169,8 @@ def find(
     )
     notes += [*saved, *other]
     split = wording.split_special_tokens
-    return Found(meant, directory, tuple(paths), tokenizer, renderer, split, tuple(notes))
+    family = cache(lambda: seen_by(run, directory, tokenizer))
+    return Found(meant, directory, tuple(paths), tokenizer, renderer, split, tuple(notes), family)
 
 
 def _parsed(found: Found) -> Template:

@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tunesmith.cli.talk import Talk
     from tunesmith.infer.chat import Chat
     from tunesmith.training.report import Silent, report_for
+    from tunesmith.types import Media
 
     refuse_vllm(asked, "chat")
     report = Silent() if arguments.json else report_for(sys.stderr)
@@ -77,7 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{found.served.note}; template {found.renderer.name}\n{settings}", file=sys.stderr)
     typed = sys.stdin.isatty()
     view = _view(typed, len(sides) > 1, thoughts, hide=arguments.hide_thinking)
-    talk = Talk(sides, view, lambda text: found.read(engine, text))
+    look = lambda path: found.family().look(Media("image", path))  # noqa: E731
+    talk = Talk(sides, view, lambda text: found.read(engine, text), look)
     if not typed:
         return _REFUSED if talk.hold(sys.stdin) else 0
     print("exit leaves, Ctrl-C ends an answer, /help lists commands", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,8 @@ def row_of(conversation: Conversation) -> dict[str, Any]:
     """A conversation as a row in OpenAI's layout: read again, it is the same conversation."""
     said = [{"role": "system", "content": conversation.system}] if conversation.system else []
     row: dict[str, Any] = {"messages": [*said, *map(_message, conversation.messages)]}
+    if conversation.media:
+        row["images"] = [os.path.abspath(str(medium.source)) for medium in conversation.media]
     # as text: numbers and the order of keys stay what the model has been shown
     return row if conversation.tools is None else {**row, "tools": conversation.tools}
 

@@ -49,21 +49,29 @@ def run(arguments: argparse.Namespace) -> int:
 
     require(asked, "model_name_or_path", "dataset" if asked.dataset.val_size else "eval_dataset")
     from tunesmith.cli import answering
+    from tunesmith.compute.attention import isolation
+    from tunesmith.data.media.feed import Feed
     from tunesmith.eval.held_out import evaluate
     from tunesmith.training.material import examples
     from tunesmith.training.memory.solve import MICRO_BATCH_TOKENS
     from tunesmith.training.report import Silent, report_for
+    from tunesmith.training.seeing import family_for
 
     report = Silent() if arguments.json else report_for(sys.stderr)
     found = answering.find(asked, report, on_the_day_of_training=True)
     split = found.split_special_tokens
     asked = mixed_as_trained(asked, found)
-    prepared = examples(asked, found.renderer, found.tokenizer, report, split_special_tokens=split)
+    family = family_for(asked, found.directory, found.tokenizer)
+    prepared = examples(
+        asked, found.renderer, found.tokenizer, report, split_special_tokens=split, family=family
+    )
     model = answering.load(asked, found, base_only=arguments.base)
+    see = Feed(family, alone=family is not None and isolation(model) != "varlen")
     metrics = evaluate(
         model,
         prepared.eval,
-        max_tokens=MICRO_BATCH_TOKENS[model.device.type],
+        max_tokens=see.room(MICRO_BATCH_TOKENS[model.device.type]),
+        see=see,
         want_accuracy=True,
         each_dataset=asked.eval.eval_on_each_dataset,
         progress=lambda done, total: report.work("evaluating", done, total),

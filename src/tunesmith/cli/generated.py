@@ -29,6 +29,7 @@ def figures_of(
         DataError: a prompt leaves no room in the model's context.
     """
     from tunesmith.cli.answering import drawn
+    from tunesmith.data.media.feed import Feed
     from tunesmith.data.tokenize import encode_prompt
     from tunesmith.eval.figures import figures
     from tunesmith.eval.predict import Asking
@@ -51,6 +52,7 @@ def figures_of(
         sampling,
         _reader(material, engine),
         within=lambda: material.precision.context(model),
+        see=Feed(material.family),
     )
     rows = []
     for row in asking.answers(questions):

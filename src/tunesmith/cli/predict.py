@@ -17,6 +17,7 @@ from tunesmith.errors import ConfigError, OutputError, TemplateError
 
 if TYPE_CHECKING:
     from tunesmith.cli.answering import Found
+    from tunesmith.data.media.family import Family
     from tunesmith.eval.questions import Questions
 
 _TOOLS = json.dumps([{"name": "tool", "description": "", "parameters": {"type": "object"}}])
@@ -38,6 +39,8 @@ class _Asked(NamedTuple):
     notes: list[str]
     tools: bool
     """Whether a row has tools or calls them."""
+    family: Family | None
+    """What the model makes of media; `None`: the rows have none."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -95,6 +98,7 @@ def _gather(asked: Run, report: Any, *, base: bool) -> _Asked:
     from tunesmith.cli.eval import mixed_as_trained, trained_on
     from tunesmith.eval.questions import Questions, tail_of
     from tunesmith.training.material import examples
+    from tunesmith.training.seeing import family_for
 
     if not asked.holds_out and not asked.dataset.dataset:
         raise ConfigError(
@@ -108,7 +112,10 @@ def _gather(asked: Run, report: Any, *, base: bool) -> _Asked:
         update={"dataset": asked.dataset.model_copy(update={"train_on_prompt": False})}
     )
     split = found.split_special_tokens
-    prepared = examples(asked, found.renderer, found.tokenizer, report, split_special_tokens=split)
+    family = family_for(asked, found.directory, found.tokenizer)
+    prepared = examples(
+        asked, found.renderer, found.tokenizer, report, split_special_tokens=split, family=family
+    )
     notes = [*found.notes]
     if asked.holds_out:
         rows = prepared.eval
@@ -117,7 +124,7 @@ def _gather(asked: Run, report: Any, *, base: bool) -> _Asked:
         rows = prepared.train.distinct()
         notes.append("these are the rows of `dataset`, which a run trains on: nothing is held out")
     questions = Questions(rows, tail_of(found.renderer, found.tokenizer))
-    return _Asked(asked, found, questions, notes, prepared.tools)
+    return _Asked(asked, found, questions, notes, prepared.tools, family)
 
 
 def _predict(
@@ -126,10 +133,11 @@ def _predict(
     """Answer what is not answered yet; what the result file holds, and lines for people."""
     from tunesmith import store
     from tunesmith.cli import answering, engines
+    from tunesmith.data.media.feed import Feed
     from tunesmith.eval.figures import figures
     from tunesmith.eval.predict import Asking, Files, predict
 
-    asked, found, questions, notes, _ = material
+    asked, found, questions, notes, *_ = material
     sampling = answering.sampling(asked, found)
     notes += _room(material, sampling.max_new_tokens)
     settings = {k: v for k, v in sampling._asdict().items() if k not in ("sources", "logit_bias")}
@@ -146,6 +154,8 @@ def _predict(
         report.say("\n".join(sampling.lines()))
         over, model = None, None
         if engines.uses_vllm(asked):
+            if material.family is not None:
+                engines.refuse_vllm(asked, "predict with media")
             over = engines.over_vllm(asked, found, {None: _adapter(asked, found, base)}, report)
         else:
             model = answering.load(asked, found, base_only=base)
@@ -153,7 +163,7 @@ def _predict(
         engine = found.engine(model)
         read, lost = _reader(material, engine)
         notes.extend(lost)
-        return Asking(engine, sampling, read, over=over)
+        return Asking(engine, sampling, read, over=over, see=Feed(material.family))
 
     began = time.monotonic()
     rows, new = predict(

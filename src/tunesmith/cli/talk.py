@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tunesmith.cli.chat_rows import save, tools_in
 from tunesmith.cli.chat_view import View
-from tunesmith.errors import ConfigError, DataError, Error, ModelError
+from tunesmith.errors import ConfigError, DataError, Error
 from tunesmith.infer.chat import REFUSALS, RESULT, Chat, Read
 from tunesmith.infer.hf import Answer
 
@@ -22,7 +22,7 @@ HELP = """\
 /system TEXT       another system message (alone: none) and a new conversation
 /tools FILE        tools that the model may call, JSON (alone: none), and a new conversation
 /tool TEXT         what the tools gave that the last answer calls
-/image FILE        a picture: not with the models of today, which read text
+/image FILE        a picture that the next question is about
 /set               the settings of sampling, and where each comes from
 /set NAME VALUE    change one: /set temperature 0.2
 /save FILE.jsonl   the conversation as one more row to train on (.json: into a list)
@@ -38,12 +38,17 @@ class Talk:
         sides: the conversations by the names of their models; the last is saved.
         view: shows answers and what is told.
         reader: how answers are read under some tools.
+        look: refuses a picture that the model cannot be shown.
     """
 
     def __init__(
-        self, sides: Mapping[str, Chat], view: View, reader: Callable[[str | None], Read]
+        self,
+        sides: Mapping[str, Chat],
+        view: View,
+        reader: Callable[[str | None], Read],
+        look: Callable[[str], object] = lambda path: None,
     ) -> None:
-        self.sides, self.view, self._reader = sides, view, reader
+        self.sides, self.view, self._reader, self._look = sides, view, reader, look
         self.refused = 0
         """How many lines could not be done."""
         self._commands: dict[str, Callable[[str], None]] = {
@@ -151,8 +156,12 @@ class Talk:
         self.view.note(f"a new conversation, tools: {', '.join(names) or 'none'}")
 
     def _image(self, name: str) -> None:
-        where = f"/image {name}".rstrip()
-        raise ModelError(where, got="a model that reads text", need="a vision-language model")
+        if not Path(name).is_file():
+            raise DataError(f"/image {name}".rstrip(), got="no such file", need="a picture")
+        self._look(name)
+        for chat in self.sides.values():
+            chat.show(name)
+        self.view.note(f"{name}: part of the next question")
 
     def _set(self, said: str) -> None:
         name, *value = said.replace("=", " ", 1).split(maxsplit=1)[:2] or [""]

@@ -23,6 +23,7 @@ from tunesmith.compute import chance, side_by_side
 from tunesmith.compute.attention import decoder, isolation, run
 from tunesmith.compute.pretend import pretended
 from tunesmith.compute.rows import slices
+from tunesmith.compute.seen import suited
 from tunesmith.compute.sharing import mask_of
 from tunesmith.errors import ModelError
 from tunesmith.types import Batch, Score
@@ -84,7 +85,7 @@ def _seeing(model: Any, batch: Batch) -> Tensor:
     assert one or not (seen.alone or isolation(model) != "varlen"), "documents see one another"
     alone = None if seen.alone else mask_of(model, batch)
     positions = batch.positions_T if seen.positions is None else seen.positions
-    return run(model.base_model, batch.ids_T, positions, alone, **seen.inputs)
+    return run(model.base_model, batch.ids_T, positions, alone, **suited(model, seen.inputs))
 
 
 class Head(NamedTuple):

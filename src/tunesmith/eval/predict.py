@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tunesmith import store
+from tunesmith.data.media.feed import Feed
 from tunesmith.errors import Error, OutputError
 from tunesmith.eval.questions import Question, Questions
 from tunesmith.infer.batching import SLOTS, Batching, Switch
@@ -91,6 +92,7 @@ class Asking:
         read: words and calls of an answer.
         within: makes the context of a forward pass; see `infer.batching`.
         over: what answers in place of the engine's model; closed at the end.
+        see: reads the media of a prompt.
     """
 
     def __init__(
@@ -101,8 +103,10 @@ class Asking:
         *,
         within: Switch | None = None,
         over: Any = None,
+        see: Feed | None = None,
     ) -> None:
         self.engine, self.sampling, self.read, self._over = engine, sampling, read, over
+        self._see = see or Feed(None)
         self._within = {None: within} if within else None
 
     def answers(self, questions: Questions, *, start: int = 0) -> Iterator[Predicted]:
@@ -120,7 +124,9 @@ class Asking:
             for index in range(start, len(questions)):
                 asked = questions[index]
                 sampling = self.sampling._replace(seed=seed_of(self.sampling.seed, index))
-                waiting.append((asked, batching.submit(Request((*asked.prompt_ids,), sampling))))
+                seen = self._see.prompt(asked.prompt_ids, asked.media)
+                request = Request((*asked.prompt_ids,), sampling, seen=seen)
+                waiting.append((asked, batching.submit(request)))
                 if len(waiting) >= _AHEAD:
                     yield self._answered(*waiting.popleft())
             while waiting:

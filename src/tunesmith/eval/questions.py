@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tunesmith.data.media.kept import identity
 from tunesmith.data.token_store import Examples
 from tunesmith.data.tokenize import encode
 from tunesmith.errors import DataError
 from tunesmith.templates import Renderer
-from tunesmith.types import Conversation, Example, Message, Origin, Tokenizer
+from tunesmith.types import Conversation, Example, Media, Message, Origin, Tokenizer
 
 _PROBE = Conversation((Message("user", "a"), Message("assistant", "b")))
 
@@ -24,6 +25,8 @@ class Question(NamedTuple):
     label_ids: list[int]
     """The answer that stands in the row, with what ends it."""
     origin: Origin
+    media: tuple[Media, ...] = ()
+    """Of the prompt, in the order of their places."""
 
 
 class Tail(NamedTuple):
@@ -66,6 +69,8 @@ class Questions(Sequence[Question]):
             ids = np.array([len(one.prompt_ids), *one.prompt_ids, *one.label_ids], "<i8")
             whole.update(f"{one.origin.dataset}\0{one.origin.row}\0{len(ids)}\0".encode())
             whole.update(ids.tobytes())
+            for medium in one.media:
+                whole.update(identity(medium))
         return whole.hexdigest()
 
     def room(self, context: int | None, wanted: int) -> int:
@@ -114,7 +119,7 @@ def question(example: Example, tail: Tail | None = None) -> Question:
         if before and before[-1][1] == stop:
             words, stop = before[-1]
         start, label = words, [*ids[words:stop], *label]
-    return Question(ids[:start], label, example.origin)
+    return Question(ids[:start], label, example.origin, example.media)
 
 
 def _runs(trained: np.ndarray) -> list[tuple[int, int]]:

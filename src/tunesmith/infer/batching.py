@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import tokenizers
 
 from tunesmith.errors import Error, ModelError
-from tunesmith.infer.forward import Forward, forward_for
+from tunesmith.infer.forward import Forward, Plain, forward_for
 from tunesmith.infer.hf import answering
 from tunesmith.infer.request import Delta, Finish, Request
 from tunesmith.infer.row import Row
@@ -102,6 +102,7 @@ class Batching:
         self._adapters: dict[str | None, Switch] = {None: nullcontext}
         self._adapters.update(adapters or {})
         self._forward = forward or forward_for(model)
+        self._alone = Plain(model)
         self._vocabulary = int(model.get_input_embeddings().weight.shape[0])
         self._waiting: deque[Waiting] = deque()
         self._active: list[Waiting] = []
@@ -234,15 +235,18 @@ class Batching:
             if _begun(each):
                 going.append((each, [each.row.ids[-1]]))
                 continue
+            if each.row.asked.seen is not None:  # media and their places go in one pass
+                going.append((each, each.row.asked.prompt_ids))
+                continue
             ids = each.row.asked.prompt_ids[each.done : each.done + self._chunk]
             # a chunk is never cut to what is left: where it ends would depend on the others
             if left == self._chunk or len(ids) <= left:
                 going.append((each, ids))
                 left -= len(ids)
-        going.sort(key=lambda pair: pair[0].row.asked.adapter or "")
-        for _, pairs in groupby(going, key=lambda pair: pair[0].row.asked.adapter):
+        going.sort(key=lambda pair: _kind(pair[0]))
+        for _, pairs in groupby(going, key=lambda pair: _kind(pair[0])):
             group, ids = zip(*pairs, strict=True)
-            if self._forward.together:
+            if self._forward.together and group[0].row.asked.seen is None:
                 self._pass(group, ids)
                 continue
             for each, new in zip(group, ids, strict=True):
@@ -254,7 +258,8 @@ class Batching:
         try:
             with self._adapters[group[0].row.asked.adapter]():
                 added = [(each.state, new) for each, new in zip(group, ids, strict=True)]
-                logits = self._forward.extend(added)
+                seen = group[0].row.asked.seen
+                logits = (self._alone if seen else self._forward).extend(added)
         except Exception as error:
             if len(group) == 1:  # of this request; the others may be answered
                 return self._fail(group, error)
@@ -299,12 +304,19 @@ class Batching:
                 if self._active and size > self._held:
                     return
                 new = self._waiting.popleft()
-                new.state = self._forward.begin()
+                seen = new.row.asked.seen
+                new.state = self._alone.begin(seen) if seen else self._forward.begin()
                 self._active.append(new)
 
 
 def _closed() -> ModelError:
     return ModelError("request", got="an engine that is closed", need="one that answers")
+
+
+def _kind(each: Waiting) -> tuple[str, bool]:
+    """Requests of one kind may share a pass."""
+    asked = each.row.asked
+    return asked.adapter or "", asked.seen is not None
 
 
 def _begun(each: Waiting) -> bool:

@@ -8,10 +8,12 @@ from typing import Protocol
 from tunesmith.errors import DataError, ModelError, TemplateError
 from tunesmith.infer.hf import Answer
 from tunesmith.infer.sampling import Sampling, changed
-from tunesmith.types import Call, Conversation, Message
+from tunesmith.types import Call, Conversation, Media, Message
 
 REFUSALS = (DataError, ModelError, TemplateError)
 """What a question can be refused with; the next one may be answered."""
+PICTURE = "<image>"
+"""Where a picture stands in a question."""
 RESULT = "/tool"
 """What a line begins with that says what the called tools gave."""
 
@@ -64,12 +66,27 @@ class Chat:
         self.sampling = sampling
         self.system, self.tools = system, tools
         self.messages: tuple[Message, ...] = ()
+        self.coming: tuple[Media, ...] = ()
+        """Pictures that the next question is about."""
+        self._media: tuple[Media, ...] = ()  # of all messages, in order
         self._again = 0  # how often the last question has been answered again
 
     @property
     def conversation(self) -> Conversation:
         """What has been said, as a row of data would hold it."""
-        return Conversation(self.messages, self.system, self.tools)
+        return Conversation(self.messages, self.system, self.tools, self._of(self.messages))
+
+    def show(self, picture: str) -> None:
+        """A picture that the next question is about.
+
+        Args:
+            picture: path of its file.
+        """
+        self.coming = (*self.coming, Media("image", picture))
+
+    def _of(self, messages: tuple[Message, ...]) -> tuple[Media, ...]:
+        """The pictures of some first messages."""
+        return self._media[: sum(message.content.count(PICTURE) for message in messages)]
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -83,7 +100,12 @@ class Chat:
             ModelError: the conversation has outgrown the model's context.
             DataError: the question is no text.
         """
-        return self._ask(self.messages, Message("user", text), on_text)
+        if PICTURE in text:
+            raise DataError("question", got=PICTURE, need="/image FILE, which shows a picture")
+        asked = PICTURE * len(self.coming) + text
+        answer = self._ask(self.messages, Message("user", asked), on_text, coming=self.coming)
+        self.coming = ()
+        return answer
 
     def observe(self, text: str, on_text: Callable[[str], None] | None = None) -> Answer:
         """Tell what the called tools gave, and go on as in `say`.
@@ -135,15 +157,17 @@ class Chat:
         on_text: Callable[[str], None] | None,
         *,
         again: int = 0,
+        coming: tuple[Media, ...] = (),
     ) -> Answer:
         _refuse_bytes(message.content)
         asked = (*before, message)
-        conversation = Conversation(asked, self.system, self.tools)
+        media = (*self._of(before), *coming) if coming else self._of(asked)
+        conversation = Conversation(asked, self.system, self.tools, media)
         sampling = self.sampling._replace(seed=self.sampling.seed + again)
         answer = self._engine.generate(conversation, sampling, on_text)
         words, calls = self._read(answer)
         self.messages = (*asked, Message("function" if calls else "assistant", words, None, calls))
-        self._again = again
+        self._again, self._media = again, media
         return answer
 
     def why_cut(self, answer: Answer) -> str:
@@ -156,6 +180,7 @@ class Chat:
     def reset(self) -> None:
         """Forget the conversation; the system message stays."""
         self.messages, self._again = (), 0
+        self.coming = ()
 
     def set_system(self, text: str) -> None:
         """Take another system message ("": none) and begin anew."""

@@ -23,6 +23,8 @@ from transformers import Cache
 
 from tunesmith.compute.attention import documents
 from tunesmith.compute.cached_attention import Kept, Piece, forget, tell
+from tunesmith.compute.seen import suited
+from tunesmith.types import Seen
 
 ROWS = 4
 """Rows from which on a product on a processor computes each row in the same way, in fp32 as in
@@ -124,9 +126,12 @@ class Packed:
 class _Own:
     """The cache of one request, or all its tokens where the model has none."""
 
-    def __init__(self) -> None:
+    def __init__(self, seen: Seen | None = None) -> None:
         self.cache: Any = None
         self.ids: list[int] = []
+        self.seen = seen
+        self.following: int | None = None
+        """Position of the next token, where it is not the number of those before."""
 
 
 class Plain:
@@ -137,9 +142,13 @@ class Plain:
     def __init__(self, model: Any) -> None:
         self._model = model
 
-    def begin(self) -> _Own:
-        """Nothing is kept yet."""
-        return _Own()
+    def begin(self, seen: Seen | None = None) -> _Own:
+        """Nothing is kept yet.
+
+        Args:
+            seen: media of the prompt, whose first pass holds all of it then.
+        """
+        return _Own(seen)
 
     @torch.inference_mode()
     def extend(self, new: Sequence[tuple[_Own, Sequence[int]]]) -> list[Tensor]:
@@ -149,16 +158,38 @@ class Plain:
     def _one(self, own: _Own, ids: list[int]) -> Tensor:
         own.ids += ids
         fresh = own.ids if own.cache is None else ids
+        more = self._beside(own, len(fresh)) if own.seen else {}
         # no mask: one document without padding is all that there is
         out = self._model(
             input_ids=torch.tensor([fresh], device=self._model.device),
             past_key_values=own.cache,
             use_cache=True,
             logits_to_keep=1,
+            **more,
         )
         # a few kinds of model (mamba) keep their state elsewhere: slow, but right
         own.cache = getattr(out, "past_key_values", None)
         return out.logits[0, -1].float()
+
+    def _beside(self, own: _Own, count: int) -> dict[str, Tensor]:
+        """What goes beside the ids of a prompt with media, or of a token that follows it."""
+        seen, device = own.seen, self._model.device
+        assert seen is not None
+        if own.cache is None:
+            positions, inputs = seen.positions, seen.inputs
+            own.following = None if positions is None else int(positions.max()) + 1
+        else:
+            positions, inputs = None, seen.later
+            if own.following is not None:
+                rows = 1 if seen.positions is None else seen.positions.dim()
+                positions = torch.arange(own.following, own.following + count)
+                positions = positions.expand(3, -1) if rows == 2 else positions
+                own.following += count
+        more = suited(self._model, inputs)
+        if positions is not None:
+            places = positions[None] if positions.dim() == 1 else positions[:, None]
+            more["position_ids"] = places.to(device)
+        return more
 
 
 def forward_for(model: Any) -> Forward:

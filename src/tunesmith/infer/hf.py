@@ -14,9 +14,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from tunesmith.errors import ConfigError, ModelError
+from tunesmith.infer.forward import Plain
 from tunesmith.infer.sampling import Sampling, pick
 from tunesmith.infer.stream import TextStream
-from tunesmith.types import Conversation, Tokenizer
+from tunesmith.types import Conversation, Seen, Tokenizer
 
 
 class Answer(NamedTuple):
@@ -43,6 +44,7 @@ class Engine:
             training uses, so that what was trained is what is served.
         stop_words: of the template, beside the tokenizer's own eos and stops. One that is
             a single token ends the answer as an id, any other as text.
+        see: reads the media of a conversation whose prompt has these ids.
     """
 
     def __init__(
@@ -52,8 +54,9 @@ class Engine:
         *,
         encode: Callable[[Conversation], Sequence[int]],
         stop_words: Sequence[str] = (),
+        see: Callable[[Conversation, Sequence[int]], Seen | None] | None = None,
     ) -> None:
-        self.model, self.tokenizer, self._encode = model, tokenizer, encode
+        self.model, self.tokenizer, self._encode, self._see = model, tokenizer, encode, see
         self.stop_ids, self.stop_texts = split_stops(tokenizer, stop_words)
 
     def generate(
@@ -72,7 +75,9 @@ class Engine:
         Raises:
             ModelError: the prompt leaves no room in the model's context.
         """
-        return self.complete(self.encode(conversation), sampling, on_text)
+        ids = self.encode(conversation)
+        seen = self._see(conversation, ids) if self._see and conversation.media else None
+        return self.complete(ids, sampling, on_text, seen=seen)
 
     def whole(self, answer: Answer) -> str:
         """An answer with the special tokens that it holds (marks of calls), up to the stop word."""
@@ -90,6 +95,8 @@ class Engine:
         prompt_ids: list[int],
         sampling: Sampling,
         on_text: Callable[[str], None] | None = None,
+        *,
+        seen: Seen | None = None,
     ) -> Answer:
         """Continue ids that are a whole prompt already; see `generate`."""
         room = self.room(len(prompt_ids), sampling.max_new_tokens)
@@ -98,7 +105,7 @@ class Engine:
         reason: Literal["stop", "length"] = "length"
         begun = time.perf_counter()
         with answering(self.model):
-            for token_id in self._tokens(prompt_ids, sampling, room):
+            for token_id in self._tokens(prompt_ids, sampling, room, seen):
                 ids.append(token_id)
                 if token_id in self.stop_ids:
                     reason = "stop"
@@ -136,28 +143,22 @@ class Engine:
             )
         return min(wanted, context - prompt)
 
-    def _tokens(self, prompt_ids: list[int], sampling: Sampling, room: int) -> Iterator[int]:
+    def _tokens(
+        self, prompt_ids: list[int], sampling: Sampling, room: int, seen_media: Seen | None
+    ) -> Iterator[int]:
         """One token after another, without end marks; at most `room`."""
         generator = None
         if sampling.do_sample:
             generator = torch.Generator().manual_seed(sampling.seed % 2**63)
         seen, fresh = list(prompt_ids), list(prompt_ids)
-        cache = None
+        forward = Plain(self.model)
+        state = forward.begin(seen_media)
         for _ in range(room):
-            with torch.inference_mode():
-                # no mask: one document without padding is all that there is
-                out = self.model(
-                    input_ids=torch.tensor([fresh], device=self.model.device),
-                    past_key_values=cache,
-                    use_cache=True,
-                    logits_to_keep=1,
-                )
-                made = seen[len(prompt_ids) :]
-                token_id = pick(out.logits[0, -1], seen, sampling, generator, made=made)
-            cache = getattr(out, "past_key_values", None)
+            (logits,) = forward.extend([(state, fresh)])
+            made = seen[len(prompt_ids) :]
+            token_id = pick(logits, seen, sampling, generator, made=made)
             seen.append(token_id)
-            # a few kinds of model (mamba) keep their state elsewhere: slow, but right
-            fresh = seen if cache is None else [token_id]
+            fresh = [token_id]
             yield token_id
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from tunesmith.infer.sampling import Sampling
+from tunesmith.types import Seen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,6 +55,8 @@ class Request(NamedTuple):
     logprobs: int | None = None
     """How many alternatives to tell for every token, 0 for none beside the token itself; `None`:
     no log-probabilities at all."""
+    seen: Seen | None = None
+    """What the model takes of the prompt's pictures, videos and sounds; `None`: it has none."""
     grammar: Grammar | None = None
     """What the answer must be: made by `infer.grammar`; `None`: free text."""
     deadline: float | None = None

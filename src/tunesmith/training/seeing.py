@@ -9,6 +9,7 @@ from tunesmith.data import registry
 from tunesmith.data.formats.media import columns_of
 from tunesmith.data.media.families import family_of
 from tunesmith.data.media.family import Family, Limits
+from tunesmith.errors import ModelError
 from tunesmith.models import load, processor
 from tunesmith.models.classes import sees_or_hears
 from tunesmith.training import reach
@@ -45,6 +46,11 @@ def seen_by(run: Run, directory: Path, tokenizer: Tokenizer) -> Family:
     """
     trust = run.model.trust_remote_code
     config = load.read_config(directory, trust_remote_code=trust)
+    if not sees_or_hears(config):
+        raise ModelError(
+            str(directory), got=f"a model that reads text ({config.model_type})",
+            need="a vision-language model, for pictures",
+        )  # fmt: skip
     found = processor.load(directory, trust_remote_code=trust)
     limits = Limits(**{key: getattr(run.media, key) for key in Limits._fields})
     return family_of(found, config, tokenizer.backend, limits)

@@ -260,6 +260,10 @@ class Family:
         """What the model takes of the ids themselves, beside them."""
         return {}
 
+    def later(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the model takes again for tokens that follow in later passes."""
+        return {}
+
     def arranged(self, spans: list[Span]) -> list[Span]:
         """The spans of a conversation in the order in which the model reads them."""
         return spans

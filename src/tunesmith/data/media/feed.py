@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+
 from tunesmith.data.media.family import Family
-from tunesmith.types import Batch, Seen
+from tunesmith.types import Batch, Media, Seen
 
 
 class Feed:
@@ -35,4 +39,23 @@ class Feed:
         inputs = self.family.inputs(every)
         inputs |= self.family.beside(batch)
         positions = self.family.positions(batch, inputs)
-        return batch._replace(seen=Seen(inputs, positions, self.family.alone))
+        later = self.family.later(inputs)
+        return batch._replace(seen=Seen(inputs, positions, self.family.alone, later))
+
+    def prompt(self, ids: Sequence[int], media: Sequence[Media]) -> Seen | None:
+        """What the model takes of the media of a prompt; `None`: it has none.
+
+        Args:
+            ids: of the prompt.
+            media: in the order of their places among the ids.
+
+        Raises:
+            RowError: a medium that cannot be read.
+        """
+        if not media:
+            return None
+        ids_T, none = torch.tensor(ids), torch.zeros(0, dtype=torch.int64)
+        batch = Batch(
+            ids_T, torch.arange(len(ids)), (0, len(ids)), none, none, media=(tuple(media),)
+        )
+        return self(batch).seen

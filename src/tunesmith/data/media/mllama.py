@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -51,3 +51,7 @@ class Mllama(Family):
             length=len(ids),
         )
         return {"cross_attention_mask": torch.from_numpy(made)}
+
+    def later(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tiles that the last token attends to."""
+        return {"cross_attention_mask": inputs["cross_attention_mask"][:, -1:]}

@@ -41,6 +41,8 @@ class PaliGemma(Family):
 
     def beside(self, batch: Batch) -> dict[str, Tensor]:
         """0 for what is asked, 1 for the answer."""
+        if not len(batch.predict_P):  # a prompt: all of it is asked
+            return {"token_type_ids": torch.zeros_like(batch.ids_T)[None]}
         first, last = int(batch.predict_P[0]) + 1, int(batch.predict_P[-1]) + 1
         if len(batch.predict_P) != last - first + 1:
             raise RowError.of(

@@ -1,0 +1,97 @@
+"""A model that sees, from training to answers: what it has learned from pictures, it says."""
+
+import json
+
+import pytest
+
+from seeing_run import seeing_run
+from tiny_vlm import picture
+from tunesmith.cli.main import main
+
+COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220)}
+
+
+def coloured(folder):
+    """Rows whose answers can only be had from the pictures."""
+    from PIL import Image
+
+    rows = []
+    for number in range(18):
+        name, colour = list(COLOURS.items())[number % 3]
+        shade = tuple(max(0, value - 3 * number) for value in colour)
+        Image.new("RGB", (30 + number, 28), shade).save(folder / f"c{number}.png")
+        asked = {"role": "user", "content": "<image>Which colour?"}
+        said = {"role": "assistant", "content": name}
+        rows.append({"messages": [asked, said], "images": [f"c{number}.png"]})
+    return rows
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """A run file of a model that has learned three colours."""
+    folder = tmp_path_factory.mktemp("seeing")
+    path = seeing_run(
+        folder, data=coloured(folder), finetuning_type="full", num_train_epochs=30, val_size=6,
+        freeze_multi_modal_projector=False, learning_rate=3e-3, per_device_train_batch_size=6,
+    )  # fmt: skip
+    assert main(["train", str(path)]) == 0
+    return path
+
+
+def test_predictions_are_what_the_pictures_show(tuned, capsys):
+    assert main(["predict", str(tuned), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["predict_exact_match"] == pytest.approx(100.0) or found["predict_exact_match"] == 1
+    assert main(["eval", str(tuned), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["eval_accuracy"] == 1
+
+
+def test_a_chat_about_pictures(tuned, tmp_path, monkeypatch, capsys):
+    import io
+
+    from PIL import Image
+
+    lines = []
+    for name, colour in COLOURS.items():
+        Image.new("RGB", (50, 40), colour).save(tmp_path / f"{name}.png")
+        lines += [f"/image {tmp_path / name}.png", "Which colour?", "clear"]
+    lines[-1:] = [f"/save {tmp_path / 'said.jsonl'}"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines) + "\n"))
+    assert main(["chat", str(tuned), "do_sample=false"]) == 0
+    out = capsys.readouterr().out
+    assert [word for word in out.split() if word in COLOURS] == list(COLOURS)
+    row = json.loads((tmp_path / "said.jsonl").read_text())
+    assert row["images"] == [str(tmp_path / "blue.png")]
+    assert row["messages"][0]["content"] == "<image>Which colour?"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("/image nowhere.png", "no such file"),
+        ("/image {broken}", "no picture"),
+        ("what is <image>?", "/image FILE"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(tuned, tmp_path, monkeypatch, capsys, line, said):
+    import io
+
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    text = line.format(broken=tmp_path / "broken.png")
+    monkeypatch.setattr("sys.stdin", io.StringIO(text + "\n"))
+    main(["chat", str(tuned)])
+    told = capsys.readouterr()
+    assert said in told.err + told.out
+
+
+def test_a_model_that_reads_is_shown_nothing(tmp_path, monkeypatch, capsys):
+    import io
+
+    from tiny_model import tiny_model
+
+    shown = picture(tmp_path / "a.png")
+    directory = tiny_model(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"/image {shown}\n"))
+    main(["chat", str(directory), "template=chatml"])
+    told = capsys.readouterr()
+    assert "a vision-language model, for pictures" in told.err + told.out
