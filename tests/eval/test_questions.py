@@ -63,18 +63,18 @@ def test_a_prompt_is_the_one_that_serving_sends(tmp_path, name, mask_history):
 def test_of_an_example_the_last_learned_part_is_the_answer():
     ids, place = np.arange(8, dtype=np.int32), Origin("d", "f", 1, 1)
     trained = np.array([0, 1, 1, 0, 0, 1, 1, 0], bool)
-    assert question(Example(ids, trained, place)) == ([0, 1, 2, 3, 4], [5, 6], place)
+    assert question(Example(ids, trained, place)) == ([0, 1, 2, 3, 4], [5, 6], place, ())
 
 
 def test_an_end_that_stands_apart_from_its_answer_is_part_of_it():
     ids, place = np.arange(8, dtype=np.int32), Origin("d", "f", 1, 1)
     tail = Tail(1, (6,))
     apart = np.array([0, 1, 0, 1, 1, 0, 1, 0], bool)
-    assert question(Example(ids, apart, place), tail) == ([0, 1, 2], [3, 4, 6], place)
+    assert question(Example(ids, apart, place), tail) == ([0, 1, 2], [3, 4, 6], place, ())
     empty = np.array([0, 1, 0, 0, 0, 0, 1, 0], bool)
-    assert question(Example(ids, empty, place), tail) == ([0, 1, 2, 3, 4], [6], place)
+    assert question(Example(ids, empty, place), tail) == ([0, 1, 2, 3, 4], [6], place, ())
     other = np.array([0, 1, 0, 0, 1, 0, 1, 1], bool)
-    assert question(Example(ids, other, place), tail) == ([0, 1, 2, 3, 4, 5], [6, 7], place)
+    assert question(Example(ids, other, place), tail) == ([0, 1, 2, 3, 4, 5], [6, 7], place, ())
 
 
 def test_the_fingerprint_knows_prompt_answer_and_place(tmp_path):

@@ -16,7 +16,7 @@ from tunesmith.data.tokenize import encode, encode_prompt
 from tunesmith.errors import TemplateError
 from tunesmith.templates.apart import apart
 from tunesmith.templates.jinja import OwnJinja
-from tunesmith.types import Conversation, Message
+from tunesmith.types import Conversation, Message, Span
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "templates_own.json.gz"
 OWN = json.loads(gzip.decompress(GOLDEN.read_bytes()))
@@ -106,7 +106,7 @@ def test_the_message_says_whether_it_is_learned():
 
 def test_the_default_system_text_of_the_run_is_passed_to_the_template():
     spans = own("smollm2", default_system="Be brief.").render(Conversation(turns("a", "b")))
-    assert spans[1] == ("Be brief.", False, False)
+    assert spans[1] == Span("Be brief.", control=False)
 
 
 REFUSED = {

@@ -16,7 +16,7 @@ from tunesmith.templates import registry
 from tunesmith.templates.calls import read_calls
 from tunesmith.templates.format import Format, Roles, Token, Turn
 from tunesmith.templates.render import Template
-from tunesmith.types import Call, Conversation, Message
+from tunesmith.types import Call, Conversation, Message, Span
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SHARED = Path(__file__).parents[3] / "shared" / "golden" / "render.jsonl"
@@ -70,7 +70,7 @@ def rendered(template, recorded, options):
     render = template.render if history_cut else template.render_as_given
     spans = render(conversation)
     if template.format.efficient_eos:
-        assert spans.pop() == (template.eos, True, True)
+        assert spans.pop() == Span(template.eos, trained=True)
     spoken = [part for m in conversation.messages for part in (m.content, *map(str, m.calls))]
     spoken += [conversation.system, template.system, conversation.tools or ""]
     if not conversation.tools and not any(m.calls for m in conversation.messages):
@@ -255,7 +255,7 @@ def test_a_system_text_that_cannot_be_expressed_is_refused_not_dropped():
 def test_the_default_system_text_of_the_run_goes_before_that_of_the_file():
     template = registry.get("qwen").bind(load_tiny(), default_system="Be brief.")
     spans = template.render(Conversation(turns("a", "b")))
-    assert spans[1] == ("Be brief.", False, False)
+    assert spans[1] == Span("Be brief.", control=False)
     assert template.render(Conversation(turns("a", "b"), "Own."))[1].text == "Own."
 
 

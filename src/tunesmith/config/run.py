@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
+from tunesmith.config.assemble import Assemble
 from tunesmith.config.dataset import Dataset
 from tunesmith.config.infer import Infer
 from tunesmith.config.kinds import Section
@@ -29,6 +30,7 @@ SECTIONS: dict[str, type[Section]] = {
     "output": Output,
     "train": Train,
     "eval": Eval,
+    "assemble": Assemble,
     "infer": Infer,
     "generate": Generate,
     "export": Export,
@@ -52,6 +54,8 @@ class Run(Section):
     """The optimizer and its schedule."""
     eval: Eval = Eval()
     """Evaluation during training."""
+    assemble: Assemble = Assemble()
+    """What is joined to a language model."""
     infer: Infer = Infer()
     """What computes answers."""
     generate: Generate = Generate()

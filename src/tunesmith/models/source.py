@@ -45,6 +45,7 @@ def fetch(
     token: str | None = None,
     weights: bool = True,
     code: bool = False,
+    words: bool = True,
     progress: Progress | None = None,
     note: Callable[[str], None] | None = None,
 ) -> Path:
@@ -59,6 +60,7 @@ def fetch(
         token: for private models on the hub.
         weights: without, config and tokenizer are enough and only they are downloaded.
         code: also download the repository's Python files (`trust_remote_code`).
+        words: without, it need have no tokenizer, as a vision tower has none.
         progress: told about long work.
         note: told what the environment has changed.
 
@@ -72,7 +74,7 @@ def fetch(
 
         return gguf.convert(path, progress=progress)
     if os.path.isdir(path):  # false, too, of what can be no path, as a name that is too long
-        check_directory(path, weights=weights)
+        check_directory(path, weights=weights, words=words)
         return path
     if os.path.isfile(path):
         raise ModelError(text, got="a file", need=_FORMS, hint=f"name its directory: {path.parent}")
@@ -95,7 +97,7 @@ def fetch(
     except ModelError as error:  # it could have been meant as a path with a mistake in it
         error.need = f"{error.need}; and there is no directory {text} here"
         raise
-    check_directory(directory, weights=weights)
+    check_directory(directory, weights=weights, words=words)
     return directory
 
 
@@ -139,12 +141,13 @@ def bring(
     return to
 
 
-def check_directory(directory: Path, *, weights: bool = True) -> None:
+def check_directory(directory: Path, *, weights: bool = True, words: bool = True) -> None:
     """Refuse a directory that is neither a whole model nor a whole adapter.
 
     Args:
         directory: what the user named.
         weights: without, the weight files may be missing.
+        words: without, the tokenizer may be.
 
     Raises:
         ModelError: names the first file that is missing or is not what it claims to be.
@@ -158,7 +161,7 @@ def check_directory(directory: Path, *, weights: bool = True) -> None:
     tokenizer = [name for name in _TOKENIZER_FILES if (directory / name).exists()]
     for name in tokenizer:
         files.refuse_pointer(directory / name)
-    if not tokenizer and not _brings_its_tokenizer(directory):
+    if words and not tokenizer and not _brings_its_tokenizer(directory):
         raise ModelError(
             str(directory),
             got=_listing(directory),

@@ -162,7 +162,7 @@ def worded(
     return words
 
 
-def fetch(run: Run, name: str, report: Report, *, weights: bool = True) -> Path:
+def fetch(run: Run, name: str, report: Report, *, weights: bool = True, words: bool = True) -> Path:
     """The local directory of a model or adapter, downloaded or converted where needed."""
     missing = run.beside(name)
     if missing:  # it could pass for a hub id, and be asked for over the network
@@ -176,6 +176,7 @@ def fetch(run: Run, name: str, report: Report, *, weights: bool = True) -> Path:
         token=token.get_secret_value() if token else None,
         weights=weights,
         code=run.model.trust_remote_code,
+        words=words,
         progress=report.work,
         note=lambda text: report.say(f"note: {text}"),
     )

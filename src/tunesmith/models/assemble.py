@@ -1,0 +1,332 @@
+"""A vision-language model from any causal language model and a vision tower.
+
+What comes out is `LlavaForConditionalGeneration`, a class of transformers, so that whatever opens
+LLaVA opens it. LLaVA computes logits by a plain matrix; a language model whose logits are anything
+else (soft-caps, scales, a bias) would say other things inside it, so the written model must give
+the language model's own logits on text, or nothing is written.
+
+Shape letters: N pictures, L positions of the tower, W width.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from tunesmith.errors import ModelError
+from tunesmith.models import tokenizer as tokenizers
+from tunesmith.models.classes import sees_or_hears
+from tunesmith.models.load import explained, load_model, quiet, read_config
+from tunesmith.models.vocabulary import extend, grow
+from tunesmith.types import Tokenizer
+
+IMAGE = "<image>"
+_SPARE = re.compile(
+    r"<\|(vision_pad|image_pad|reserved_special_token_\d+|extra_\d+|fim_pad)\|>"
+    r"|<(unused|reserved_)\d+>|<SPECIAL_\d+>|\[control_\d+\]"
+)
+"""Control tokens that vocabularies keep for later."""
+_NEAR = 1e-5
+_ACTS = {"mlp2x_gelu": "gelu", "linear": "linear"}
+_ROUND = 64
+"""Rows of an embedding that grows are a multiple of it, as kernels like them."""
+
+
+class Tower(NamedTuple):
+    """A vision encoder, as one probe has shown it."""
+
+    model: Any
+    config: Any
+    images: Any
+    """Its image processor."""
+    side: tuple[int, int]
+    """Height and width of the pictures that it takes."""
+    patch: int
+    extra: int
+    """Positions beside those of patches, which come first."""
+
+    @property
+    def strategy(self) -> str:
+        """What LLaVA does about the first position: drops it where it is no patch."""
+        return "default" if self.extra == 1 else "full"
+
+    @property
+    def tokens(self) -> int:
+        """Of each picture, in the language model."""
+        grid = (self.side[0] // self.patch) * (self.side[1] // self.patch)
+        return grid + (0 if self.extra == 1 else self.extra)
+
+
+class Assembled(NamedTuple):
+    """What was put together."""
+
+    directory: Path
+    parameters: dict[str, int]
+    """Of each part."""
+    patches: int
+    """Tokens of a picture."""
+    strategy: str
+    image_token: str
+    image_token_id: int
+    how: str
+    """Where the token's row comes from."""
+    difference: float
+    """Largest difference of a logit on text, in fp32, to the language model alone."""
+
+
+def open_tower(directory: Path, *, layer: int) -> Tower:
+    """A vision encoder with its image processor.
+
+    Args:
+        directory: plain transformers directory.
+        layer: whose hidden states will be looked at.
+
+    Raises:
+        ModelError: no vision encoder, one without a grid of patches, or no such layer.
+    """
+    from transformers import AutoConfig, AutoImageProcessor, AutoModel
+
+    with quiet(), explained(directory, "a vision tower"):
+        whole = AutoConfig.from_pretrained(str(directory), local_files_only=True)
+        config = getattr(whole, "vision_config", whole)
+        kind = type(AutoModel.from_config(config))
+        model, report = kind.from_pretrained(
+            str(directory), config=config, dtype=torch.float32, local_files_only=True,
+            output_loading_info=True, use_safetensors=True,
+        )  # fmt: skip
+    missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
+    if missing:
+        raise ModelError(
+            str(directory), got=f"weights that are not there: {', '.join(missing[:3])}",
+            need="the weights of a vision tower",
+        )  # fmt: skip
+    with quiet(), explained(directory, "an image processor"):
+        images = AutoImageProcessor.from_pretrained(str(directory), local_files_only=True)
+    return _probed(model.eval(), config, images, directory, layer=layer)
+
+
+def _probed(model: Any, config: Any, images: Any, directory: Path, *, layer: int) -> Tower:
+    side, patch = _pair(getattr(config, "image_size", None)), getattr(config, "patch_size", None)
+    patch = patch[0] if isinstance(patch, list | tuple) else patch
+    if side is None or not patch:
+        raise ModelError(
+            str(directory), got=f"{config.model_type}, which has no grid of patches",
+            need="an encoder that cuts a picture into patches of one size",
+        )  # fmt: skip
+    with torch.inference_mode(), explained(directory, config):
+        out = model(torch.zeros(1, 3, *side), output_hidden_states=True)
+    states = getattr(out, "hidden_states", None) or ()
+    if not -len(states) <= layer < len(states):
+        raise ModelError(
+            "mm_vision_select_layer", got=layer,
+            need=f"one of the {len(states)} hidden states of {directory}: {-len(states)} to "
+            f"{len(states) - 1}",
+        )  # fmt: skip
+    shape = states[layer].shape
+    extra = shape[1] - (side[0] // patch) * (side[1] // patch) if len(shape) == 3 else -1
+    if extra < 0:
+        raise ModelError(
+            str(directory), got=f"hidden states of shape {tuple(shape)}",
+            need="one for each patch of a picture, and perhaps a few before them",
+        )  # fmt: skip
+    return Tower(model, config, images, side, patch, extra)
+
+
+def image_token(tokenizer: Tokenizer, rows: int) -> tuple[Tokenizer, str, str]:
+    """The tokenizer with a token for pictures, that token, and where its row comes from.
+
+    Raises:
+        ModelError: the token is there and is something else.
+    """
+    added = {t.content: t for t in tokenizer.backend.get_added_tokens_decoder().values()}
+    if tokenizer.id_of(IMAGE) is not None:
+        if IMAGE not in added or not added[IMAGE].special:
+            raise ModelError(
+                f"{tokenizer.path}: {IMAGE}", got="a token of its words",
+                need=f"no token {IMAGE}, or one that is special and stands for pictures",
+            )  # fmt: skip
+        return tokenizer, IMAGE, "the tokenizer has it"
+    spare = [text for text, token in added.items() if token.special and _SPARE.fullmatch(text)]
+    if spare:
+        return tokenizer, spare[0], "a control token that the vocabulary keeps for later"
+    found = extend(tokenizer, rows, special=(IMAGE,))
+    how = "a spare row of the embedding" if found.rows == rows else "a new row of the embedding"
+    return found.tokenizer, IMAGE, how
+
+
+def join(
+    llm: Path,
+    tower: Tower,
+    words: tuple[Tokenizer, str, str],
+    *,
+    projector: str,
+    layer: int,
+    seed: int,
+    template: str,
+    out: Path,
+) -> Assembled:
+    """Write the model into a directory that the caller publishes, and prove it.
+
+    Args:
+        llm: directory of the language model.
+        tower: of `open_tower`.
+        words: of `image_token`.
+        projector: `mm_projector_type`.
+        layer: of the tower.
+        seed: of the projector's weights.
+        template: the chat template, Jinja.
+        out: exists, is empty.
+
+    Raises:
+        ModelError: the language model cannot be had unchanged inside LLaVA; with the reason.
+    """
+    from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
+
+    tokenizer, token, how = words
+    number = tokenizer.id_of(token)
+    assert number is not None, "it has just been found"
+    refuse(llm)
+    source: Any = load_model(llm, dtype=torch.float32, attention="eager")
+    rows = source.get_input_embeddings().weight.shape[0]
+    if number >= rows:
+        grow(source, -(-(number + 1) // _ROUND) * _ROUND)
+    text = source.config
+    config = LlavaConfig(
+        vision_config=tower.config.to_dict(),
+        text_config=text.to_dict(),
+        image_token_id=number,
+        projector_hidden_act=_ACTS[projector],
+        vision_feature_layer=layer,
+        vision_feature_select_strategy=tower.strategy,
+        image_seq_length=tower.tokens,
+        tie_word_embeddings=bool(text.tie_word_embeddings),
+    )
+    with quiet(), explained(llm, config), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: Any = LlavaForConditionalGeneration(config).eval()
+    _put(model.model.language_model, source.base_model, llm)
+    _put(model.model.vision_tower, tower.model, llm)
+    with torch.no_grad():
+        model.lm_head.weight.copy_(source.get_output_embeddings().weight)
+    model.tie_weights()
+    stored = _stored(llm)
+    sizes = {
+        "language_model": _size(source),
+        "vision_tower": _size(tower.model),
+        "projector": _size(model.model.multi_modal_projector),
+    }
+    with quiet():
+        model.to(stored).save_pretrained(out)
+    tokenizers.save(tokenizer, out, chat_template=template)
+    processor = LlavaProcessor(
+        tower.images, _stock(out), patch_size=tower.patch, image_token=token,
+        vision_feature_select_strategy=tower.strategy, num_additional_image_tokens=tower.extra,
+    )  # fmt: skip
+    kept = {path: path.read_bytes() for path in out.iterdir() if "token" in path.name}
+    with quiet():
+        processor.save_pretrained(out)
+    for path, data in kept.items():  # transformers writes its own reading of them
+        path.write_bytes(data)
+    (out / "chat_template.jinja").write_text(template, encoding="utf8")
+    _generation(llm, out, number)
+    difference = _prove(out, source.to(stored).float(), tower, number)
+    return Assembled(out, sizes, tower.tokens, tower.strategy, token, number, how, difference)
+
+
+def refuse(llm: Path) -> None:
+    """Refuse a language model that cannot be part of LLaVA, by what its config says.
+
+    Raises:
+        ModelError: it sees already.
+    """
+    if sees_or_hears(read_config(llm)):
+        raise ModelError(str(llm), got="a model that sees", need="a language model to assemble")
+
+
+@torch.inference_mode()
+def _prove(out: Path, source: Any, tower: Tower, number: int) -> float:
+    """Open what was written, and hold it against the language model and the tower.
+
+    Raises:
+        ModelError: other logits on text, or a picture that does not fill its places.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    with quiet():
+        made = AutoModelForImageTextToText.from_pretrained(str(out), dtype=torch.float32).eval()
+    size = min(source.get_input_embeddings().weight.shape[0], 50_000)
+    ids = torch.tensor([[(7 * i * i + 13 * i + 3) % size for i in range(48)]])
+    ids[ids == number] = 3
+    ours, theirs = made(input_ids=ids).logits, source(input_ids=ids).logits
+    difference = float((ours - theirs[..., : ours.shape[-1]]).abs().max())
+    scale = float(theirs.abs().max())
+    if not difference <= _NEAR * max(scale, 1.0):
+        raise ModelError(
+            str(source.config.model_type),
+            got=f"logits on text that differ by {difference:.3g} inside LLaVA, of {scale:.3g}",
+            need=f"a language model whose logits are hidden states times a matrix: {_why(source)}",
+        )
+    places = torch.full((1, tower.tokens), number)
+    both = torch.cat((ids[:, :4], places, ids[:, 4:8]), 1)
+    made(input_ids=both, pixel_values=torch.zeros(1, 3, *tower.side))
+    return difference
+
+
+def _why(source: Any) -> str:
+    """What shapes the logits of a language model."""
+    config, head = source.config, source.get_output_embeddings()
+    keys = ("final_logit_softcapping", "logits_scaling", "logit_scale", "lm_head_multiplier")
+    found = [f"{key} {getattr(config, key)}" for key in keys if getattr(config, key, None)]
+    found += ["a head with a bias"] if getattr(head, "bias", None) is not None else []
+    return ", ".join(found) or "this one's are something else"
+
+
+def _put(there: nn.Module, source: nn.Module, llm: Path) -> None:
+    """Copy weights from one part to its twin.
+
+    Raises:
+        ModelError: they are built otherwise.
+    """
+    missing, left = there.load_state_dict(source.state_dict(), strict=False)
+    wrong = sorted(name for name in (*missing, *left) if "pooler" not in name)
+    if wrong:
+        raise ModelError(
+            str(llm), got=f"{type(source).__name__}, whose weights fit no part: {wrong[0]}",
+            need="a model that transformers can build from its config alone",
+        )  # fmt: skip
+
+
+def _stock(directory: Path) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast.from_pretrained(str(directory))
+
+
+def _stored(llm: Path) -> torch.dtype:
+    """The dtype that the language model is stored in."""
+    config = json.loads((llm / "config.json").read_text(encoding="utf8"))
+    name = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    return getattr(torch, name.removeprefix("torch."), torch.float32)
+
+
+def _generation(llm: Path, out: Path, number: int) -> None:
+    """How answers are drawn, as from the language model; a picture's token never comes."""
+    path = llm / "generation_config.json"
+    said = json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
+    said["suppress_tokens"] = sorted({*(said.get("suppress_tokens") or ()), number})
+    (out / path.name).write_text(json.dumps(said, indent=2, sort_keys=True), encoding="utf8")
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _pair(size: Any) -> tuple[int, int] | None:
+    if isinstance(size, list | tuple) and len(size) == 2:
+        return int(size[0]), int(size[1])
+    return None if not isinstance(size, int) else (size, size)

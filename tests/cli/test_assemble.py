@@ -1,0 +1,59 @@
+"""`tunesmith assemble`: from two directories to a model that is trained and asked."""
+
+import json
+
+import pytest
+import yaml
+
+from seeing_run import STAGE_1, rows, seeing_run
+from tiny_model import tiny_model
+from tiny_tower import tiny_tower
+from tunesmith.cli.main import main
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A run file that names two parts."""
+    said = {
+        "model_name_or_path": str(tiny_model(tmp_path)), "template": "chatml",
+        "vision_tower": str(tiny_tower(tmp_path)), "output_dir": str(tmp_path / "vlm"),
+    }  # fmt: skip
+    (tmp_path / "vlm.yaml").write_text(yaml.safe_dump(said))
+    return tmp_path / "vlm.yaml"
+
+
+def test_what_is_assembled_is_trained(path, tmp_path, capsys):
+    assert main(["assemble", str(path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["difference"] <= 1e-5
+    run = seeing_run(tmp_path / "run", model=told["directory"], **STAGE_1)
+    assert main(["train", str(run)]) == 0
+    assert rows(tmp_path / "run")
+    out = capsys.readouterr().out
+    assert "6,272 || all: 121,216" in out or "trainable" in out
+
+
+def test_it_says_what_it_is(path, capsys):
+    assert main(["assemble", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "pictures   16 tokens each (default)" in out
+    assert "within 0" in out
+    assert main(["assemble", str(path)]) == 2
+    assert "a directory that is there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("vision_tower=nowhere", "nowhere"),
+        ("mm_projector_type=qformer", "mm_projector_type"),
+        ("mm_vision_select_layer=-9", "hidden states"),
+        ("template=nonsense", "nonsense"),
+        ("template=null", "brings none"),
+    ],
+)
+def test_what_cannot_be_joined_leaves_nothing(path, tmp_path, capsys, override, said):
+    assert main(["assemble", str(path), override]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "vlm").exists()
+    assert not [p for p in tmp_path.iterdir() if "tmp" in p.name]
