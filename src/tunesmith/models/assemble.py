@@ -258,7 +258,9 @@ def _prove(out: Path, source: Any, tower: Tower, number: int) -> float:
     from transformers import AutoModelForImageTextToText
 
     with quiet():
-        made = AutoModelForImageTextToText.from_pretrained(str(out), dtype=torch.float32).eval()
+        made = AutoModelForImageTextToText.from_pretrained(
+            str(out), dtype=torch.float32, attn_implementation="eager"
+        ).eval()
     size = min(source.get_input_embeddings().weight.shape[0], 50_000)
     ids = torch.tensor([[(7 * i * i + 13 * i + 3) % size for i in range(48)]])
     ids[ids == number] = 3

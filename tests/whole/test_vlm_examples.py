@@ -1,0 +1,65 @@
+"""The story of `examples/vlm/`, with tiny parts: assembled, aligned, instructed, asked."""
+
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from seeing_run import rows
+from tiny_model import tiny_model
+from tiny_tower import tiny_tower
+from tunesmith.cli.main import VERBS, main
+from tunesmith.config.load import load
+from tunesmith.models.load import load_model
+from tunesmith.models.parts import parts
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "examples" / "vlm").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_every_file_loads_and_is_on_the_page(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert load(path).model.model_name_or_path
+    named = re.findall(r"^#.*?\btunesmith +(\w+)", path.read_text(encoding="utf8"), re.MULTILINE)
+    assert named
+    assert set(named) <= set(VERBS)
+    assert f"`vlm/{path.name}`" in (ROOT / "examples" / "README.md").read_text(encoding="utf8")
+
+
+def test_three_files_make_a_model_that_answers_about_pictures(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    data = tmp_path / "data"
+    data.mkdir()
+    captions = [row for row in rows(data) if row["images"]]
+    (data / "rows.json").write_text(json.dumps(captions))
+    tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user",
+            "assistant_tag": "assistant"}  # fmt: skip
+    entry = {"file_name": "rows.json", "formatting": "sharegpt", "tags": tags,
+             "columns": {"messages": "messages", "images": "images"}}  # fmt: skip
+    (data / "dataset_info.json").write_text(json.dumps({"captions": entry, "questions": entry}))
+
+    def typed(verb, name, model, out, *more):
+        line = [f"model_name_or_path={model}", f"output_dir={tmp_path / out}", *more]
+        assert main([verb, str(ROOT / "examples" / "vlm" / name), *line]) == 0
+        capsys.readouterr()
+        return tmp_path / out
+
+    small = (f"dataset_dir={data}", "bf16=false", "per_device_train_batch_size=4")
+    tower, llm = f"vision_tower={tiny_tower(tmp_path)}", tiny_model(tmp_path)
+    first = typed("assemble", "assemble.yaml", llm, "assembled", tower, "template=chatml")
+    second = typed("train", "1_align.yaml", first, "1", *small)
+    third = typed("train", "2_instruct.yaml", second, "2", *small, "template=chatml", "val_size=2")
+    models = [load_model(path, dtype=torch.float32) for path in (first, second, third)]
+    of = parts(models[0])
+    states = [model.state_dict() for model in models]
+    learned = [
+        {of(name) for name in before if not torch.equal(before[name], after[name])}
+        for before, after in pairwise(states)
+    ]
+    assert learned == [{"multi_modal_projector"}, {"multi_modal_projector", "language_model"}]
+    assert main(["predict", str(third), f"dataset_dir={data}", "--json", "max_new_tokens=4"]) == 0
+    assert json.loads(capsys.readouterr().out)["predict_samples"] == 2
