@@ -95,3 +95,40 @@ def test_a_model_that_reads_is_shown_nothing(tmp_path, monkeypatch, capsys):
     main(["chat", str(directory), "template=chatml"])
     told = capsys.readouterr()
     assert "a vision-language model, for pictures" in told.err + told.out
+
+
+def test_a_server_is_shown_pictures(tuned):
+    import base64
+    import io
+
+    from fastapi.testclient import TestClient
+    from PIL import Image
+
+    from tunesmith.cli import answering, voices
+    from tunesmith.config.load import load
+    from tunesmith.serve.app import build
+    from tunesmith.training.report import Silent
+
+    run = load(tuned, ())
+    served = voices.served_for(
+        run, answering.find(run, Silent()), {}, Silent(), name="mine", slots=4
+    )
+    app, _ = build(served, token=None, places=4)
+    http, said = TestClient(app), []
+
+    def asked(data):
+        url = "data:image/png;base64," + base64.b64encode(data).decode()
+        parts = [{"type": "image_url", "image_url": {"url": url}},
+                 {"type": "text", "text": "Which colour?"}]  # fmt: skip
+        body = {"messages": [{"role": "user", "content": parts}], "temperature": 0}
+        return http.post("/v1/chat/completions", json=body)
+
+    for colour in COLOURS.values():
+        out = io.BytesIO()
+        Image.new("RGB", (50, 40), colour).save(out, "PNG")
+        said.append(asked(out.getvalue()).json()["choices"][0]["message"]["content"])
+    assert said == list(COLOURS)
+    broken = asked(b"no picture")
+    assert broken.status_code == 400
+    assert "no picture" in broken.json()["error"]["message"]
+    served.engine.close()

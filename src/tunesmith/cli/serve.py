@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tunesmith.cli import target
 from tunesmith.errors import ConfigError
-from tunesmith.serve.limits import Limits
+from tunesmith.serve.limits import WITH_PICTURES, Limits
 
 if TYPE_CHECKING:
     from socket import socket
@@ -72,7 +72,10 @@ def _serve(
         asked, found, beside, report, name=arguments.name, slots=arguments.slots
     )
     most = arguments.max_tokens
-    served = served._replace(limits=Limits(prompt_tokens=most, answer_tokens=most))
+    limits = Limits(prompt_tokens=most, answer_tokens=most)
+    if any(voice.see for voice in served.models.values()):
+        limits = limits._replace(body_bytes=WITH_PICTURES)
+    served = served._replace(limits=limits)
     report.close()
     for note in dict.fromkeys(n for each in (found, *beside.values()) for n in each.notes):
         print(f"note: {note}", file=sys.stderr)

@@ -15,6 +15,8 @@ from tunesmith.infer.embeddings import embed
 from tunesmith.infer.grammar import Grammars
 from tunesmith.infer.hf import split_stops
 from tunesmith.models.adapter_switch import load_aside
+from tunesmith.models.classes import sees_or_hears
+from tunesmith.models.load import read_config
 from tunesmith.serve.served import Served, Voice
 
 if TYPE_CHECKING:
@@ -97,17 +99,22 @@ def served_for(
     if engines.uses_vllm(asked):
         return _by_vllm(asked, found, beside, report, name=name)
     base, own = _names(asked, found, name)
+    trust = asked.model.trust_remote_code
+    sees = sees_or_hears(read_config(found.directory, trust_remote_code=trust))
     # several adapters are merged one by one: without the last one the model would not be the base
     shared = len(found.adapters) < 2
     model = answering.load(asked, found, base_only=shared)
-    models = {own: _voice(found, None)}
+    models = {own: _voice(found, None, sees=sees)}
     weights: dict[str, Path] = {}
     if shared and found.adapters:
         weights[own] = found.adapters[0]
-        models = {own: _voice(found, own), base: _voice(found, None)}
+        models = {
+            own: _voice(found, own, sees=sees),
+            base: _voice(found, None, sees=sees),
+        }
     for key, each in beside.items():
         weights[key] = each.adapters[0]
-        models[key] = _voice(each, key)
+        models[key] = _voice(each, key, sees=sees)
     asides = {key: load_aside(model, path, dtype=model.dtype) for key, path in weights.items()}
     answering.settle(model)
     backend = found.tokenizer.backend
@@ -150,7 +157,7 @@ def _by_vllm(
     return Served(engine, found.tokenizer.backend, models=models, sampling=sampling)
 
 
-def _voice(found: Found, adapter: str | None) -> Voice:
+def _voice(found: Found, adapter: str | None, *, sees: bool = False) -> Voice:
     backend, renderer = found.tokenizer.backend, found.renderer
     stop_ids, stop_texts = split_stops(found.tokenizer, renderer.stop_words)
     return Voice(
@@ -161,6 +168,7 @@ def _voice(found: Found, adapter: str | None) -> Voice:
         stop_texts,
         constraining=cache(lambda: Grammars(backend, stop_ids=stop_ids)),
         call_forms=found.call_forms,
+        see=found.see if sees else None,
     )
 
 

@@ -13,7 +13,7 @@ from tunesmith.infer.request import Delta, Grammar, Request, Stream
 from tunesmith.infer.sampling import Sampling
 from tunesmith.serve.limits import Limits
 from tunesmith.serve.reading import Style
-from tunesmith.types import Conversation
+from tunesmith.types import Conversation, Seen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,6 +70,8 @@ class Voice(NamedTuple):
     """Made at the first request that needs it; `None`: answers cannot be held to anything."""
     call_forms: Callable[[str], Sequence[CallForm]] | None = None
     """How each of these tools (JSON text) is called, in their order."""
+    see: Callable[[Conversation, Sequence[int]], Seen | None] | None = None
+    """What the model takes of the pictures of a conversation with this prompt; `None`: it reads."""
 
 
 class Served(NamedTuple):

@@ -15,12 +15,13 @@ from tunesmith.infer.grammar import AfterThought
 from tunesmith.infer.request import Grammar, Request
 from tunesmith.infer.sampling import Sampling
 from tunesmith.serve.asked import ChatBody, Choice, CompletionBody, Drawn
+from tunesmith.serve.pictures import taken_out
 from tunesmith.serve.reading import Style
 from tunesmith.serve.refusal import Refusal
 from tunesmith.serve.served import Served, Voice
 from tunesmith.serve.tools import look_at
 from tunesmith.templates.calls import dumps, function_of, read_tools
-from tunesmith.types import Conversation
+from tunesmith.types import Conversation, Seen
 
 _HARMLESS = {"name", "id", "refusal", "audio", "annotations", "function_call", "tool_call_id"}
 """Keys of messages that clients send back as they got them, where they are empty."""
@@ -41,10 +42,13 @@ def chat(body: ChatBody, served: Served) -> Wanted:
         Refusal: something of it cannot be honoured.
     """
     tools, voice = _tools(body), served.voice(body.model)
-    conversation = _conversation(body, tools)
+    sees = voice.see is not None
+    messages, media = taken_out(body.messages, sees=sees, most=served.limits.pictures)
+    conversation = _conversation(messages, tools)._replace(media=media)
     try:
         style = voice.style(tools)
         prompt = list(voice.encode(conversation))
+        seen = voice.see(conversation, prompt) if voice.see and media else None
     except Error as error:
         raise Refusal.of(error, "tools" if tools and "tool" in str(error) else "messages") from None
     if body.top_logprobs and not body.logprobs:
@@ -62,7 +66,7 @@ def chat(body: ChatBody, served: Served) -> Wanted:
     if body.parallel_tool_calls is False and style.read:
         read = style.read
         style = style._replace(read=lambda text: _first(read(text)))
-    found = _each(body, served, prompt, logprobs=logprobs, most=most, grammar=grammar)
+    found = _each(body, served, prompt, logprobs=logprobs, most=most, grammar=grammar, seen=seen)
     return Wanted(found, style)
 
 
@@ -119,11 +123,11 @@ def _tools(body: ChatBody) -> str | None:
     return None if choice == "none" else dumps(body.tools)
 
 
-def _conversation(body: ChatBody, tools: str | None) -> Conversation:
+def _conversation(messages: list[dict[str, Any]], tools: str | None) -> Conversation:
     row = {
         "messages": [
             {k: v for k, v in message.items() if v is not None or k not in _HARMLESS}
-            for message in body.messages
+            for message in messages
         ],
         "tools": tools,
     }
@@ -131,8 +135,7 @@ def _conversation(body: ChatBody, tools: str | None) -> Conversation:
     if unread:
         raise Refusal(f"messages: {sorted(unread)[0]} is not read here", "messages")
     called = False
-    for number, message in enumerate(body.messages):
-        _refuse_pictures(message.get("content"), f"messages[{number}].content")
+    for number, message in enumerate(messages):
         if message.get("role") == "tool" and not called:
             need = "a result needs a message with tool_calls before it"
             raise Refusal(f"messages[{number}]: {need}", f"messages[{number}].role")
@@ -141,14 +144,6 @@ def _conversation(body: ChatBody, tools: str | None) -> Conversation:
         return read_messages(row, OPENAI_COLUMNS, OPENAI_TAGS)
     except Error as error:
         raise Refusal.of(error) from None
-
-
-def _refuse_pictures(content: Any, place: str) -> None:
-    parts = content if isinstance(content, list) else []
-    for number, part in enumerate(parts):
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind in ("image_url", "input_image", "input_audio", "file", "video_url"):
-            raise Refusal(f"{place}[{number}]: this model reads text alone", f"{place}[{number}]")
 
 
 def _grammar(body: ChatBody, voice: Voice, tools: str | None) -> Grammar | None:
@@ -199,6 +194,7 @@ def _each(
     logprobs: int | None,
     most: int | None,
     grammar: Grammar | None = None,
+    seen: Seen | None = None,
 ) -> list[Request]:
     """A request for each of `n`."""
     limits, count = served.limits, body.n or 1
@@ -237,6 +233,7 @@ def _each(
             stops=(*voice.stop_texts, *filter(None, stops)),
             stop_ids=voice.stop_ids,
             logprobs=logprobs,
+            seen=seen,
             grammar=grammar,
             deadline=deadline,
         )
