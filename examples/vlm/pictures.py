@@ -10,7 +10,7 @@ question shows it, though it shows every pair of colour, shape and cell. DIR get
 - `captions.json`: LLaVA rows of the training pictures, for aligning the projector,
 - `questions.json`: LLaVA rows of the training pictures, three questions each,
 - `held_out.json`: the same questions about the held-out pictures,
-- `attributes.json`: what each picture shows, for `tower.py`.
+- `attributes.json`: what each picture shows.
 """
 
 from __future__ import annotations
