@@ -388,7 +388,7 @@ MUTANTS = (
         (ADAPTERS[0] + "::test_all_means_every_linear_layer_but_the_head",),
     ),
     Mutant(
-        "D1d", "adapters fall on a tower that is frozen", "models/adapter_spec.py",
+        "D1g", "adapters fall on a tower that is frozen", "models/adapter_spec.py",
         "    free = [n for n in linear if of(n) not in aside]\n", "    free = linear\n",
         ("models/test_parts.py",),
     ),

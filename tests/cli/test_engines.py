@@ -80,6 +80,13 @@ def test_without_vllm_nothing_is_loaded(path, capsys):
     assert 'pip install "tunesmith[vllm]"' in capsys.readouterr().err
 
 
+def test_without_vllm_nothing_is_written(path, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["predict", str(path), "infer_backend=vllm", "--output", str(out)]) == 2
+    assert "not installed" in capsys.readouterr().err
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("keys", [{"use_dora": True}, {"additional_target": "norm"}])
 def test_what_vllm_cannot_serve_is_refused_before_it_starts(path, tmp_path, monkeypatch, keys):
     shutil.copytree(path.parent / "model", tmp_path / "model")
@@ -87,6 +94,12 @@ def test_what_vllm_cannot_serve_is_refused_before_it_starts(path, tmp_path, monk
     train(other)
     standing_in(monkeypatch, STANDIN_FAILS="1")
     assert refused(other, "infer_backend=vllm").need == "adapters of low-rank matrices alone"
+
+
+def test_where_vllm_listens_is_not_for_its_options_to_say(path, monkeypatch):
+    standing_in(monkeypatch, STANDIN_FAILS="1")
+    error = refused(path, "infer_backend=vllm", "vllm_config={host: 0.0.0.0, port: 1}")
+    assert error.got == "host, port"
 
 
 def test_quantised_weights_are_not_rounded_twice(path, monkeypatch):

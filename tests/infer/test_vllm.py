@@ -75,6 +75,12 @@ def test_stops_logprobs_and_biases_are_heeded(both):
     free = whole(base, Request(PROMPTS[0], GREEDY))
     word = free[0][len(free[0]) // 2 :][:2]
     ended = free[1][5].id
+    always = Vllm(
+        theirs._address, backend, models={None: "tunesmith-base"}, stop_ids={2}, context=512,
+        stop_texts=(word,),
+    )  # fmt: skip
+    stopped = whole(base, Request(PROMPTS[0], GREEDY, stops=(word,)))
+    assert whole(always, Request(PROMPTS[0], GREEDY)) == stopped
     for request in (
         Request(PROMPTS[0], GREEDY, stops=(word,)),
         Request(PROMPTS[0], GREEDY, stop_ids={ended}),
@@ -186,6 +192,23 @@ def test_a_server_that_dies_is_told_with_its_last_words(tmp_path, monkeypatch):
     engine.close()
     with pytest.raises(ModelError, match="closed"):
         engine.submit(Request((1, 2), GREEDY))
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        ([{"token_ids": [9], "finish_reason": "abort"}], "ended by abort"),
+        ([{"token_ids": [9], "finish_reason": None}], "broke off"),
+        ([], "broke off"),
+    ],
+)
+def test_an_answer_that_is_not_whole_is_none(both, monkeypatch, events, said):
+    theirs, *_ = both
+    told = [{"choices": [choice]} for choice in events]
+    monkeypatch.setattr("tunesmith.infer.vllm._events", lambda response: iter(told))
+    monkeypatch.setattr("tunesmith.infer.vllm._DYING_SECONDS", 0)
+    with pytest.raises(ModelError, match=said):
+        list(theirs.submit(Request((1, 2), GREEDY)))
 
 
 def test_what_vllm_does_not_take_is_told(both):

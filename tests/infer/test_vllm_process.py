@@ -30,8 +30,9 @@ def test_without_vllm_there_is_one_error(monkeypatch):
 
 
 def test_options_become_a_command_line():
-    said = {"a_b": 1, "c": True, "d": False, "e": None, "f": ["x=1", "y=2"]}
-    assert _line(said) == ["--a-b", "1", "--c", "--f", "x=1", "y=2"]
+    said = {"a_b": 1, "c": True, "d_e": False, "g": None, "f": ["x=1", "y=2"], "h": {"i": True}}
+    words = ["--a-b", "1", "--c", "--no-d-e", "--f", "x=1", "y=2", "--h", '{"i": true}']
+    assert _line(said) == words
 
 
 def test_a_start_that_fails_is_told_in_its_own_words(tmp_path, monkeypatch):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tunesmith.cli.answering import Found
     from tunesmith.config.run import Run
 
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""Ranks that vLLM has kernels for."""
 USUAL = "tunesmith-base"
 """What vLLM calls the model without an adapter."""
 
@@ -72,7 +74,8 @@ def over_vllm(
         ConfigError: an adapter that vLLM cannot serve.
         ModelError: it does not start.
     """
-    ranks = [_rank(asked, path) for path in adapters.values() if path is not None]
+    _refuse_ours(asked)
+    ranks = [rank_of(asked, path) for path in adapters.values() if path is not None]
     config = read_config(found.directory, trust_remote_code=asked.model.trust_remote_code)
     own = getattr(config.get_text_config(), "max_position_embeddings", None)
     context = min(asked.infer.vllm_maxlen, own or asked.infer.vllm_maxlen)
@@ -83,8 +86,8 @@ def over_vllm(
         "dtype": _dtype(asked),
         "max-model-len": context,
         "gpu-memory-utilization": asked.infer.vllm_gpu_util,
-        "enforce-eager": asked.infer.vllm_enforce_eager,
-        "trust-remote-code": asked.model.trust_remote_code,
+        "enforce-eager": asked.infer.vllm_enforce_eager or None,
+        "trust-remote-code": asked.model.trust_remote_code or None,
         "generation-config": "vllm",  # nothing is drawn by a setting that we did not send
         "max-logprobs": 20,
         "structured-outputs-config": '{"backend": "guidance"}',
@@ -102,20 +105,36 @@ def over_vllm(
         key.replace("_", "-"): value for key, value in (asked.infer.vllm_config or {}).items()
     }
     child = Child(options, report=lambda seconds: report.work("starting vLLM", int(seconds), None))
-    stop_ids, _ = split_stops(found.tokenizer, found.renderer.stop_words)
+    stop_ids, stop_texts = split_stops(found.tokenizer, found.renderer.stop_words)
     return Vllm(
         child.address,
         found.tokenizer.backend,
         models=names,
         stop_ids=stop_ids,
+        stop_texts=stop_texts,
         context=context,
         died=child.died,
         end=child.end,
     )
 
 
-def _rank(asked: Run, path: Path) -> int:
+def _refuse_ours(asked: Run) -> None:
+    """Where vLLM listens, for whom and with what is not for its options to say."""
+    ours = {"host", "port", "api_key", "model", "served_model_name", "lora_modules"}
+    taken = ours & {key.replace("-", "_") for key in asked.infer.vllm_config or {}}
+    if taken:
+        raise ConfigError(
+            asked.where("vllm_config"), got=", ".join(sorted(taken)),
+            need="options that say nothing of where vLLM listens and what it loads",
+        )  # fmt: skip
+
+
+def rank_of(asked: Run, path: Path) -> int:
     """Of an adapter that vLLM can serve.
+
+    Args:
+        asked: what was asked.
+        path: directory of the adapter.
 
     Raises:
         ConfigError: it holds more than low-rank matrices.
@@ -133,12 +152,19 @@ def _rank(asked: Run, path: Path) -> int:
                 need="adapters of low-rank matrices alone",
                 hint="export the run and serve what was exported, or infer_backend: huggingface",
             )  # fmt: skip
-    return 2 * spec.rank if spec.is_pissa else spec.rank
+    rank = 2 * spec.rank if spec.is_pissa else spec.rank
+    if rank > _RANKS[-1]:
+        raise ConfigError(
+            asked.where("infer_backend"), got=f"vllm, and rank {rank} in {path}",
+            need=f"a rank of {_RANKS[-1]} at most",
+            hint="export the run and serve what was exported, or infer_backend: huggingface",
+        )  # fmt: skip
+    return rank
 
 
 def _room_for(rank: int) -> int:
     """The smallest rank that vLLM has kernels for."""
-    return next(size for size in (8, 16, 32, 64, 128, 256, 320, 512) if size >= rank)
+    return next(size for size in _RANKS if size >= rank)
 
 
 def _dtype(asked: Run) -> str:

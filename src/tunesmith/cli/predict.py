@@ -51,10 +51,12 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.base:
         _refuse_untrained(asked)
     from tunesmith import store
+    from tunesmith.cli.engines import uses_vllm
     from tunesmith.eval.text_scores import libraries
     from tunesmith.training.report import Silent, report_for
 
     libraries()
+    uses_vllm(asked)
     report = Silent() if arguments.json else report_for(sys.stderr)
     material = _gather(asked, report, base=arguments.base)
     with store.lock(out):
@@ -139,6 +141,8 @@ def _predict(
 
     asked, found, questions, notes, *_ = material
     sampling = answering.sampling(asked, found)
+    if engines.uses_vllm(asked) and (adapter := _adapter(asked, found, base)) is not None:
+        engines.rank_of(asked, adapter)  # refused before anything is written
     notes += _room(material, sampling.max_new_tokens)
     settings = {k: v for k, v in sampling._asdict().items() if k not in ("sources", "logit_bias")}
     identity = {

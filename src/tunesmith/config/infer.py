@@ -23,8 +23,8 @@ class Infer(Section):
     """What answers in `serve` and `predict`: our own engine over transformers (`huggingface`, also
     `hf`), or vLLM in a process of its own (`vllm`; for GPUs, `tunesmith[vllm]`)."""
     infer_dtype: Literal["auto", "float16", "bfloat16", "float32"] = "auto"
-    """Precision in which answers are computed. `auto`: as in training, so what `bf16` and `fp16`
-    say, else bf16 where it is native."""
+    """Precision in which answers are computed; an export keeps that of its base. `auto`: as in
+    training, so what `bf16` and `fp16` say, else bf16 where it is native."""
     vllm_maxlen: Count = 4096
     """Tokens of prompt and answer together that vLLM keeps room for; never more than the model's
     own context."""

@@ -11,7 +11,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, NamedTuple
@@ -83,6 +83,7 @@ class Vllm:
         backend: makes text of ids.
         models: its names of models by our names of adapters; `None`: the usual one.
         stop_ids: end an answer, where its request does not say what does.
+        stop_texts: end every answer.
         context: tokens of prompt and answer together.
         died: what to tell if the server is gone; `None`: it lives.
         end: ends the server.
@@ -95,12 +96,13 @@ class Vllm:
         *,
         models: Mapping[str | None, str],
         stop_ids: Collection[int],
+        stop_texts: Sequence[str] = (),
         context: int | None,
         died: Callable[[], str | None] = lambda: None,
         end: Callable[[], None] = lambda: None,
     ) -> None:
         self._address, self._backend, self._models = address, backend, dict(models)
-        self._stop_ids, self._context = stop_ids, context
+        self._stop_ids, self._stop_texts, self._context = stop_ids, tuple(stop_texts), context
         self._died, self._end = died, end
         self._going: set[Asking] = set()
         self._lock = threading.Lock()
@@ -131,7 +133,10 @@ class Vllm:
                 grammar that vLLM cannot be told; the engine is closed.
         """
         stops = self._stop_ids if request.stop_ids is None else request.stop_ids
-        row = Row(request, self._backend, room=self._room(request), stop_ids=stops)
+        row = Row(
+            request, self._backend, room=self._room(request), stop_ids=stops,
+            stop_texts=self._stop_texts,
+        )  # fmt: skip
         asking = Asking(row, on_delta)
         said = self._said(request, row.room, stops)
         with self._lock:
@@ -207,7 +212,10 @@ class Vllm:
         try:
             self._read(asking, said)
             if asking.row.finish is None:
-                asking.give(asking.row.end(_why_over(asking, deadline) or "cancelled"))
+                over = _why_over(asking, deadline) or ("cancelled" if self._closed else None)
+                if over is None:  # an answer cut off is none
+                    raise ConnectionError("the answer broke off")
+                asking.give(asking.row.end(over))
         except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
             over = _why_over(asking, deadline)
             if over or self._closed:
@@ -272,8 +280,13 @@ def _deltas(row: Row, event: dict[str, Any], said: Mapping[str, Any]) -> Iterato
             yield delta
             if delta.finish:
                 return
-        if choice.get("finish_reason") and row.finish is None:
-            yield row.end("length" if choice["finish_reason"] == "length" else "stop")
+        reason = choice.get("finish_reason")
+        if reason and row.finish is None:
+            if reason not in ("stop", "length"):
+                raise ModelError(
+                    "vllm", got=f"an answer that ended by {reason}", need="a whole one"
+                )
+            yield row.end(reason)
             return
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import secrets
 import signal
@@ -38,7 +39,8 @@ class Child:
     """A server of vLLM that is ours.
 
     Args:
-        options: of its command line, by name; true stands alone, false is left out.
+        options: of its command line, by name; true stands alone, false as `--no-…`; a mapping is
+            JSON; none is left out.
         report: told how long it has been starting; may be called often.
 
     Raises:
@@ -125,10 +127,13 @@ def _line(options: Mapping[str, Any]) -> list[str]:
     """Options as a command line."""
     words: list[str] = []
     for name, value in options.items():
-        if value is False or value is None:
+        if value is None:
             continue
-        words.append("--" + name.replace("_", "-"))
-        if value is not True:
+        flag = name.replace("_", "-")
+        words.append(f"--no-{flag}" if value is False else f"--{flag}")
+        if isinstance(value, dict):
+            words.append(json.dumps(value))
+        elif not isinstance(value, bool):
             words += [str(one) for one in (value if isinstance(value, list | tuple) else [value])]
     return words
 
