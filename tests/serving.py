@@ -42,6 +42,7 @@ class Scripted:
 
     context = 4096
     load = (0, 0)
+    gone = None
 
     def __init__(self, *texts: str, finish="stop", hold: threading.Event | None = None) -> None:
         self.texts, self.finish, self.hold = list(texts), finish, hold

@@ -67,6 +67,13 @@ def test_predict_writes_the_same(path, tmp_path, monkeypatch, capsys):
     assert len(ours) == 3
 
 
+def test_predict_counts_the_room_that_vllm_has(path, tmp_path, monkeypatch, capsys):
+    standing_in(monkeypatch)
+    keys = ["infer_backend=vllm", "vllm_maxlen=40", "max_new_tokens=39", "infer_dtype=float32"]
+    assert main(["predict", str(path), "--output", str(tmp_path / "out"), *keys]) == 0
+    assert "the context of 40 tokens leaves less than max_new_tokens 39" in capsys.readouterr().out
+
+
 def refused(path, *overrides):
     """The error of a server that does not begin."""
     run = load(path, overrides)

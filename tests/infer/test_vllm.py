@@ -69,6 +69,27 @@ def test_greedy_answers_are_those_of_our_own_engine(both, prompt):
     base.close()
 
 
+@pytest.mark.gpu
+def test_vllm_itself_gives_the_answers_of_our_engine(tmp_path):
+    """The real one, where it and a GPU are: greedy ids in fp32, from a model of its head sizes."""
+    pytest.importorskip("vllm")
+    directory = tiny_model(tmp_path, hidden_size=256, num_key_value_heads=2)
+    backend = tokenizer.load(directory).backend
+    child = Child({"model": directory, **OPTIONS, "enforce-eager": True}, deadline=600)
+    theirs = Vllm(
+        child.address, backend, models={None: "tunesmith-base"}, stop_ids={2}, context=512,
+        died=child.died, end=child.end,
+    )  # fmt: skip
+    ours = Batching(load.load_model(directory, dtype=torch.float32), backend, stop_ids={2})
+    try:
+        for prompt in PROMPTS:
+            request = Request(prompt, GREEDY)
+            assert whole(theirs, request) == whole(ours, request)
+    finally:
+        theirs.close()
+        ours.close()
+
+
 def test_stops_logprobs_and_biases_are_heeded(both):
     theirs, _, backend, model = both
     base = Batching(model, backend, stop_ids={2})

@@ -12,7 +12,7 @@ import pytest
 from standin_vllm import OPTIONS, standing_in
 from tiny_model import tiny_model
 from tunesmith.errors import ConfigError, ModelError
-from tunesmith.infer.vllm_process import Child, _line, require
+from tunesmith.infer.vllm_process import Child, _line, cause, require
 
 
 def alive(number: int) -> bool:
@@ -33,6 +33,47 @@ def test_options_become_a_command_line():
     said = {"a_b": 1, "c": True, "d_e": False, "g": None, "f": ["x=1", "y=2"], "h": {"i": True}}
     words = ["--a-b", "1", "--c", "--no-d-e", "--f", "x=1", "y=2", "--h", '{"i": true}']
     assert _line(said) == words
+
+
+LOG = """
+(EngineCore_0 pid=9) ERROR 11-11 [core.py:700] Traceback (most recent call last):
+(EngineCore_0 pid=9) ERROR 11-11 [core.py:700]   File "core.py", line 1, in run
+(EngineCore_0 pid=9) ERROR 11-11 [core.py:700] torch.OutOfMemoryError: no memory
+(APIServer pid=1) Traceback (most recent call last):
+(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above.
+"""
+
+
+def test_the_first_error_of_a_log_is_the_cause():
+    assert cause(LOG) == "torch.OutOfMemoryError: no memory"
+    last = LOG.strip().splitlines()[-1]
+    assert cause(last).endswith("See root cause above."), "where nothing else is told"
+    assert cause("one\n\n two \n") == "one | two"
+    assert cause("") == ""
+
+
+def test_a_start_that_takes_too_long_is_given_up(tmp_path, monkeypatch):
+    standing_in(monkeypatch, STANDIN_SLOW="600")
+    with pytest.raises(ModelError) as caught:
+        Child({"model": tiny_model(tmp_path), **OPTIONS}, deadline=0.5)
+    assert str(caught.value.got).startswith("no answer for ")
+    assert caught.value.hint == "a larger vllm_start_seconds"
+
+
+def test_its_log_is_kept_where_it_says_why_and_only_there(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    directory = tiny_model(tmp_path)
+    standing_in(monkeypatch)
+    child = Child({"model": directory, **OPTIONS})
+    child.end()
+    assert not list(tmp_path.glob("*.log"))
+    assert child.died() == "vLLM was ended"
+    standing_in(monkeypatch, STANDIN_FAILS="1")
+    with pytest.raises(ModelError) as caught:
+        Child({"model": directory, **OPTIONS})
+    (log,) = tmp_path.glob("*.log")
+    assert str(log) in str(caught.value.got)
+    assert "no GPU in sight" in log.read_text()
 
 
 def test_a_start_that_fails_is_told_in_its_own_words(tmp_path, monkeypatch):

@@ -391,6 +391,32 @@ def test_an_engine_that_fails_is_500_in_the_same_shape():
     assert "CUDA is gone" in refused(http.post(CHAT, json={**ASKED, "stream": True}), 500)
 
 
+def test_an_engine_that_is_gone_is_503_and_no_longer_well():
+    engine = Broken()
+    http = client(engine)
+    assert http.get("/health").status_code == 200
+    engine.gone = "vLLM ended with 5"
+    assert "vLLM ended with 5" in refused(http.post(CHAT, json=ASKED), 503)
+    assert not engine.asked, "nothing is asked of it"
+    well = http.get("/health")
+    assert (well.status_code, well.json()["status"]) == (
+        503,
+        "the engine is gone: vLLM ended with 5",
+    )
+
+
+class Dying(Broken):
+    """An engine that goes while it is asked."""
+
+    def submit(self, request, on_delta):
+        self.gone = "out of everything"
+        return super().submit(request, on_delta)
+
+
+def test_an_engine_that_dies_of_a_request_is_503():
+    assert "CUDA is gone" in refused(client(Dying()).post(CHAT, json=ASKED), 503)
+
+
 class Surprised(Scripted):
     """An engine with a bug."""
 

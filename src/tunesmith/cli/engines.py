@@ -76,9 +76,7 @@ def over_vllm(
     """
     _refuse_ours(asked)
     ranks = [rank_of(asked, path) for path in adapters.values() if path is not None]
-    config = read_config(found.directory, trust_remote_code=asked.model.trust_remote_code)
-    own = getattr(config.get_text_config(), "max_position_embeddings", None)
-    context = min(asked.infer.vllm_maxlen, own or asked.infer.vllm_maxlen)
+    context = context_of(asked, found.directory)
     names = {key: USUAL if path is None else str(key or "own") for key, path in adapters.items()}
     options: dict[str, Any] = {
         "model": found.directory,
@@ -104,7 +102,11 @@ def over_vllm(
     options |= {
         key.replace("_", "-"): value for key, value in (asked.infer.vllm_config or {}).items()
     }
-    child = Child(options, report=lambda seconds: report.work("starting vLLM", int(seconds), None))
+    child = Child(
+        options,
+        deadline=asked.infer.vllm_start_seconds,
+        report=lambda seconds: report.work("starting vLLM", int(seconds), None),
+    )
     stop_ids, stop_texts = split_stops(found.tokenizer, found.renderer.stop_words)
     return Vllm(
         child.address,
@@ -116,6 +118,20 @@ def over_vllm(
         died=child.died,
         end=child.end,
     )
+
+
+def context_of(asked: Run, directory: Path) -> int | None:
+    """Tokens of prompt and answer together, of the engine that a run asks for.
+
+    Args:
+        asked: what was asked.
+        directory: of the model.
+    """
+    config = read_config(directory, trust_remote_code=asked.model.trust_remote_code)
+    own = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if asked.infer.infer_backend != "vllm":
+        return own
+    return min(asked.infer.vllm_maxlen, own or asked.infer.vllm_maxlen)
 
 
 def _refuse_ours(asked: Run) -> None:

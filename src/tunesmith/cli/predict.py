@@ -226,11 +226,9 @@ def _room(material: _Asked, wanted: int) -> list[str]:
     Raises:
         DataError: a prompt leaves no room at all.
     """
-    from tunesmith.models.load import read_config
+    from tunesmith.cli.engines import context_of
 
-    trust = material.run.model.trust_remote_code
-    config = read_config(material.found.directory, trust_remote_code=trust)
-    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    context = context_of(material.run, material.found.directory)
     short = material.questions.room(context, wanted)
     left = f"the context of {context:,} tokens leaves" if short else ""
     return [f"{left} less than max_new_tokens {wanted:,} to {short:,} rows"] if short else []

@@ -34,5 +34,7 @@ class Infer(Section):
     """vLLM starts sooner and answers slower: without CUDA graphs."""
     vllm_max_lora_rank: Annotated[Count, Lt(513)] = 32
     """Largest rank of the adapters that vLLM makes room for; raised to that of the adapters."""
+    vllm_start_seconds: Count = 1800
+    """After how many seconds a vLLM that does not answer is given up."""
     vllm_config: Table | None = None
     """Further options of vLLM's server by their names, such as `{tensor_parallel_size: 2}`."""

@@ -128,6 +128,11 @@ class Batching:
         """(answers under way, requests that wait)."""
         return len(self._active), len(self._waiting)
 
+    @property
+    def gone(self) -> str | None:
+        """Why it will answer no more; `None`: it answers."""
+        return None if self._thread.is_alive() or self._closing else "its thread has ended"
+
     def submit(
         self, request: Request, on_delta: Callable[[Delta | Error], None] | None = None
     ) -> Waiting:

@@ -27,7 +27,7 @@ _NAME = "token_id:"
 """How vLLM writes a token where it is asked for ids in place of text."""
 
 
-_DYING_SECONDS = 2
+_DYING_SECONDS = 5
 
 
 class Address(NamedTuple):
@@ -122,6 +122,11 @@ class Vllm:
     def load(self) -> tuple[int, int]:
         """(answers under way, requests that wait); which of them wait only vLLM knows."""
         return len(self._going), 0
+
+    @property
+    def gone(self) -> str | None:
+        """Why it will answer no more; `None`: it answers."""
+        return self._died()
 
     def submit(
         self, request: Request, on_delta: Callable[[Delta | Error], None] | None = None

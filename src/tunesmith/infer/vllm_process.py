@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
+import re
 import secrets
 import signal
 import socket
@@ -31,7 +33,10 @@ runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
 """
 _KEY = "VLLM_API_KEY"
 _SHOWN = 160
-"""Characters of its last lines, where the reason stands."""
+"""Characters of its log that an error shows."""
+_CAUSE = re.compile(r"\b(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit)\b: \S.*")
+_AFTERMATH = ("Engine core initialization failed", "EngineDeadError", "CalledProcessError")
+"""What one process of it says because another one has ended."""
 _GRACE_SECONDS = 20
 
 
@@ -41,19 +46,28 @@ class Child:
     Args:
         options: of its command line, by name; true stands alone, false as `--no-…`; a mapping is
             JSON; none is left out.
+        deadline: seconds until it answers at the latest.
         report: told how long it has been starting; may be called often.
 
     Raises:
         ConfigError: vLLM is not there.
-        ModelError: it ended before it answered; with its last lines.
+        ModelError: it ended before it answered, or does not answer in time; with the reason that
+            its log gives. The log is kept then.
     """
 
     def __init__(
-        self, options: Mapping[str, Any], *, report: Callable[[float], None] = lambda seconds: None
+        self,
+        options: Mapping[str, Any],
+        *,
+        deadline: float = math.inf,
+        report: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         require()
         self.address = Address(_free_port(), secrets.token_urlsafe(24))
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
+        self._log = tempfile.NamedTemporaryFile(  # noqa: SIM115 - it lives as long as the child
+            prefix="tunesmith-vllm-", suffix=".log", delete=False
+        )
+        self._why_ended: str | None = None
         said = {"host": "127.0.0.1", "port": self.address.port, **options}
         self._process = subprocess.Popen(
             [sys.executable, "-c", _LAUNCH.format(module=_MODULE), *_line(said)],
@@ -64,20 +78,17 @@ class Child:
             start_new_session=True,
         )
         try:
-            self._wait(report)
+            self._wait(deadline, report)
         except BaseException:
             self.end()
             raise
 
     def died(self) -> str | None:
-        """Its last lines, if it has ended; `None`: it runs."""
+        """Why it has ended, and where its log is; `None`: it runs."""
         code = self._process.poll()
-        if code is None:
-            return None
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").splitlines()
-        told = " | ".join(line.strip() for line in lines if line.strip())
-        return f"vLLM ended with {code}: {told[-_SHOWN:]}"
+        if code is not None and self._why_ended is None:
+            self._why_ended = f"vLLM ended with {code}: {self._why()}"
+        return self._why_ended
 
     def end(self) -> None:
         """End it and all that it has started; returns when they are gone."""
@@ -88,16 +99,30 @@ class Child:
                 self._process.wait(_GRACE_SECONDS)
                 if number == signal.SIGKILL or not _group_lives(self._process.pid):
                     break
-        self._log.close() if self._process.poll() is not None else None
+        if self._process.poll() is not None:
+            self._log.close()
+        if self._why_ended is None:
+            self._why_ended = "vLLM was ended"
+            Path(self._log.name).unlink(missing_ok=True)
 
-    def _wait(self, report: Callable[[float], None]) -> None:
+    def _wait(self, deadline: float, report: Callable[[float], None]) -> None:
         began = time.monotonic()
         while not self._answers():
             died = self.died()
             if died:
                 raise ModelError("infer_backend: vllm", got=died, need="a server that starts")
-            report(time.monotonic() - began)
+            took = time.monotonic() - began
+            if took > deadline:
+                self._why_ended = f"no answer for {took:.0f} s: {self._why()}"
+                raise ModelError(
+                    "infer_backend: vllm", got=self._why_ended,
+                    need="a server that starts", hint="a larger vllm_start_seconds",
+                )  # fmt: skip
+            report(took)
             time.sleep(0.2)
+
+    def _why(self) -> str:
+        return f"{cause(Path(self._log.name).read_text('utf8', 'replace'))} ({self._log.name})"
 
     def _answers(self) -> bool:
         connection = HTTPConnection("127.0.0.1", self.address.port, timeout=5)
@@ -108,6 +133,18 @@ class Child:
             return False
         finally:
             connection.close()
+
+
+def cause(log: str) -> str:
+    r"""What a log says went wrong: its first error that is not about another one, else its end.
+
+    >>> cause("(core) ValueError: no room\\n(api) RuntimeError: Engine core initialization failed.")
+    'ValueError: no room'
+    """
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [found[0] for line in lines if (found := _CAUSE.search(line))]
+    first = next((line for line in errors if not any(text in line for text in _AFTERMATH)), None)
+    return (first or " | ".join(lines)[-_SHOWN:])[:_SHOWN]
 
 
 def require() -> None:

@@ -24,7 +24,7 @@ class Room:
     """
 
     def __init__(self, served: Served, places: int) -> None:
-        self._most = served.limits.waiting + places
+        self._most, self._engine = served.limits.waiting + places, served.engine
         self.taken = 0
         self.closing = False
 
@@ -36,6 +36,8 @@ class Room:
         """
         if self.closing:
             raise Refusal("the server is shutting down", status=503, kind="server_error")
+        if gone := self._engine.gone:
+            raise Refusal(f"the engine is gone: {gone}", status=503, kind="server_error")
         if self.taken + count > self._most:
             raise Refusal(
                 f"{self.taken} answers are under way or wait, at most {self._most} do",
@@ -86,7 +88,8 @@ class Job:
             while left:
                 answer, said = await came.get()
                 if isinstance(said, Error):
-                    raise Refusal(said.line(), status=500, kind="server_error")
+                    status = 503 if self._served.engine.gone else 500
+                    raise Refusal(said.line(), status=status, kind="server_error")
                 if said.tokens and not answer.tokens:
                     self._figures.first_token.observe(time.monotonic() - begun)
                 self._figures.completion_tokens.inc(len(said.tokens))

@@ -34,7 +34,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     404: {"description": "no such model"},
     413: {"description": "too much is sent"},
     429: {"description": "too many answers wait"},
-    503: {"description": "the server is shutting down"},
+    503: {"description": "the server is shutting down, or its engine is gone"},
 }
 _KNOWN = {
     name: [field.alias or key for key, field in body.model_fields.items()]
@@ -60,8 +60,10 @@ def build(served: Served, *, token: str | None, places: int) -> tuple[Any, Room]
     secured = {"dependencies": [Depends(HTTPBearer(auto_error=False))], "responses": _ERRORS}
 
     @app.get("/health")
-    async def health() -> dict[str, str]:
-        return {"status": "shutting down" if room.closing else "ok"}
+    async def health() -> JSONResponse:
+        if gone := served.engine.gone:
+            return JSONResponse({"status": f"the engine is gone: {gone}"}, 503)
+        return JSONResponse({"status": "shutting down" if room.closing else "ok"})
 
     @app.get("/metrics", response_class=PlainTextResponse, **secured)
     async def metrics() -> PlainTextResponse:

@@ -58,7 +58,7 @@ _CODES = {
     413: "request_too_large",
     429: "queue_full",
     500: "internal_error",
-    503: "shutting_down",
+    503: "unavailable",
 }
 
 

@@ -32,6 +32,11 @@ class Engine(Protocol):
         """(answers under way, requests that wait)."""
         ...
 
+    @property
+    def gone(self) -> str | None:
+        """Why it will answer no more; `None`: it answers."""
+        ...
+
     def submit(
         self, request: Request, on_delta: Callable[[Delta | Error], None] | None = None
     ) -> Stream:

@@ -150,6 +150,7 @@ class Handler(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     said = arguments()
+    time.sleep(float(os.environ.get("STANDIN_SLOW", 0)))
     if os.environ.get("STANDIN_FAILS"):
         print("ValueError: no GPU in sight", file=sys.stderr)
         sys.exit(5)
