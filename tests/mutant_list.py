@@ -699,6 +699,36 @@ MUTANTS = (
         " if of(name) not in frozen]", "]",
         ("models/test_parts.py",),
     ),
+    Mutant(
+        "E1", "routers are heard again where layers are computed again", "compute/routing.py",
+        "        for handle in handles:\n            handle.remove()\n", "        pass\n",
+        ("compute/test_routing.py",),
+    ),
+    Mutant(
+        "E2", "the imbalance is that of the batch, not of each document", "compute/routing.py",
+        "aux = (imbalance(choices, batch.offsets) * trained_D).sum()",
+        "aux = (imbalance(choices, (0, batch.offsets[-1])) * trained_D.sum()).sum()",
+        ("compute/test_routing.py",),
+    ),
+    Mutant(
+        "E3", "the imbalance reaches no router", "compute/routing.py",
+        "p_DE = torch.segment_reduce(logits.float()",
+        "p_DE = torch.segment_reduce(logits.detach().float()",
+        ("compute/test_routing.py",),
+    ),
+    Mutant(
+        "E4", "experts beside a shared one are not halved", "models/upcycle.py",
+        "down * 0.5 if halved else down", "down", ("models/test_upcycle.py",),
+    ),
+    Mutant(
+        "E5", "routers begin at zero, and the same experts win every tie", "models/upcycle.py",
+        ".normal_(std=_SPREAD)", ".zero_()", ("models/test_upcycle.py",),
+    ),
+    Mutant(
+        "E6", "what is not named learns too", "models/freeze.py",
+        "learned = [name for name in learned if any(_within(asked, name) for asked in only)]",
+        "pass", ("models/test_freeze.py",),
+    ),
 )  # fmt: skip
 
 NOT_HERE = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -189,7 +189,14 @@ class Loss(NamedTuple):
     weight: Tensor
     """What the sum counts (trained tokens, pairs), () f32."""
     metrics: dict[str, Tensor]
-    """Further sums over the same weight, without gradient."""
+    """Further sums over the same weight, without gradient; of any shape."""
+    penalty: Tensor | None = None
+    """Made small as well, but no part of the loss that is told; a sum as `total` is."""
+
+    @property
+    def minimised(self) -> Tensor:
+        """What the gradient is of, () f32."""
+        return self.total if self.penalty is None else self.total + self.penalty
 
 
 class Step(NamedTuple):
@@ -206,7 +213,8 @@ class Step(NamedTuple):
     """Trained tokens (or pairs) in the step."""
     tokens: int
     """All tokens in the step."""
-    metrics: dict[str, float]
+    metrics: dict[str, Any]
+    """Means over the weight; lists (of lists) of what has a shape."""
     examples: int = 0
     """Rows of the data in the step."""
     saved: int = 0

@@ -6,25 +6,16 @@ import pytest
 import torch
 from tokenizers import AddedToken
 
+from tiny_assembled import made
 from tiny_model import tiny_model
 from tiny_tokenizer import load_tiny
 from tiny_tower import TOWERS, tiny_tower
 from tiny_vlm import tiny_vlm
 from tunesmith.errors import ModelError
-from tunesmith.models import facts, tokenizer
-from tunesmith.models.assemble import image_token, join, open_tower, refuse
+from tunesmith.models import tokenizer
+from tunesmith.models.assemble import image_token, open_tower, refuse
 
-JINJA = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 SAME = ("llama", "qwen2", "qwen3", "mistral", "gemma", "gemma3_text", "phi3")
-
-
-def made(folder, llm, tower, *, layer=-2, projector="mlp2x_gelu"):
-    """What is put together of two directories."""
-    out = folder / "vlm"
-    out.mkdir()
-    seen = open_tower(tower, layer=layer)
-    words = image_token(tokenizer.load(llm), facts.facts(llm).vocab)
-    return join(llm, seen, words, projector=projector, layer=layer, seed=1, template=JINJA, out=out)
 
 
 @pytest.mark.parametrize("kind", SAME)

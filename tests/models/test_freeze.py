@@ -3,9 +3,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tiny_model import tiny_model
+from tiny_vlm import tiny_vlm
 from tunesmith.compute import attention
 from tunesmith.errors import ModelError
 from tunesmith.models.freeze import freeze, full
+from tunesmith.models.load import load_model
 
 
 @pytest.fixture
@@ -23,6 +25,44 @@ def layers_of(names):
 def test_full_lets_everything_learn_in_fp32(model):
     assert full(model) == [name for name, _ in model.named_parameters()]
     assert all(p.requires_grad and p.dtype == torch.float32 for p in model.parameters())
+
+
+def test_only_what_is_named_learns_by_whole_steps_of_its_path(model):
+    assert full(model, only=("layers.1", "norm")) == [
+        *(name for name, _ in model.named_parameters() if ".layers.1." in name),
+        "model.norm.weight",
+    ]
+    names = full(model, only=("mlp.down_proj", "embed_tokens"))
+    assert len(names) == 13
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == set(names)
+    assert full(model, only=("layers.0.mlp.up_proj.weight",)) == [
+        "model.layers.0.mlp.up_proj.weight"
+    ]
+
+
+@pytest.mark.parametrize("name", ["down", "layers.12", "proj", "mlp.q_proj"])
+def test_a_name_of_nothing_lists_what_there_is(model, name):
+    with pytest.raises(ModelError) as caught:
+        full(model, only=("norm", name))
+    assert (caught.value.where, caught.value.got) == ("train_modules", name)
+    assert "q_proj" in caught.value.need
+    assert not caught.value.hint
+
+
+def test_experts_of_a_dense_model_lead_to_upcycle(model):
+    with pytest.raises(ModelError, match="tunesmith upcycle"):
+        full(model, only=("experts",))
+
+
+def test_what_a_key_holds_back_cannot_be_named(tmp_path):
+    directory = tiny_vlm(tmp_path, "llava")
+    sees = load_model(directory, dtype=torch.float32)
+    with pytest.raises(ModelError, match="which a freeze_") as caught:
+        full(sees, frozen={"language_model"}, only=("lm_head",))
+    assert caught.value.hint == "freeze_language_model: false"
+    names = full(sees, frozen={"vision_tower"}, only=("multi_modal_projector",))
+    assert names
+    assert all("multi_modal_projector" in name for name in names)
 
 
 def test_the_last_layers_learn_in_fp32_and_the_rest_stays_as_it_was(model):

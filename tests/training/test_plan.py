@@ -52,11 +52,20 @@ def test_what_changes_nothing_learned_is_not_in_the_identity(override):
         {"learning_rate": 1.0}, {"seed": 1}, {"lora_rank": 4}, {"lora_dropout": 0.1},
         {"lr_scheduler_type": "cosine"}, {"max_grad_norm": 0.5}, {"weight_decay": 0.1},
         {"finetuning_type": "full"}, {"warmup_ratio": 0.1}, {"adam_beta2": 0.95},
-        {"greater_is_better": True},
+        {"greater_is_better": True}, {"moe_aux_loss_coef": 0.01}, {"moe_aux_loss_coef": 0},
     ],
 )  # fmt: skip
 def test_what_changes_what_is_learned_is(override):
     assert identity(load(None, override), **PRINTS) != identity(load(None), **PRINTS)
+
+
+def test_the_modules_that_learn_are_part_of_it_in_any_order():
+    def of(*names):
+        keys = {"finetuning_type": "full", "train_modules": list(names)}
+        return identity(load(None, keys), **PRINTS)
+
+    assert of("gate", "experts") == of("experts", "gate")
+    assert len({str(of()), str(of("gate")), str(of("gate", "experts"))}) == 3
 
 
 @pytest.mark.parametrize(("packing", "same"), [(False, True), (True, False)])

@@ -36,6 +36,7 @@ VERBS = {
     "export": "merge the adapter; write a model directory, GGUF, Ollama …, each verified",
     "parity": "A B: whether two of run, directory, GGUF file and server say the same",
     "assemble": "a language model and a vision tower become a model that sees, proved",
+    "upcycle": "a dense model becomes a mixture of experts that says the same, proved",
     "download": "bring a model into a plain directory, from a hub or a .gguf file, verified",
     "data": "check | show | stats | clean RUN: what becomes of its rows, and how long they are",
     "template": "list | show NAME | render NAME | check RUN: what templates write",

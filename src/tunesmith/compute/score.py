@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from tunesmith.compute import chance, side_by_side
+from tunesmith.compute import chance, routing, side_by_side
 from tunesmith.compute.attention import decoder, isolation, run
 from tunesmith.compute.pretend import pretended
 from tunesmith.compute.rows import slices
@@ -71,7 +71,8 @@ def hidden(model: Any, batch: Batch) -> Tensor:
     body = decoder(model)
     if batch.until or isolation(model) == "varlen" or len(batch.offsets) == 2:
         alone = mask_of(model, batch)
-        states_TW = run(body, batch.ids_T, batch.positions_T, alone)
+        with routing.tokens():
+            states_TW = run(body, batch.ids_T, batch.positions_T, alone)
     else:
         states_TW = side_by_side.hidden(model, batch)
     return states_TW.index_select(0, batch.predict_P)
@@ -85,7 +86,9 @@ def _seeing(model: Any, batch: Batch) -> Tensor:
     assert one or not (seen.alone or isolation(model) != "varlen"), "documents see one another"
     alone = None if seen.alone else mask_of(model, batch)
     positions = batch.positions_T if seen.positions is None else seen.positions
-    return run(model.base_model, batch.ids_T, positions, alone, **suited(model, seen.inputs))
+    inputs = suited(model, seen.inputs)
+    with routing.tokens():
+        return run(model.base_model, batch.ids_T, positions, alone, **inputs)
 
 
 class Head(NamedTuple):

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tunesmith.compute import chance
+from tunesmith.compute import chance, routing
 from tunesmith.compute.attention import decoder
 from tunesmith.compute.pretend import pretended
 from tunesmith.types import Batch
@@ -43,12 +43,14 @@ def hidden(model: Any, batch: Batch) -> Tensor:
         real = along_L < ends_B1  # found here, not asked of the device
         at_BL = torch.from_numpy(place_BL).to(device)
         positions_BL = torch.from_numpy(along_L).to(device).expand(place_BL.shape)
-        with chance.only(at_BL.flatten()):
+        with chance.only(at_BL.flatten()), routing.tokens():
             out_BLW = _states(decoder(model), batch.ids_T[at_BL], positions_BL)
         kept = torch.from_numpy(np.flatnonzero(real)).to(device)
+        routing.keep(kept)
         parts.append(out_BLW.flatten(0, 1).index_select(0, kept))
         places.append(place_BL[real])
     order_T = torch.from_numpy(np.concatenate(places).argsort()).to(device)
+    routing.order(order_T)
     return torch.cat(parts).index_select(0, order_T)
 
 

@@ -79,6 +79,9 @@ class Full(Method):
     """Every weight of the model is trained."""
 
     finetuning_type: Literal["full"] = "full"  # pyright: ignore[reportIncompatibleVariableOverride]
+    train_modules: Names = ()
+    """Only these learn: modules or parameters, by a part of their path such as `experts`, `gate` or
+    `layers.0.mlp`. Not set: every weight that no `freeze_...` key holds back."""
 
 
 def _not_zero(value: int) -> int:

@@ -21,6 +21,7 @@ from tunesmith.config.media import Media
 from tunesmith.config.method import METHODS, Freeze, Full, Lora, Method
 from tunesmith.config.model import Export, Generate, Model
 from tunesmith.config.train import Eval, Output, Train
+from tunesmith.config.upcycle import Upcycle
 from tunesmith.errors import ConfigError, Error
 
 SECTIONS: dict[str, type[Section]] = {
@@ -31,6 +32,7 @@ SECTIONS: dict[str, type[Section]] = {
     "train": Train,
     "eval": Eval,
     "assemble": Assemble,
+    "upcycle": Upcycle,
     "infer": Infer,
     "generate": Generate,
     "export": Export,
@@ -56,6 +58,8 @@ class Run(Section):
     """Evaluation during training."""
     assemble: Assemble = Assemble()
     """What is joined to a language model."""
+    upcycle: Upcycle = Upcycle()
+    """How a dense model gets experts."""
     infer: Infer = Infer()
     """What computes answers."""
     generate: Generate = Generate()

@@ -125,6 +125,9 @@ class Train(Section):
     """Share of all steps over which the learning rate rises from 0."""
     warmup_steps: Warmup = 0
     """Steps over which the learning rate rises from 0; below 1: this share of all steps."""
+    moe_aux_loss_coef: Annotated[Number, Ge(0), Le(1000)] | None = None
+    """Of a model with experts: weight of the routers' imbalance beside the loss. 0: they are left
+    to themselves. Not set: as the model's config has it, if that says `output_router_logits`."""
     weight_decay: Annotated[Number, Ge(0)] = 0.0
     """Decoupled weight decay (of sgd, adagrad and rmsprop: added to the gradient); norms and
     biases are spared."""

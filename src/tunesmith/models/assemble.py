@@ -21,7 +21,7 @@ from torch import nn
 from tunesmith.errors import ModelError
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.classes import sees_or_hears
-from tunesmith.models.load import explained, load_model, quiet, read_config
+from tunesmith.models.load import explained, load_model, quiet, read_config, stored_dtype
 from tunesmith.models.vocabulary import extend, grow
 from tunesmith.types import Tokenizer
 
@@ -214,7 +214,7 @@ def join(
     with torch.no_grad():
         model.lm_head.weight.copy_(source.get_output_embeddings().weight)
     model.tie_weights()
-    stored = _stored(llm)
+    stored = stored_dtype(llm)
     sizes = {
         "language_model": _size(source),
         "vision_tower": _size(tower.model),
@@ -307,13 +307,6 @@ def _stock(directory: Path) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast.from_pretrained(str(directory))
-
-
-def _stored(llm: Path) -> torch.dtype:
-    """The dtype that the language model is stored in."""
-    config = json.loads((llm / "config.json").read_text(encoding="utf8"))
-    name = str(config.get("dtype") or config.get("torch_dtype") or "float32")
-    return getattr(torch, name.removeprefix("torch."), torch.float32)
 
 
 def _generation(llm: Path, out: Path, number: int) -> None:

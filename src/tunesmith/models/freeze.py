@@ -17,25 +17,49 @@ from tunesmith.errors import ModelError
 from tunesmith.models.parts import parts
 
 
-def full(model: Any, *, frozen: Collection[str] = ()) -> list[str]:
+def full(model: Any, *, frozen: Collection[str] = (), only: Sequence[str] = ()) -> list[str]:
     """Let every parameter learn, in fp32; their names.
 
     Args:
         model: of transformers.
         frozen: its parts that stay as they are; see `parts`.
+        only: `train_modules`: what alone learns, by whole steps of a parameter's path ("experts",
+            "mlp.gate", "layers.0"); empty: everything.
 
     Raises:
-        ModelError: nothing is left that learns.
+        ModelError: nothing is left that learns, or a name is that of nothing which may.
     """
     of = parts(model)
     learned = [name for name, _ in model.named_parameters() if of(name) not in frozen]
     if not learned:
         keys = ", ".join(f"freeze_{part}: true" for part in sorted(frozen))
         raise ModelError(f"freeze_{min(frozen)}", got=keys, need="a part of the model that learns")
+    if only:
+        for asked in only:
+            if not any(_within(asked, name) for name in learned):
+                raise _nothing(model, asked, learned, frozen)
+        learned = [name for name in learned if any(_within(asked, name) for asked in only)]
     model.requires_grad_(False)
     for name in learned:
         _learn(model.get_parameter(name))
     return learned
+
+
+def _within(asked: str, name: str) -> bool:
+    """Whether a path leads through what is asked for."""
+    return f".{asked}." in f".{name}."
+
+
+def _nothing(model: Any, asked: str, learned: Sequence[str], frozen: Collection[str]) -> ModelError:
+    steps = dict.fromkeys(step for name in learned for step in name.split(".")[:-1])
+    known = ", ".join(step for step in steps if not step.isdecimal())
+    held = any(_within(asked, name) for name, _ in model.named_parameters())
+    need = f"a part of the paths of its parameters: {known}"
+    hint = f"freeze_{min(frozen)}: false" if held and frozen else ""
+    if asked in ("experts", "gate", "router") and not held:
+        hint = "a model with experts: tunesmith upcycle makes one of a dense model"
+    got = f"{asked}, which a freeze_... key holds back" if held else asked
+    return ModelError("train_modules", got=got, need=need, hint=hint)
 
 
 def freeze(

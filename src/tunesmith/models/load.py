@@ -129,6 +129,13 @@ def head_dim_of(config: PretrainedConfig) -> int:
     return getattr(text, "head_dim", None) or text.hidden_size // heads
 
 
+def stored_dtype(directory: Path) -> torch.dtype:
+    """The dtype that a model's `config.json` says it is stored in; fp32 where it says nothing."""
+    config = files.read_json_if_there(Path(directory) / "config.json")
+    name = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    return getattr(torch, name.removeprefix("torch."), torch.float32)
+
+
 def own_attention(config: PretrainedConfig, kernel: str = "auto") -> str | None:
     """Name of our attention in transformers' registry; `None` for a model that ignores it.
 

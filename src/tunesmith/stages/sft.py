@@ -10,12 +10,13 @@ Shape letters: P trained positions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tunesmith.compute import routing
 from tunesmith.compute.score import score
 from tunesmith.types import Batch, Loss
 
@@ -37,17 +38,35 @@ def sft_loss(logprob_P: Tensor, correct_P: Tensor | None = None) -> Loss:
 
 
 def loss_of(
-    *, chunk_tokens: int | None = None, want_correct: bool = False
+    *, chunk_tokens: int | None = None, want_correct: bool = False, balance: float = 0.0
 ) -> Callable[[Any, Batch], Loss]:
     """The stage as the loop takes it: from a model and a batch to a `Loss`.
 
     Args:
         chunk_tokens: as in `compute.score.score`.
         want_correct: whether the metric `correct` is computed.
+        balance: `moe_aux_loss_coef`, the weight of the routers' imbalance beside the loss of a
+            trained token.
     """
 
     def loss(model: Any, batch: Batch) -> Loss:
-        said = score(model, batch, chunk_tokens=chunk_tokens, want_correct=want_correct)
-        return sft_loss(said.logprob_P, said.correct_P)
+        with routing.hearing(model) as heard:
+            said = score(model, batch, chunk_tokens=chunk_tokens, want_correct=want_correct)
+        found = sft_loss(said.logprob_P, said.correct_P)
+        return found if heard is None else _routed(found, heard.choices(), batch, balance)
 
     return loss
+
+
+def _routed(loss: Loss, choices: Sequence[routing.Choice], batch: Batch, balance: float) -> Loss:
+    """A loss with what the routers chose, and with their imbalance to be made small."""
+    found = routing.routing(choices, batch)
+    metrics = {
+        "aux_loss": found.aux.detach(),
+        "router_entropy": found.entropy,
+        "router_load": found.load_LE,
+        "router_dropped": found.dropped,
+        "router_tokens": found.tokens,
+    }
+    penalty = balance * found.aux if balance else None
+    return loss._replace(metrics={**loss.metrics, **metrics}, penalty=penalty)

@@ -85,7 +85,7 @@ def _gradient(
 ) -> tuple[float, Tensor]:
     chance.seek(seed=seed, step=1)
     loss = loss_of(model.train(), batch)
-    (loss.total / loss.weight).backward()
+    (loss.minimised / loss.weight).backward()
     learned = [p for p in trainable(model).values() if p.grad is not None]
     gradient = torch.cat([p.grad.float().flatten() for p in learned if p.grad is not None])
     for parameter in learned:

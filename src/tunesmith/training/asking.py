@@ -12,7 +12,7 @@ from tunesmith.data.ledger import counted
 from tunesmith.errors import ConfigError
 from tunesmith.models import quantize
 from tunesmith.models.parts import sizes
-from tunesmith.training import optim
+from tunesmith.training import balancing, optim
 from tunesmith.training.material import Material
 
 
@@ -46,6 +46,7 @@ def notes(run: Run, material: Material) -> tuple[str, ...]:
     except ConfigError as error:
         error.where = run.where(error.where)
         raise
+    found += tuple(balancing.notes(run, material.skeleton))
     if run.model.quantization_method == "fp8" and precision.device.type == "cpu":
         found += (
             "quantization_method: fp8 is for GPUs that have such products; a processor takes "

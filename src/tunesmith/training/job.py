@@ -27,7 +27,7 @@ from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_spec import token_modules
 from tunesmith.models.card import card
 from tunesmith.stages import sft
-from tunesmith.training import accuracy, beside, checkpoint, loop, numerics, outputs
+from tunesmith.training import accuracy, balancing, beside, checkpoint, loop, numerics, outputs
 from tunesmith.training.feed import ahead
 from tunesmith.training.journal import FILE, Journal
 from tunesmith.training.material import Material, make_trainable
@@ -117,7 +117,7 @@ class Job:
         if batch is not None:
             chance.seek(seed=self.run.train.seed, step=1)
             batch = placed(self._see(batch), self.material.precision.device)
-            self._loss_of()(self.model.train(), batch).total.backward()
+            self._loss_of()(self.model.train(), batch).minimised.backward()
             self.optimizer.zero_grad(set_to_none=True)
 
     def memory(self) -> dict[str, int]:
@@ -158,7 +158,8 @@ class Job:
 
     def _loss_of(self) -> loop.LossOf:
         """The stage's loss, in the precision of the run."""
-        stage, context = sft.loss_of(), self.material.precision.context(self.model)
+        stage = sft.loss_of(balance=balancing.coefficient(self.run, self.model))
+        context = self.material.precision.context(self.model)
 
         def loss_of(model: Any, batch: Batch) -> Loss:
             with context:

@@ -170,8 +170,9 @@ def _accumulate(
     total = weight = torch.zeros((), device=batches[0].ids_T.device)
     for batch in batches:
         loss = loss_of(model, batch)
-        if loss.total.requires_grad:  # rows without pictures teach a projector nothing
-            (loss.total * scale if scale != 1.0 else loss.total).backward()
+        small = loss.minimised
+        if small.requires_grad:  # rows without pictures teach a projector nothing
+            (small * scale if scale != 1.0 else small).backward()
         total, weight = total + loss.total.detach(), weight + loss.weight.detach()
         for name, value in loss.metrics.items():
             sums[name] = sums[name] + value.detach() if name in sums else value.detach()
@@ -191,7 +192,10 @@ def _read(done: _Done) -> Step:
     """The numbers of a step, brought to the host at once."""
     names = list(done.metrics)
     values = (done.total, done.weight, done.norm, *(done.metrics[name] for name in names))
-    total, weight, norm, *sums = torch.stack([v.float() for v in values]).tolist()
+    numbers = torch.cat([v.flatten().float() for v in values]).cpu()
+    shapes = [v.shape for v in values]
+    parts = numbers.split([shape.numel() for shape in shapes])
+    (total, weight, norm), sums = numbers[:3].tolist(), zip(parts[3:], shapes[3:], strict=True)
     return Step(
         number=done.number,
         loss=total / weight,
@@ -199,7 +203,10 @@ def _read(done: _Done) -> Step:
         learning_rate=done.rate,
         weight=weight,
         tokens=sum(batch.num_tokens for batch in done.batches),
-        metrics={name: value / weight for name, value in zip(names, sums, strict=True)},
+        metrics={
+            name: (part.reshape(shape).double() / weight).tolist()
+            for name, (part, shape) in zip(names, sums, strict=True)
+        },
         examples=sum(len(batch.rows) for batch in done.batches),
         saved=sum(batch.saved for batch in done.batches),
     )

@@ -288,7 +288,7 @@ def make_trainable(
         adapters.merge(model)
     before_new(model)
     if method.finetuning_type == "full":
-        freeze.full(model, frozen=method.frozen_parts)
+        freeze.full(model, frozen=method.frozen_parts, only=method.train_modules)
     else:
         freeze.freeze(
             model,

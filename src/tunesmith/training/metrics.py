@@ -8,9 +8,11 @@ from __future__ import annotations
 import datetime
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from tunesmith.types import Step
 
@@ -84,7 +86,25 @@ class Window:
             "lr": last.learning_rate,
             "throughput": round(self.tokens_per_second, 2),
             "total_tokens": progress.tokens,
+            **_routers(self.steps),
         }
+
+
+def _routers(steps: Sequence[Step]) -> dict[str, Any]:
+    """What routers chose over some steps, for the log; nothing where there are none."""
+    if not all("router_load" in step.metrics for step in steps):
+        return {}
+
+    def total(name: str) -> Any:
+        return sum(np.asarray(step.metrics[name]) * step.weight for step in steps)
+
+    load, tokens = total("router_load"), total("router_tokens")
+    return {
+        "aux_loss": round(float(total("aux_loss") / sum(step.weight for step in steps)), 6),
+        "router_entropy": round(float(total("router_entropy") / tokens), 6),
+        "router_dropped": round(float(total("router_dropped"))),
+        "router_load": (load / load.sum(1, keepdims=True)).round(6).tolist(),
+    }
 
 
 def where(progress: Progress, *, steps: int, steps_per_epoch: int) -> dict[str, Any]:

@@ -197,6 +197,10 @@ def identity(
         parts["flash_attn"] = run.model.flash_attn
     if run.method.frozen_parts != _USUALLY_FROZEN:
         parts["frozen"] = sorted(run.method.frozen_parts)
+    if only := getattr(run.method, "train_modules", ()):
+        parts["train_modules"] = sorted(only)
+    if run.train.moe_aux_loss_coef is not None:
+        parts["moe_aux_loss_coef"] = run.train.moe_aux_loss_coef
     if run.model.quantization:
         parts["quantization"] = str(run.model.quantization)
     if run.eval.predict_with_generate:

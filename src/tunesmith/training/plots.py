@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from tunesmith.training import routers
+
 FILES = {
     "training_loss.png": ("loss", "training loss"),
     "training_eval_loss.png": ("eval_loss", "held-out loss"),
@@ -16,6 +18,7 @@ FILES = {
     "training_eval_exact_match.png": ("eval_exact_match", "held-out answers: exact match (%)"),
 }
 """File name -> (key of the log, label of the axis)."""
+ROUTERS = "training_routers.png"
 
 _DARK, _PALE, _GREY = "#1f4e8c", "#9db7d5", "#b8b8b8"
 _SMOOTHED_FROM = 8
@@ -53,6 +56,8 @@ def draw(records: Sequence[Mapping[str, Any]], name: str = "") -> dict[str, byte
             behind = _points(records, "loss") if key == "eval_loss" else []
             parts = _of_each_dataset(records, key)
             drawn[file] = _curve(points, key, label, behind=behind, parts=parts, name=name)
+    if any("router_load" in record for record in records):
+        drawn[ROUTERS] = routers.draw(records, name)
     return drawn
 
 

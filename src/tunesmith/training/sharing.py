@@ -13,6 +13,7 @@ import numpy as np
 from tunesmith.config.run import Run
 from tunesmith.data import prefixes
 from tunesmith.errors import ConfigError
+from tunesmith.training import balancing
 from tunesmith.training.estimated import MARK
 from tunesmith.training.material import Material
 from tunesmith.training.units import Units
@@ -123,6 +124,8 @@ def _impossible(run: Run, material: Material) -> str:
         return "rows with media, whose places look alike whatever stands there"
     if getattr(run.method, "lora_dropout", 0):
         return "with lora_dropout, each row drops something else of what they share"
+    if balancing.coefficient(run, material.skeleton):
+        return "the load of experts is kept even in each row for itself (moe_aux_loss_coef)"
     if known.carries_state:
         return "some layers carry state from token to token"
     if run.model.flash_attn != "auto":
