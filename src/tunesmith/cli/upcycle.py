@@ -44,7 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
         f"parameters {made.parameters:,}, of which a token uses {made.active:,}; "
         f"{made.dense_parameters:,} before"
     )
-    print(f"proof      the logits of the dense model, within {made.difference:.2g}")
+    near = f"{made.difference:.2g} of {made.largest:.3g}"
+    print(f"proof      the logits of the dense model, within {near}")
     print(f"result     {made.directory}")
     print(
         f"next       a run file with model_name_or_path: {made.directory}, finetuning_type: full, "

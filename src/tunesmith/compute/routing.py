@@ -174,7 +174,7 @@ def routing(choices: Sequence[Choice], batch: Batch) -> Routing:
     device = choices[0].logits_TE.device
     loads, entropy = [], torch.zeros((), device=device)
     for logits, chosen in choices:
-        loads.append(torch.bincount(chosen.flatten(), minlength=experts).float())
+        loads.append(_counted(chosen.flatten(), experts))
         log_p = logits.detach().float().log_softmax(1)
         entropy = entropy - (log_p.exp() * log_p).sum() / math.log(experts)
     load = torch.stack(loads)
@@ -185,7 +185,7 @@ def routing(choices: Sequence[Choice], batch: Batch) -> Routing:
     else:
         ends = torch.tensor(batch.offsets[1:], device=device)
         places = torch.bucketize(batch.predict_P, ends, right=True)
-        trained_D = torch.bincount(places, minlength=len(ends))
+        trained_D = _counted(places, len(ends))
         aux = (imbalance(choices, batch.offsets) * trained_D).sum()
     return Routing(aux, load, entropy / layers, dropped, load.new_tensor(float(tokens)))
 
@@ -209,6 +209,12 @@ def imbalance(choices: Sequence[Choice], offsets: Sequence[int]) -> Tensor:
         p_DE = torch.segment_reduce(logits.float().softmax(1), "mean", lengths=lengths)
         total = total + experts * (f_DE * p_DE).sum(1)
     return total / len(choices)
+
+
+def _counted(numbers: Tensor, count: int) -> Tensor:
+    """How often each number below `count` occurs, f32; the host need not wait for it."""
+    ones = torch.ones_like(numbers, dtype=torch.float32)
+    return ones.new_zeros(count).scatter_add_(0, numbers, ones)
 
 
 def _rows(choice: Choice, rows: Tensor) -> Choice:

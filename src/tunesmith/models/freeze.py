@@ -45,6 +45,12 @@ def full(model: Any, *, frozen: Collection[str] = (), only: Sequence[str] = ()) 
     return learned
 
 
+def there(model: Any, asked: Sequence[str]) -> list[str]:
+    """Those of `train_modules` that a part of the model has, too."""
+    names = [name for name, _ in model.named_parameters()]
+    return [one for one in asked if any(_within(one, name) for name in names)]
+
+
 def _within(asked: str, name: str) -> bool:
     """Whether a path leads through what is asked for."""
     return f".{asked}." in f".{name}."

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tunesmith.compute import attention_kernels
+from tunesmith.compute import attention_kernels, experts
 from tunesmith.config.model import Quantization
 from tunesmith.errors import ModelError
 from tunesmith.models import files, quantize
@@ -73,6 +73,7 @@ def load_model(
         )
     _check_report(directory, report)
     check_tied(directory, model)
+    experts.prepare(model)
     return model.to(device).eval()
 
 

@@ -62,6 +62,8 @@ class Upcycled(NamedTuple):
     dense_parameters: int
     difference: float
     """Largest difference of a logit, in fp32, to the dense model."""
+    largest: float
+    """Logit of the dense model; differences are measured in it, because fp32 rounds so."""
     modules: tuple[str, str]
     """What experts and routers are called in it, for `train_modules`."""
 
@@ -156,7 +158,7 @@ def upcycle(
     idle = facts.facts(out).idle_parameters
     return Upcycled(
         out, mixed.model_type, numbers, experts, per_token, sizes[0], sizes[0] - idle, sizes[1],
-        difference, modules,
+        *difference, modules,
     )  # fmt: skip
 
 
@@ -300,8 +302,8 @@ def _copy_beside(source: Path, out: Path) -> None:
 
 
 @torch.inference_mode()
-def _prove(source: Path, out: Path, dense: Any) -> float:
-    """Open what was written, and hold it against the dense model.
+def _prove(source: Path, out: Path, dense: Any) -> tuple[float, float]:
+    """Open what was written, and hold it against the dense model: difference, largest logit.
 
     Raises:
         ModelError: other logits, or another reach of its layers.
@@ -323,9 +325,10 @@ def _prove(source: Path, out: Path, dense: Any) -> float:
         ids[ids == image] = 3
     logits, others = dense(input_ids=ids).logits, made(input_ids=ids).logits
     difference = float((logits - others).abs().max())
-    if not difference <= _NEAR * max(1.0, float(logits.abs().max())):
+    largest = float(logits.abs().max())
+    if not difference <= _NEAR * max(1.0, largest):
         raise ModelError(
             str(source), got=f"logits that differ by {difference:.3g} with experts",
             need="a model whose twin says the same before it is trained",
         )  # fmt: skip
-    return difference
+    return difference, largest

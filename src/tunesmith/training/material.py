@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tunesmith.compute import chance
+from tunesmith.compute import chance, experts
 from tunesmith.compute.precision import Precision
 from tunesmith.config.run import Run
 from tunesmith.data.media.family import Family
@@ -314,6 +314,7 @@ def _skeleton(
     load.own_attention(config, run.model.flash_attn)  # refuses what the model ignores
     kernel = load.own_attention(config)
     model.config._attn_implementation = kernel or model.config._attn_implementation
+    experts.prepare(model)
     chance.refuse_other(model, str(directory / "config.json"))
     method: Any = run.method
     if run.model.quantization:

@@ -78,8 +78,8 @@ def _lines(
     axes.set_ylim(bottom=0.9)
     last = said[-1]
     axes.set_title(
-        f"imbalance {last['aux_loss']:.3g}, entropy of the routers {last['router_entropy']:.0%} "
-        f"of the largest, {last['router_dropped']:,} choices dropped", fontsize=9,
+        f"imbalance {last['aux_loss']:.3g}; entropy {last['router_entropy']:.1%} of the largest; "
+        f"{last['router_dropped']:,} dropped", fontsize=9,
     )  # fmt: skip
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

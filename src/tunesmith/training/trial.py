@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tunesmith.compute import chance
+from tunesmith.compute import chance, experts
 from tunesmith.compute.fused import blocks
 from tunesmith.compute.precision import Precision, speed
 from tunesmith.compute.score import apply_head, hidden
@@ -207,6 +207,7 @@ def _model(
             attn_implementation=load.own_attention(config),
             trust_remote_code=trust,
         )
+    experts.prepare(model)
     model = model.to(precision.device)
     draw = torch.Generator(precision.device).manual_seed(0)
     with torch.no_grad():
@@ -218,7 +219,8 @@ def _model(
     if run.model.quantization is not None:
         quantize.in_place(model, run.model.quantization)
     if spec is None:
-        freeze.full(model, frozen=run.method.frozen_parts)
+        asked = getattr(run.method, "train_modules", ())
+        freeze.full(model, frozen=run.method.frozen_parts, only=freeze.there(model, asked))
     else:
         # the start of an adapter and rows of new tokens do not change the pace
         adapters.attach(
