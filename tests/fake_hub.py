@@ -38,6 +38,7 @@ class FakeHub(Loopback):
         self.token = ""
         self.requests: list[tuple[str, str, str]] = []
         self.uploaded: dict[str, bytes] = {}
+        self.private: set[str] = set()
         """Large files by sha256, as they arrived in LFS."""
         super().__init__(_handler(self))
 
@@ -87,7 +88,10 @@ def _handler(hub: FakeHub) -> type[Handler]:  # noqa: C901  # one small server
             if path == "/api/repos/create":
                 asked = json.loads(body)
                 name = f"{asked['organization']}/{asked['name']}"
-                hub.models.setdefault(name, {})
+                if name not in hub.models:
+                    hub.models[name] = {}
+                    private = asked.get("private") or asked.get("visibility") == "private"
+                    hub.private |= {name} if private else set()
                 return self._json({"url": f"{hub.url}/{name}", "id": name, "name": name})
             if path == "/api/validate-yaml":
                 return self._json({"errors": [], "warnings": []})

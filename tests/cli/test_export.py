@@ -207,8 +207,13 @@ def test_an_export_goes_to_the_hub_with_its_card_once_it_is_proved(tmp_path, cap
         told = capsys.readouterr()
         assert json.loads(told.out)["hub"] == f"{hub.url}/me/mine"
         there = hub.models["me/mine"]
+        assert hub.private == {"me/mine"}
+        assert main(["export", *asked, "export_hub_model_id=me/open", "hub_private_repo=no"]) == 0
+        assert hub.private == {"me/mine"}
+        there = hub.models["me/open"]
+        told = capsys.readouterr()
     kept = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
     assert there == {k: v for k, v in kept.items() if k != store.MANIFEST}
-    assert b"tunesmith chat me/mine" in there["README.md"]
+    assert b"tunesmith chat me/open" in there["README.md"]
     assert "hf_secret" not in said.err + said.out + told.err + told.out
     assert not any(b"hf_secret" in content for content in there.values())

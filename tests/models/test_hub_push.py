@@ -31,6 +31,14 @@ def test_every_file_arrives_but_the_manifest(hub, exported):
     assert hub.models["me/mine"]["model.safetensors"] == bytes(range(200))
 
 
+@pytest.mark.parametrize("private", [True, False])
+def test_a_repository_that_is_made_is_private_unless_that_is_not_wanted(hub, exported, private):
+    push(exported, "me/mine", None, private=private)
+    assert hub.private == ({"me/mine"} if private else set())
+    push(exported, "me/mine", None, private=not private)
+    assert hub.private == ({"me/mine"} if private else set()), "what is there stays as it is"
+
+
 def test_a_second_time_it_is_replaced(hub, exported):
     push(exported, "me/mine", None)
     push(exported, "me/mine", None)

@@ -73,7 +73,7 @@ def _pushing(asked: Run) -> Callable[[Path, Any], str | None]:
 
     def push(out: Path, report: Any) -> str:
         report.say(f"uploading {out} to {name}")
-        return hub_push.push(out, name, token)
+        return hub_push.push(out, name, token, private=asked.export.hub_private_repo)
 
     return push
 

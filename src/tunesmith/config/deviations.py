@@ -16,6 +16,12 @@ class Deviation(NamedTuple):
 
 DEVIATIONS = (
     Deviation(
+        "hub_private_repo",
+        "not set: public, unless the account says otherwise",
+        "true",
+        "what was learned from somebody's own data cannot be called back once it was public",
+    ),
+    Deviation(
         "logging_steps",
         "500",
         "10",

@@ -169,9 +169,11 @@ class Export(Section):
     `bnb-8bit`, by bitsandbytes, which needs no calibration rows. Not set: what
     `export_format` says."""
     export_hub_model_id: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] | None = None
-    """Repository on the Hugging Face hub that the export is uploaded to, `owner/name`; made
-    (for everybody to read) where it is missing. The token is `hf_hub_token` or `HF_TOKEN`. Not
-    set: nothing is uploaded."""
+    """Repository on the Hugging Face hub that the export is uploaded to, `owner/name`; made where
+    it is missing. The token is `hf_hub_token` or `HF_TOKEN`. Not set: nothing is uploaded."""
+    hub_private_repo: Flag = True
+    """A repository that the upload makes is for its owner alone; false: for everybody to read. One
+    that is there stays as it is."""
 
     @property
     def formats(self) -> tuple[str, ...]:

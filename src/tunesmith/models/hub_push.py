@@ -41,13 +41,14 @@ def require(name: str, token: str | None) -> None:
         )
 
 
-def push(directory: Path, name: str, token: str | None) -> str:
+def push(directory: Path, name: str, token: str | None, *, private: bool = True) -> str:
     """Make the repository where it is missing, upload every file, and read the listing back.
 
     Args:
         directory: what was exported and proved; the manifest stays here.
         name: `owner/name` on the hub.
         token: access token; `None`: the one that the hub's own client finds.
+        private: a repository that is made is for its owner alone.
 
     Returns:
         Address of the model on the hub.
@@ -59,7 +60,7 @@ def push(directory: Path, name: str, token: str | None) -> str:
 
     place = _Place(directory, name)
     api = HfApi(endpoint=hub_huggingface.endpoint(), token=token)
-    place.explained(lambda: api.create_repo(name, exist_ok=True))
+    place.explained(lambda: api.create_repo(name, exist_ok=True, private=private))
     place.explained(
         lambda: api.upload_folder(
             repo_id=name,
