@@ -19,6 +19,22 @@ def test_a_prompt_is_the_one_of_training():
     assert list(wanted.requests[0].prompt_ids) == found("qwen").encode(conversation)
 
 
+def test_questions_in_a_row_are_one_with_an_empty_line_between():
+    def prompt(*messages):
+        body = ChatBody(messages=[{"role": role, "content": text} for role, text in messages])
+        return talk.chat(body, served(Scripted("a"))).requests[0].prompt_ids
+
+    parts = [{"type": "text", "text": "b"}]
+    said = (("user", "x"), ("assistant", "y"))
+    whole = prompt(*said, ("user", "a\n\nb\n\nc"))
+    assert prompt(*said, ("user", "a"), ("user", "b"), ("user", "c")) == whole
+    assert prompt(*said, ("user", "a"), ("user", parts), ("user", "c")) == whole
+    with pytest.raises(Refusal):
+        prompt(("user", "x"), ("assistant", "y"), ("assistant", "z"), ("user", "a"))
+    with pytest.raises(Refusal):
+        prompt(("user", "a"), ("user", None))
+
+
 def test_without_a_seed_every_request_draws_anew_and_n_draw_apart():
     body = ChatBody(messages=[{"role": "user", "content": "a"}], n=3)
     seeds = {

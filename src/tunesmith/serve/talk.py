@@ -127,7 +127,7 @@ def _conversation(messages: list[dict[str, Any]], tools: str | None) -> Conversa
     row = {
         "messages": [
             {k: v for k, v in message.items() if v is not None or k not in _HARMLESS}
-            for message in messages
+            for message in _joined(messages)
         ],
         "tools": tools,
     }
@@ -144,6 +144,27 @@ def _conversation(messages: list[dict[str, Any]], tools: str | None) -> Conversa
         return read_messages(row, OPENAI_COLUMNS, OPENAI_TAGS)
     except Error as error:
         raise Refusal.of(error) from None
+
+
+def _joined(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Questions in a row are one question of several paragraphs, as a turn was in training."""
+    found: list[dict[str, Any]] = []
+    for message in messages:
+        before = found[-1] if found else {}
+        if not before.get("role") == message.get("role") == "user":
+            found.append(message)
+            continue
+        one, other = before.get("content"), message.get("content")
+        if isinstance(one, str) and isinstance(other, str):
+            together: Any = f"{one}\n\n{other}"
+        else:
+            together = [*_parts(one), {"type": "text", "text": "\n\n"}, *_parts(other)]
+        found[-1] = {**before, **message, "content": together}
+    return found
+
+
+def _parts(content: Any) -> list[Any]:
+    return content if isinstance(content, list) else [{"type": "text", "text": content}]
 
 
 def _grammar(body: ChatBody, voice: Voice, tools: str | None) -> Grammar | None:
