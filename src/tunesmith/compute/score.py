@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from tunesmith.compute import chance, side_by_side
+from tunesmith.compute import chance, side_by_side, towers
 from tunesmith.compute.attention import decoder, isolation, run
 from tunesmith.compute.pretend import pretended
 from tunesmith.compute.rows import slices
@@ -85,7 +85,8 @@ def _seeing(model: Any, batch: Batch) -> Tensor:
     assert one or not (seen.alone or isolation(model) != "varlen"), "documents see one another"
     alone = None if seen.alone else mask_of(model, batch)
     positions = batch.positions_T if seen.positions is None else seen.positions
-    return run(model.base_model, batch.ids_T, positions, alone, **suited(model, seen.inputs))
+    with towers.giving(model, seen.made):
+        return run(model.base_model, batch.ids_T, positions, alone, **suited(model, seen.inputs))
 
 
 class Head(NamedTuple):
