@@ -13,13 +13,17 @@ import pytest
 import torch
 
 from tiny_vlm import picture, tiny_vlm
+from tunesmith.compute import towers
 from tunesmith.compute.attention import isolation
 from tunesmith.compute.score import score
 from tunesmith.data.batches import lay_out
+from tunesmith.data.media.digests import digests
 from tunesmith.data.media.families import family_of
 from tunesmith.data.media.family import Family, Limits
+from tunesmith.data.media.features import Features
 from tunesmith.data.media.feed import Feed
 from tunesmith.data.media.marks import marked
+from tunesmith.data.media.recall import Recall, entry_of
 from tunesmith.data.media.render import Seeing
 from tunesmith.data.tokenize import encode, encode_prompt
 from tunesmith.infer.batching import Batching
@@ -27,6 +31,7 @@ from tunesmith.infer.request import Request
 from tunesmith.infer.sampling import Sampling
 from tunesmith.models import load, processor, tokenizer
 from tunesmith.templates import choose
+from tunesmith.training.features import through
 from tunesmith.types import Conversation, Example, Media, Message, Origin, Tokenizer
 
 LIMITS = Limits()
@@ -106,6 +111,7 @@ def check(tmp_path: Path, kind: str) -> Seen:
     _like_stock(seen, rows)
     _never_learned(seen, rows)
     _answered_alike(seen, rows[:2])
+    _features_alike(seen, rows, tmp_path / "features")
     _seen_as_they_are(seen.family, media)
     return seen
 
@@ -149,6 +155,51 @@ def _like_stock(seen: Seen, rows: list[Conversation]) -> None:
         places = torch.from_numpy(np.flatnonzero(example.trained))
         wanted = logits[places - 1, ids[places]]
         torch.testing.assert_close(ours[number], wanted, atol=2e-5, rtol=2e-5)
+
+
+def kept(seen: Seen, media: list[Media], directory: Path) -> Recall:
+    """What the tower makes of each picture alone, on disk and found again."""
+    tower = towers.install(seen.model, seen.model.base_model.get_submodule(seen.family.tower))
+    known = digests([medium.source for medium in media])
+    entries = {}
+    for medium in media:
+        inputs = seen.family.inputs([medium])
+        with torch.no_grad(), tower.watching() as found:
+            through(seen.model, inputs)
+        entries[known[medium.source]] = entry_of(inputs, found)
+    features = Features(directory)
+    with features.making():
+        features.add(entries.items())
+
+    def again(medium: Media) -> None:
+        raise AssertionError("nothing is damaged")
+
+    return Recall(features, known, joined=seen.family.joined, make=again)
+
+
+@torch.no_grad()
+def _features_alike(seen: Seen, rows: list[Conversation], directory: Path) -> None:
+    """Rows with pictures get from kept features what they get from their pixels."""
+    rows = [row for row in rows if row.media and {one.kind for one in row.media} == {"image"}]
+    if not seen.family.tower or not rows:
+        return
+    laying = Seeing(choose("chatml", seen.checked), seen.family)
+    examples = [
+        Example(found.ids, found.trained, Origin("d", "f", 1, 1), row.media)
+        for row, found in zip(
+            rows, encode([marked(row) for row in rows], laying, seen.checked), strict=True
+        )
+    ]
+    recall = kept(seen, [medium for row in rows for medium in row.media], directory)
+    alone = isolation(seen.model) != "varlen"
+    pixels, found = Feed(seen.family, alone=alone), Feed(seen.family, alone=alone, recall=recall)
+    for batch in lay_out(examples, range(len(rows)), max_tokens=found.room(10_000)):
+        given = found(batch)
+        assert given.seen is not None
+        assert given.seen.made
+        assert all(not t.numel() for name, t in given.seen.inputs.items() if "pixel" in name)
+        ours, theirs = (score(seen.model, one).logprob_P for one in (given, pixels(batch)))
+        torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=2e-5)
 
 
 def stock_inputs(family: Family, text: str, row: Conversation) -> dict:

@@ -1,10 +1,15 @@
 """A small complete run over pictures: a tiny LLaVA, a few rows, a run file."""
 
 import json
+import signal
 
+import torch
 import yaml
+from safetensors.torch import load_file
 
 from tiny_vlm import picture, tiny_vlm
+from tunesmith.training.report import Silent
+from tunesmith.training.signals import Stopper
 
 FREEZES = ("vision_tower", "multi_modal_projector", "language_model")
 PROJECTOR = {
@@ -52,3 +57,29 @@ def seeing_run(folder, *, model=None, data=None, **keys):
     }  # fmt: skip
     (folder / "run.yaml").write_text(yaml.safe_dump(said))
     return folder / "run.yaml"
+
+
+def weights(directory):
+    """All tensors of a directory."""
+    found = {}
+    for path in sorted(directory.glob("*.safetensors")):
+        found |= load_file(path)
+    return found
+
+
+def changed(before, after):
+    """Names of the tensors that differ."""
+    assert before.keys() == after.keys()
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+class StopAfter(Stopper, Silent):
+    """A signal that comes while a given step is reported."""
+
+    def __init__(self, step):
+        Stopper.__init__(self)
+        self._step = step
+
+    def step(self, done, total, **facts):
+        if done == self._step:
+            self.receive(signal.SIGTERM, None)

@@ -136,6 +136,8 @@ class Seen(NamedTuple):
     """The tokens of a picture see one another, by a mask that the model makes for one document."""
     later: Mapping[str, Tensor] = {}
     """What the model takes again for tokens that follow in later passes."""
+    made: Mapping[str, Tensor] | None = None
+    """What the vision tower makes of them, where that is known before; see `compute.towers`."""
 
 
 class Batch(NamedTuple):

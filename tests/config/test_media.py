@@ -7,7 +7,8 @@ from tunesmith.data.media.family import Limits
 
 
 def test_every_key_is_heeded_with_the_same_default():
-    assert Media().model_dump() == Limits()._asdict()
+    of_training = {"cache_vision_features": False}
+    assert Media().model_dump() == Limits()._asdict() | of_training
 
 
 @pytest.mark.parametrize("key", ["image_max_pixels", "video_maxlen", "audio_sampling_rate"])

@@ -1,34 +1,26 @@
 """Runs whose rows have pictures: what was declared learns, however rows share batches."""
 
 import json
-import signal
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from seeing_run import FREEZES, PROJECTOR, STAGE_1, rows, seeing_run
+from seeing_run import (
+    FREEZES,
+    PROJECTOR,
+    STAGE_1,
+    StopAfter,
+    changed,
+    rows,
+    seeing_run,
+    weights,
+)
 from tiny_model import tiny_model
 from tiny_run import train
 from tunesmith.errors import ConfigError, DataError
 from tunesmith.models.load import load_model
 from tunesmith.training.memory import solve
-from tunesmith.training.report import Silent
-from tunesmith.training.signals import Stopper
-
-
-def weights(directory):
-    """All tensors of a directory."""
-    found = {}
-    for path in sorted(directory.glob("*.safetensors")):
-        found |= load_file(path)
-    return found
-
-
-def changed(before, after):
-    """Names of the tensors that differ."""
-    assert before.keys() == after.keys()
-    return {name for name in before if not torch.equal(before[name], after[name])}
 
 
 @pytest.mark.parametrize("part", ["vision_tower", "multi_modal_projector", "language_model"])
@@ -82,18 +74,6 @@ def test_how_rows_share_batches_does_not_change_what_is_learned(tmp_path, tokens
     one, other = (weights(tmp_path / name / "out") for name in "ab")
     for name in PROJECTOR:
         torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=2e-5)
-
-
-class StopAfter(Stopper, Silent):
-    """A signal that comes while a given step is reported."""
-
-    def __init__(self, step):
-        Stopper.__init__(self)
-        self._step = step
-
-    def step(self, done, total, **facts):
-        if done == self._step:
-            self.receive(signal.SIGTERM, None)
 
 
 @pytest.mark.parametrize("at", [1, 4])

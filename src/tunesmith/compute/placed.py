@@ -21,7 +21,8 @@ def placed(batch: Batch, device: torch.device) -> Batch:
     if seen is not None:
         positions = None if seen.positions is None else moved(seen.positions)
         inputs = {name: moved(tensor) for name, tensor in seen.inputs.items()}
-        seen = seen._replace(inputs=inputs, positions=positions)
+        made = None if seen.made is None else {k: moved(v) for k, v in seen.made.items()}
+        seen = seen._replace(inputs=inputs, positions=positions, made=made)
     return batch._replace(
         ids_T=moved(batch.ids_T),
         positions_T=moved(batch.positions_T),

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from tunesmith.compute import chance, routing, side_by_side
+from tunesmith.compute import chance, routing, side_by_side, towers
 from tunesmith.compute.attention import decoder, isolation, run
 from tunesmith.compute.pretend import pretended
 from tunesmith.compute.rows import slices
@@ -87,7 +87,7 @@ def _seeing(model: Any, batch: Batch) -> Tensor:
     alone = None if seen.alone else mask_of(model, batch)
     positions = batch.positions_T if seen.positions is None else seen.positions
     inputs = suited(model, seen.inputs)
-    with routing.tokens():
+    with routing.tokens(), towers.giving(model, seen.made):
         return run(model.base_model, batch.ids_T, positions, alone, **inputs)
 
 

@@ -30,3 +30,6 @@ class Media(Section):
     """Most frames that are taken of a video."""
     audio_sampling_rate: Count = 16_000
     """Samples of a second of sound; files of another rate are sampled anew."""
+    cache_vision_features: Flag = False
+    """Compute what a frozen vision tower makes of each picture once, and keep it on disk for
+    all epochs and later runs; the plan says how large that becomes."""

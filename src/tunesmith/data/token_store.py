@@ -227,6 +227,10 @@ class Examples(Sequence[Example]):
         there[there] = self._chosen[places[there]] == numbers[there]
         return np.stack([places[there], kinds[there]], axis=1)
 
+    def media(self, index: int) -> tuple[Media, ...]:
+        """Media of an example; nothing else of it is read."""
+        return self._media(int(self._chosen[index]))
+
     def origin(self, index: int) -> Origin:
         """Where the row of an example stands."""
         return self._origin(int(self._chosen[index]))

@@ -12,7 +12,7 @@ from tunesmith.data.ledger import counted
 from tunesmith.errors import ConfigError
 from tunesmith.models import quantize
 from tunesmith.models.parts import sizes
-from tunesmith.training import balancing, optim
+from tunesmith.training import balancing, features, optim
 from tunesmith.training.material import Material
 
 
@@ -57,7 +57,7 @@ def notes(run: Run, material: Material) -> tuple[str, ...]:
             "optim: muon orthogonalises the updates of A and of B, each alone; the method is made "
             "for whole weight matrices (finetuning_type: full)",
         )
-    return found + tuple(_unseen(material))
+    return (*found, *_unseen(material), *features.notes(run, material))
 
 
 def _unseen(material: Material) -> Iterator[str]:

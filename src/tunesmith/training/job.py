@@ -27,7 +27,16 @@ from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_spec import token_modules
 from tunesmith.models.card import card
 from tunesmith.stages import sft
-from tunesmith.training import accuracy, balancing, beside, checkpoint, loop, numerics, outputs
+from tunesmith.training import (
+    accuracy,
+    balancing,
+    beside,
+    checkpoint,
+    features,
+    loop,
+    numerics,
+    outputs,
+)
 from tunesmith.training.feed import ahead
 from tunesmith.training.journal import FILE, Journal
 from tunesmith.training.material import Material, make_trainable
@@ -347,6 +356,10 @@ class Job:
         self.model = model
         if path is not None:
             outputs.read_weights(self.model, path)
+        self._see.recall = features.recall(
+            self.run, self.material, model,
+            rows=features.rows_of(self.units, self.plan), report=self.report, tell=self._tell,
+        )  # fmt: skip
         if self.plan.recompute:
             chance.enable_checkpointing(model, self.plan.recompute)
         return model

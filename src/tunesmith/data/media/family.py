@@ -78,10 +78,15 @@ class Family:
     Attributes:
         types: `model_type` of the configs that it is for.
         alone: the tokens of a picture see one another, so documents are computed one by one.
+        tower: path of the module, below the model's body, that makes of pictures what can be
+            kept of each; empty: of none.
+        joined: dimension along which pictures follow one another in what it makes.
     """
 
     types: ClassVar[tuple[str, ...]] = ()
     alone: ClassVar[bool] = False
+    tower: ClassVar[str] = ""
+    joined: ClassVar[int] = 0
 
     def __init__(
         self, processor: Any, config: Any, backend: tokenizers.Tokenizer, limits: Limits

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from tunesmith.data.media.family import Family
+from tunesmith.data.media.recall import Recall
 from tunesmith.types import Batch, Media, Seen
 
 
@@ -16,10 +17,13 @@ class Feed:
     Args:
         family: what the model makes of media; `None`: it takes none.
         alone: documents with media are computed one by one.
+        recall: pictures that need not be read, since what the tower makes of them is known.
     """
 
-    def __init__(self, family: Family | None, *, alone: bool = False) -> None:
-        self.family = family
+    def __init__(
+        self, family: Family | None, *, alone: bool = False, recall: Recall | None = None
+    ) -> None:
+        self.family, self.recall = family, recall
         self.alone = family is not None and (alone or family.alone)
 
     def room(self, max_tokens: int) -> int:
@@ -36,11 +40,13 @@ class Feed:
             return batch
         assert self.family is not None, "rows with media have been refused"
         every = [medium for media in batch.media for medium in media]
-        inputs = self.family.inputs(every)
+        known = self.recall(every) if self.recall else None
+        inputs = self.family.inputs(every) if known is None else known.inputs
         inputs |= self.family.beside(batch)
         positions = self.family.positions(batch, inputs)
         later = self.family.later(inputs)
-        return batch._replace(seen=Seen(inputs, positions, self.family.alone, later))
+        made = None if known is None else known.made
+        return batch._replace(seen=Seen(inputs, positions, self.family.alone, later, made))
 
     def prompt(self, ids: Sequence[int], media: Sequence[Media]) -> Seen | None:
         """What the model takes of the media of a prompt; `None`: it has none.

@@ -17,6 +17,7 @@ class Gemma3(Family):
 
     types = ("gemma3",)
     alone = True
+    tower = "vision_tower"
 
     @cached_property
     def slots(self) -> dict[str, Slot]:

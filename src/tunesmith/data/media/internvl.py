@@ -12,6 +12,7 @@ class InternVl(Family):
     """`<IMG_CONTEXT>` becomes the tokens of every tile between `<img>` and `</img>`."""
 
     types = ("internvl",)
+    tower = "vision_tower"
 
     @cached_property
     def slots(self) -> dict[str, Slot]:

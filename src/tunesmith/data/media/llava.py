@@ -11,6 +11,7 @@ class Llava(Family):
     """`<image>` becomes one token for each patch."""
 
     types = ("llava", "vipllava")
+    tower = "vision_tower"
 
     def complete(self) -> None:
         """The first processors of LLaVA say nothing of patches; the config does."""

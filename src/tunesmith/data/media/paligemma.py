@@ -19,6 +19,7 @@ class PaliGemma(Family):
 
     types = ("paligemma",)
     alone = True
+    tower = "vision_tower"
 
     @cached_property
     def slots(self) -> dict[str, Slot]:

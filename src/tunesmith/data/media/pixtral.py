@@ -11,6 +11,8 @@ class Pixtral(Family):
     """`[IMG]` becomes one token for each patch, `[IMG_BREAK]` after rows, `[IMG_END]` at last."""
 
     types = ("pixtral", "mistral3")
+    tower = "vision_tower"
+    joined = 1
 
     @cached_property
     def slots(self) -> dict[str, Slot]:

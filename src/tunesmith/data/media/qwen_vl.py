@@ -20,6 +20,7 @@ class QwenVl(Family):
     """`<|image_pad|>` becomes one token for each 2 x 2 patches, `<|video_pad|>` likewise."""
 
     types = ("qwen2_vl", "qwen2_5_vl")
+    tower = "visual"
 
     @cached_property
     def slots(self) -> dict[str, Slot]:

@@ -11,6 +11,7 @@ class VideoLlava(Family):
     """`<image>` and `<video>` become one token for each patch of each frame."""
 
     types = ("video_llava",)
+    tower = "image_tower"
 
     @cached_property
     def slots(self) -> dict[str, Slot]:
