@@ -9,7 +9,7 @@ PEERS  ?= .peers
 # CPU build by its exact version, first: any other way brings gigabytes of CUDA libraries.
 TORCH ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo torch || echo torch==2.13.0)
 
-.PHONY: quickstart test test-long mutants gpu check docs bench peers size clean
+.PHONY: quickstart test test-long mutants gpu check docs vlm-demo bench peers size clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/tunesmith quickstart
@@ -36,6 +36,10 @@ check: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m tunesmith.config.reference --write
 	$(BIN)/python -m tunesmith.templates.reference --write
+
+# A model that sees, from nothing, on two cores: what it needs is in examples/vlm/demo.py.
+vlm-demo: $(VENV)/.installed-dev
+	$(BIN)/python examples/vlm/demo.py
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/speed.py

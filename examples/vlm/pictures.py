@@ -9,7 +9,9 @@ question shows it, though it shows every pair of colour, shape and cell. DIR get
 - `train/` and `held_out/`: PNG files,
 - `captions.json`: LLaVA rows of the training pictures, for aligning the projector,
 - `questions.json`: LLaVA rows of the training pictures, three questions each,
-- `held_out.json`: the same questions about the held-out pictures,
+- `held_out.json`: the same questions about the held-out pictures, a row each,
+- `blank.json`: these questions and answers again, beside an empty picture: what can be guessed,
+- `dataset_info.json`: the registry of these four,
 - `attributes.json`: what each picture shows.
 """
 
@@ -39,6 +41,7 @@ CELLS = (
     "bottom left", "bottom middle", "bottom right",
 )  # fmt: skip
 SIDE = 64
+_BLANK = "blank.png"
 _NUMBERS = ("zero", "one", "two", "three")
 
 
@@ -132,16 +135,35 @@ def write(place: Path, *, train: int, test: int, seed: int) -> None:
             path = f"{name}/{number:05}.png"
             drawn(picture, draw).save(place / path)
             shown[path] = picture
+    Image.new("RGB", (SIDE, SIDE), (240, 240, 240)).save(place / _BLANK)
     learned = {path: one for path, one in shown.items() if path.startswith("train/")}
     kept = {path: one for path, one in shown.items() if path not in learned}
     files: dict[str, Any] = {
         "captions": [_row(path, [("Describe it.", one.caption)]) for path, one in learned.items()],
         "questions": [_row(path, one.questions) for path, one in learned.items()],
-        "held_out": [_row(path, one.questions) for path, one in kept.items()],
+        "held_out": _asked_apart({path: (path, one) for path, one in kept.items()}),
+        "blank": _asked_apart({path: (_BLANK, one) for path, one in kept.items()}),
+        "dataset_info": {
+            name: {
+                "file_name": f"{name}.json",
+                "formatting": "sharegpt",
+                "columns": {"messages": "conversations", "images": "image"},
+            }
+            for name in ("captions", "questions", "held_out", "blank")
+        },
         "attributes": {path: one._asdict() for path, one in shown.items()},
     }
     for name, rows in files.items():
         (place / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf8")
+
+
+def _asked_apart(shown: dict[str, tuple[str, Picture]]) -> list[dict[str, Any]]:
+    """A row for each question about a picture, which may be another one in its place."""
+    return [
+        {**_row(place, [question]), "id": f"{path.removesuffix('.png')}-{number}"}
+        for path, (place, one) in shown.items()
+        for number, question in enumerate(one.questions)
+    ]
 
 
 def _row(path: str, asked: list[tuple[str, str]]) -> dict[str, Any]:

@@ -52,7 +52,27 @@ def test_every_row_names_a_picture_and_says_what_it_shows(place: Path) -> None:
             one = shown[row["image"]]
             assert said.count("<image>") == 1
             assert row["conversations"][0]["value"].startswith("<image>\n")
+            told = (one["colour"], one["shape"], *one["cells"])
+            assert name == "held_out" or all(word in said for word in told)
+        whole = {row["image"]: "" for row in rows}
+        for row in rows:
+            whole[row["image"]] += " ".join(turn["value"] for turn in row["conversations"])
+        for image, said in whole.items():
+            one = shown[image]
             assert all(word in said for word in (one["colour"], one["shape"], *one["cells"]))
+
+
+def test_an_empty_picture_is_asked_the_same(place: Path) -> None:
+    held, blank = _read(place, "held_out"), _read(place, "blank")
+    assert [row["conversations"] for row in held] == [row["conversations"] for row in blank]
+    assert {row["image"] for row in blank} == {"blank.png"}
+    assert len(Image.open(place / "blank.png").convert("RGB").getcolors()) == 1
+    assert [len(row["conversations"]) for row in held] == [2] * 3 * 20
+
+
+def test_the_registry_names_what_there_is(place: Path) -> None:
+    for name, entry in _read(place, "dataset_info").items():
+        assert (place / entry["file_name"]).is_file(), name
 
 
 def test_colour_is_where_the_attributes_say(place: Path) -> None:
