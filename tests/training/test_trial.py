@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from seeing_run import seeing_run
 from tiny_run import tiny_run
 from tunesmith.compute.quantized import Quantized
 from tunesmith.config.load import load
@@ -148,3 +149,17 @@ def test_a_trial_of_a_large_model_has_more_tokens_than_the_pass_that_is_taken_of
         found[1].precision, found[1].facts, 10**9, batch_tokens=500, long=1, adapters=True
     )
     assert (tokens, layers) == (64, 1)
+
+
+def test_what_learns_before_the_text_model_is_tried_through_it(tmp_path):
+    """A projector alone: no weight of the tried layers learns, the gradient goes through all."""
+    run = load(
+        seeing_run(
+            tmp_path, finetuning_type="full", lora_rank=None, freeze_multi_modal_projector=False,
+            freeze_language_model=True,
+        )
+    )  # fmt: skip
+    found = run, gather(run, Silent())
+    pace = measured(found, kind="full")
+    assert not isinstance(pace, str), pace
+    assert pace.both.per_token > 0

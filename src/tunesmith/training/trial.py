@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from tunesmith.compute import chance, experts
+from tunesmith.compute.attention import decoder
 from tunesmith.compute.fused import blocks
 from tunesmith.compute.precision import Precision, speed
 from tunesmith.compute.score import apply_head, hidden
@@ -226,6 +227,8 @@ def _model(
         adapters.attach(
             model, spec._replace(pissa=None, additional_target=(), token_ids=()), seed=0
         )
+    if not any(p.requires_grad for p in decoder(model).parameters()):  # it is before the text model
+        model.get_input_embeddings().weight.requires_grad_(True)
     model.config.use_cache = False
     blocks.fuse(model)
     return model.train()
