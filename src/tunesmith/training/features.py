@@ -11,6 +11,7 @@ import inspect
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,6 +133,8 @@ def recall(
         return make(medium)
 
     features = Features(_root() / key(_said(material, family, model, module)))
+    with suppress(OSError):
+        os.utime(features.directory)  # it is of use today
     features.load()
     if any(picture not in features for picture in wanted):
         forget_unused(_root(), now=time.time())
@@ -140,7 +143,6 @@ def recall(
             _make(features, missing, family, make, have=len(wanted) - len(missing), report=report)
     else:
         report.say(f"vision features: {_count(wanted)} found in {features.directory}")
-    os.utime(features.directory)  # it has been of use today
     return Recall(features, known, joined=family.joined, make=again)
 
 
