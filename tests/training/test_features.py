@@ -79,6 +79,15 @@ def test_the_second_run_makes_nothing_and_learns_the_same_bits(tmp_path):
     assert not changed(weights(tmp_path / "again"), weights(tmp_path / "out"))
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_second_stage_finds_what_the_first_has_left(tmp_path, bf16):
+    path, said = seeing_run(tmp_path, max_steps=3, bf16=bf16, **CACHED), Saying()
+    train(path, output_dir=str(tmp_path / "stage1"))
+    tuned = {"model_name_or_path": str(tmp_path / "stage1"), "freeze_language_model": False}
+    train(path, said, **tuned)
+    assert "8 pictures found" in said.of_features[0]
+
+
 def test_the_tower_computes_once_for_each_picture(tmp_path, monkeypatch):
     from transformers import CLIPVisionModel
 
