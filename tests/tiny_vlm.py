@@ -71,6 +71,19 @@ def _llava(directory: Path) -> tuple[Any, Any]:
     return config, processor
 
 
+def _vipllava(directory: Path) -> tuple[Any, Any]:
+    from transformers import VipLlavaConfig
+
+    plain, processor = _llava(directory)
+    config = VipLlavaConfig(
+        vision_config=plain.vision_config,
+        text_config=plain.text_config,
+        image_token_index=plain.image_token_id,
+        vision_feature_layers=[-2, 1, 2],
+    )
+    return config, processor
+
+
 def _llava_next(directory: Path) -> tuple[Any, Any]:
     from transformers import CLIPVisionConfig, LlavaNextConfig, LlavaNextProcessor, MistralConfig
     from transformers.models.llava_next.image_processing_pil_llava_next import (
@@ -113,6 +126,20 @@ def _pixtral(directory: Path) -> tuple[Any, Any]:
         image_token_id=tokenizer.convert_tokens_to_ids("[IMG]"),
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
+    )
+    return config, processor
+
+
+def _mistral3(directory: Path) -> tuple[Any, Any]:
+    from transformers import Mistral3Config
+
+    plain, processor = _pixtral(directory)
+    processor.spatial_merge_size = 2
+    config = Mistral3Config(
+        vision_config=plain.vision_config,
+        text_config=plain.text_config,
+        image_token_index=plain.image_token_id,
+        spatial_merge_size=2,
     )
     return config, processor
 
@@ -340,6 +367,7 @@ def _llava_next_video(directory: Path) -> tuple[Any, Any]:
 
 STILL: dict[str, Callable[[Path], tuple[Any, Any]]] = {
     "llava": _llava,
+    "vipllava": _vipllava,
     "llava_next": _llava_next,
     "gemma3": _gemma3,
     "paligemma": _paligemma,
@@ -349,6 +377,7 @@ STILL: dict[str, Callable[[Path], tuple[Any, Any]]] = {
 """Family -> config and processor; the tokenizer's files are written on the way."""
 MOVING: dict[str, Callable[[Path], tuple[Any, Any]]] = {
     "pixtral": _pixtral,
+    "mistral3": _mistral3,
     "qwen2_vl": lambda directory: _qwen("qwen2_vl", directory),
     "qwen2_5_vl": lambda directory: _qwen("qwen2_5_vl", directory),
     "qwen3_vl": lambda directory: _qwen("qwen3_vl", directory),

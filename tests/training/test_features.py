@@ -79,6 +79,15 @@ def test_the_second_run_makes_nothing_and_learns_the_same_bits(tmp_path):
     assert not changed(weights(tmp_path / "again"), weights(tmp_path / "out"))
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_second_stage_finds_what_the_first_has_left(tmp_path, bf16):
+    path, said = seeing_run(tmp_path, max_steps=3, bf16=bf16, **CACHED), Saying()
+    train(path, output_dir=str(tmp_path / "stage1"))
+    tuned = {"model_name_or_path": str(tmp_path / "stage1"), "freeze_language_model": False}
+    train(path, said, **tuned)
+    assert "8 pictures found" in said.of_features[0]
+
+
 def test_the_tower_computes_once_for_each_picture(tmp_path, monkeypatch):
     from transformers import CLIPVisionModel
 
@@ -100,13 +109,12 @@ def test_rows_that_a_short_run_never_comes_to_are_not_made(tmp_path):
     assert any(f"{n} pictures to compute" in said.of_features[0] for n in (2, 3))
 
 
-@pytest.mark.parametrize("at", [1, 4])
-def test_resumed_is_straight(tmp_path, at):
+def test_resumed_is_straight(tmp_path):
     path = seeing_run(tmp_path, **CACHED)
     train(path, output_dir=str(tmp_path / "straight"))
     for shard in shards(tmp_path):
         store.remove(shard)
-    stop = StopAfter(at)
+    stop = StopAfter(4)
     assert train(path, stop, stop).status == "stopped"
     assert train(path).status == "trained"
     assert not changed(weights(tmp_path / "straight"), weights(tmp_path / "out"))
@@ -220,6 +228,15 @@ def test_without_pictures_there_is_a_note(tmp_path):
     result = train(tiny_run(tmp_path, max_steps=1, cache_vision_features=True))
     assert any("no row has a picture" in note for note in result.plan.notes)
     assert not shards(tmp_path)
+
+
+def test_a_run_does_not_forget_what_it_is_about_to_use(tmp_path):
+    path, said = seeing_run(tmp_path, max_steps=1, **CACHED), Saying()
+    train(path)
+    (shard,) = shards(tmp_path)
+    os.utime(shard.parent, (1e9, 1e9))
+    train(path, said, output_dir=str(tmp_path / "more"), max_steps=3)
+    assert "where " in said.of_features[0]
 
 
 @pytest.mark.slow

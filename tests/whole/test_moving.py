@@ -44,4 +44,4 @@ def test_families_that_move_are_like_stock(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:]
     assert "skipped" not in done.stdout
-    assert "9 passed" in done.stdout
+    assert "10 passed" in done.stdout

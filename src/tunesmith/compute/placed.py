@@ -14,7 +14,7 @@ def placed(batch: Batch, device: torch.device) -> Batch:
         return batch
 
     def moved(tensor: Tensor) -> Tensor:
-        held = tensor.pin_memory() if device.type == "cuda" else tensor
+        held = tensor.pin_memory() if device.type == "cuda" and tensor.numel() else tensor
         return held.to(device, non_blocking=True)
 
     seen = batch.seen

@@ -11,6 +11,7 @@ import inspect
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,6 +133,8 @@ def recall(
         return make(medium)
 
     features = Features(_root() / key(_said(material, family, model, module)))
+    with suppress(OSError):
+        os.utime(features.directory)  # it is of use today
     features.load()
     if any(picture not in features for picture in wanted):
         forget_unused(_root(), now=time.time())
@@ -140,7 +143,6 @@ def recall(
             _make(features, missing, family, make, have=len(wanted) - len(missing), report=report)
     else:
         report.say(f"vision features: {_count(wanted)} found in {features.directory}")
-    os.utime(features.directory)  # it has been of use today
     return Recall(features, known, joined=family.joined, make=again)
 
 
@@ -242,7 +244,6 @@ def _wanted(
 
 def _said(material: Material, family: Family, model: Any, module: Any) -> dict[str, Any]:
     """Everything that decides what the tower makes of a picture, beside the picture."""
-    config = {k: v for k, v in model.config.to_dict().items() if k not in _OF_TEXT}
     device, precision = material.precision.device, material.precision
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     inside = f"{family.tower}."
@@ -251,7 +252,7 @@ def _said(material: Material, family: Family, model: Any, module: Any) -> dict[s
         "tower": [type(model).__name__, family.tower, family.joined],
         "weights": digest_of(chain(module.named_parameters(), module.named_buffers())),
         "adapters": material.adapter_fingerprint if adapted else "",
-        "config": config,
+        "config": _of_pictures(model.config.to_dict()),
         "media": family.identity(),
         "precision": [
             precision.name,
@@ -262,8 +263,20 @@ def _said(material: Material, family: Family, model: Any, module: Any) -> dict[s
     }
 
 
-_OF_TEXT = ("text_config", "_name_or_path", "name_or_path", "dtype", "use_cache")
-"""Parts of a config that no tower looks at."""
+def _of_pictures(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without what no tower looks at; dtypes are those of the weights."""
+    return {
+        name: _of_pictures(value) if isinstance(value, dict) else value
+        for name, value in config.items()
+        if name not in _OF_TEXT
+    }
+
+
+_OF_TEXT = {
+    "text_config", "architectures", "transformers_version", "_name_or_path", "name_or_path",
+    "dtype", "use_cache", "bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings",
+}  # fmt: skip
+"""Keys that saving a tuned model may write otherwise."""
 
 
 def _measured(model: Any, module: Any, family: Family, sample: Sequence[Media]) -> int | None:

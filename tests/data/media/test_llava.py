@@ -1,11 +1,14 @@
 """LLaVA-1.5, as stock transformers has it."""
 
+import pytest
+
 from like_stock import check, made
 from tunesmith.data.media.llava import Llava
 
 
-def test_like_stock(tmp_path):
-    check(tmp_path, "llava")
+@pytest.mark.parametrize("kind", ["llava", "vipllava"])
+def test_like_stock(tmp_path, kind):
+    check(tmp_path, kind)
 
 
 def test_old_processor_files_are_completed_from_the_config(tmp_path):

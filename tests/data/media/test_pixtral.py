@@ -1,8 +1,11 @@
-"""Pixtral, as stock transformers has it."""
+"""Pixtral and Mistral 3, as stock transformers has them."""
+
+import pytest
 
 from like_stock import check, moving
 
 
 @moving
-def test_like_stock(tmp_path):
-    check(tmp_path, "pixtral")
+@pytest.mark.parametrize("kind", ["pixtral", "mistral3"])
+def test_like_stock(tmp_path, kind):
+    check(tmp_path, kind)
