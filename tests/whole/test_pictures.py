@@ -67,7 +67,7 @@ def test_an_empty_picture_is_asked_the_same(place: Path) -> None:
     assert [row["conversations"] for row in held] == [row["conversations"] for row in blank]
     assert {row["image"] for row in blank} == {"blank.png"}
     assert len(Image.open(place / "blank.png").convert("RGB").getcolors()) == 1
-    assert [len(row["conversations"]) for row in held] == [2] * 3 * 20
+    assert [len(row["conversations"]) for row in held] == [2] * 4 * 20
 
 
 def test_the_registry_names_what_there_is(place: Path) -> None:

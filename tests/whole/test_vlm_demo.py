@@ -24,39 +24,29 @@ def lines(*pairs):
     return [{"predict": said, "label": wanted} for said, wanted in pairs]
 
 
-def test_answers_are_counted_by_what_they_say(demo):
+def test_answers_are_counted_by_what_is_asked(demo):
     found = demo.accuracy(
         lines(
-            ("red star", "red square"), ("two", "two"), ("centre, top left", "top left, centre"),
-            ("Blue  cross", "blue cross"), ("one", "three"), ("centre", "centre"),
+            ("red", "red"), ("star", "square"), ("two", "two"), ("centre, top left", "top left"),
+            (" Blue", "blue"), ("cross", "cross"), ("", "three"), ("centre", "centre"),
         )
     )  # fmt: skip
     assert found == {"colour": 1, "shape": 0.5, "number": 0.5, "places": 0.5}
 
 
-def test_an_answer_with_more_words_is_wrong(demo):
-    found = demo.accuracy(lines(("red star and more", "red star"), ("", "two"), ("x", "x y")))
-    assert found == {"colour": 1, "shape": 0, "number": 0, "places": 0}
-
-
 def test_the_commonest_answer_is_that_of_the_training_questions(demo, tmp_path):
-    def row(*answers):
-        return {
-            "conversations": [
-                turn for a in answers for turn in ({"from": "human", "value": "?"},
-                                                   {"from": "gpt", "value": a})
-            ]
-        }  # fmt: skip
+    def row(*turns):
+        values = [text for turn in turns for text in turn]
+        return {"conversations": [{"value": text} for text in values]}
 
-    learned = [
-        row("red star", "one", "a"),
-        row("red cross", "two", "a"),
-        row("blue star", "one", "b"),
-    ]
-    held = [row("red cross"), row("one"), row("b"), row("red star"), row("one"), row("a")]
+    asked = [("c?", "red"), ("s?", "star"), ("n?", "one"), ("p?", "a")]
+    other = [("s?", "star"), ("c?", "blue"), ("p?", "b"), ("n?", "two")]
+    learned = [row(("<image>\nc?", "red"), *asked[1:]), row(*other), row(*asked)]
+    held = [row((f"<image>\n{question}", answer)) for question, answer in asked * 2]
+    held[4:] = [row(("<image>\n" + q, a)) for q, a in (other[1], other[0], other[3], other[2])]
     (tmp_path / "questions.json").write_text(json.dumps(learned))
     (tmp_path / "held_out.json").write_text(json.dumps(held))
-    assert demo.commonest(tmp_path) == {"colour": 1, "shape": 0.5, "number": 1, "places": 0.5}
+    assert demo.commonest(tmp_path) == {"colour": 0.5, "shape": 1, "number": 0.5, "places": 0.5}
 
 
 @pytest.mark.slow
