@@ -25,6 +25,7 @@ def test_on_text_it_is_the_language_model(tmp_path, kind):
     llm = tiny_model(tmp_path, kind, tied=kind != "qwen2")
     found = made(tmp_path, llm, tiny_tower(tmp_path))
     assert found.difference <= 1e-5
+    assert {path.stat().st_mode & 0o777 for path in found.directory.iterdir()} == {0o644}
     both = (AutoModelForImageTextToText, AutoModelForCausalLM)
     sees, reads = (
         kind.from_pretrained(path, dtype=torch.float32)

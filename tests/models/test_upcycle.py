@@ -58,6 +58,7 @@ def test_it_says_what_the_dense_model_says(tmp_path, kind, layers, twin, keys):
     assert found.twin == twin
     assert found.layers == chosen(layers, 3)
     assert found.difference <= 1e-5
+    assert {path.stat().st_mode & 0o777 for path in found.directory.iterdir()} == {0o644}
     (ours, said, _), (theirs, other, model) = both(source, found.directory)
     torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
     assert other == said

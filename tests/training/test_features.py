@@ -79,7 +79,7 @@ def test_the_second_run_makes_nothing_and_learns_the_same_bits(tmp_path):
     assert not changed(weights(tmp_path / "again"), weights(tmp_path / "out"))
 
 
-@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("bf16", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_second_stage_finds_what_the_first_has_left(tmp_path, bf16):
     path, said = seeing_run(tmp_path, max_steps=3, bf16=bf16, **CACHED), Saying()
     train(path, output_dir=str(tmp_path / "stage1"))
@@ -142,6 +142,7 @@ def directories(tmp_path):
     return {path.parent.name for path in shards(tmp_path)}
 
 
+@pytest.mark.slow
 def test_whatever_changes_what_a_tower_makes_has_features_of_its_own(tmp_path):
     path = seeing_run(tmp_path, max_steps=1, **CACHED)
     train(path)

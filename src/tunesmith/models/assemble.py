@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from tunesmith.errors import ModelError
+from tunesmith.models import files
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.classes import sees_or_hears
 from tunesmith.models.load import explained, load_model, quiet, read_config, stored_dtype
@@ -234,6 +235,7 @@ def join(
         path.write_bytes(data)
     (out / "chat_template.jinja").write_text(template, encoding="utf8")
     _generation(llm, out, number)
+    files.readable(out)
     difference = _prove(out, source.to(stored).float(), tower, number)
     return Assembled(out, sizes, tower.tokens, tower.strategy, token, number, how, difference)
 

@@ -248,3 +248,10 @@ def _cut_off(path: Path, size: int, needed: int) -> ModelError:
         need=f"{needed:,} bytes by its own header; the file was cut off or added to",
         hint="fetch the file again; `tunesmith download MODEL --to DIR` resumes and verifies",
     )
+
+
+def readable(directory: Path) -> None:
+    """Let everybody read what is in a directory: safetensors writes for the owner alone."""
+    for path in directory.iterdir():
+        if path.is_file():
+            path.chmod(0o644)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from tunesmith.compute.attention import decoder
 from tunesmith.errors import ModelError
-from tunesmith.models import facts
+from tunesmith.models import facts, files
 from tunesmith.models.classes import auto_class, sees_or_hears
 from tunesmith.models.load import explained, load_model, quiet, read_config, stored_dtype
 
@@ -154,6 +154,7 @@ def upcycle(
         made.save_pretrained(out)
     del made
     _copy_beside(source, out)
+    files.readable(out)
     difference = _prove(source, out, dense.float())
     idle = facts.facts(out).idle_parameters
     return Upcycled(

@@ -72,8 +72,7 @@ def write_model(
         store.write_bytes(directory / name, data)
     store.write_text(directory / "run.yaml", dump(written.run))
     store.write_json(directory / "plan.json", written.plan.as_dict())
-    for path in directory.iterdir():  # safetensors writes for the owner alone
-        path.chmod(0o644)
+    files.readable(directory)
 
 
 def _save_whole(
