@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import tokenizers
+import transformers
 from tokenizers import AddedToken
 
 from tiny_model import tiny_model
@@ -67,6 +68,20 @@ def test_the_named_tokens_are_read_as_text_and_as_records(tmp_path):
     )  # fmt: skip
     assert found.chat_template == "{{ messages }}"
     assert found.path == tmp_path
+
+
+def test_names_that_a_processor_asks_for_are_kept(tmp_path):
+    tiny_tokenizer(tmp_path / "a")
+    named = {"image_token": "<|endoftext|>", "lost_token": "<not in the vocabulary>"}
+    _edit(tmp_path / "a", boi_token="<|im_start|>", extra_special_tokens=named)
+    room.save(room.load(tmp_path / "a"), tmp_path / "b")
+    made = transformers.PreTrainedTokenizerFast.from_pretrained(tmp_path / "b")
+    assert (made.boi_token, made.image_token) == ("<|im_start|>", "<|endoftext|>")
+    assert made.image_token_id == room.load(tmp_path / "b").id_of("<|endoftext|>")
+    assert not hasattr(made, "lost_token")
+    room.save(room.load(tmp_path / "b"), tmp_path / "c")
+    written = [(tmp_path / name / "tokenizer_config.json").read_text() for name in "bc"]
+    assert written[0] == written[1]
 
 
 def test_special_tokens_map_fills_what_the_config_does_not_say(tmp_path):

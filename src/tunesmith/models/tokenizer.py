@@ -9,7 +9,7 @@ transformers makes of it is compared (`check_rows`, `check_stock`), and what is 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +18,7 @@ import tokenizers
 from tunesmith import store
 from tunesmith.errors import ModelError
 from tunesmith.models import files
+from tunesmith.models.end_tokens import end_tokens
 from tunesmith.types import Tokenizer
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def load(
     if check_names:
         _check_named(directory, backend, named)
     _check_numbered(directory, backend, config)
-    ends, ends_from = _end_tokens(directory, backend)
+    ends, ends_from = end_tokens(directory, backend)
     eos = named["eos"] or (ends[0] if ends else None)
     return Tokenizer(
         backend=backend,
@@ -113,6 +114,7 @@ def save(
     named = {f"{name}_token": getattr(tokenizer, name) for name in _NAMES}
     named["eos_token"] = eos or tokenizer.eos
     config = {key: before[key] for key in _KEPT if key in before} | named
+    config |= _for_processor(tokenizer, before)
     config["clean_up_tokenization_spaces"] = False
     config["tokenizer_class"] = "PreTrainedTokenizerFast"
     store.make_directory(Path(directory))
@@ -143,9 +145,27 @@ def to_hf(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
         chat_template=tokenizer.chat_template,
         **{f"{name}_token": getattr(tokenizer, name) for name in _NAMES},
         **{key: before[key] for key in _KEPT if key in before},
+        **_for_processor(tokenizer, before),
     )
     _refuse(tokenizer.path, compare(tokenizer.backend, made, PROBE))
     return made
+
+
+def _for_processor(tokenizer: Tokenizer, config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Tokens that a processor asks its tokenizer for by name: `boi_token` of Gemma-3 and the like.
+
+    In `tokenizer_config.json` they stand by themselves, or together since transformers 4.46.
+    """
+    named = {key: token for key, token in config.items() if key.endswith("_token")}
+    for key in ("extra_special_tokens", "model_specific_special_tokens"):
+        named |= found if isinstance(found := config.get(key), dict) else {}
+    own = {f"{name}_token" for name in _NAMES if getattr(tokenizer, name) is not None}
+    kept = {
+        key: token
+        for key, token in named.items()
+        if key not in own and isinstance(token, str) and tokenizer.id_of(token) is not None
+    }
+    return {"extra_special_tokens": kept} if kept else {}
 
 
 def check_rows(tokenizer: Tokenizer, texts: Iterable[str], *, from_file: bool = True) -> None:
@@ -345,19 +365,6 @@ def _check_numbered(directory: Path, backend: tokenizers.Tokenizer, config: dict
                 need=f"what tokenizer.json has there: {backend.id_to_token(int(number))!r}",
                 hint="fetch both files from one source",
             )
-
-
-def _end_tokens(directory: Path, backend: tokenizers.Tokenizer) -> tuple[list[str], str]:
-    """Tokens that end an answer, in their order, and the file that says so."""
-    names = ("generation_config.json", "config.json")
-    for name in names:
-        ids = files.read_json_if_there(directory / name).get("eos_token_id")
-        if ids is not None:
-            ids = ids if isinstance(ids, list) else [ids]
-            tokens = [backend.id_to_token(i) for i in ids if isinstance(i, int) and i >= 0]
-            # padded rows have no token
-            return [token for token in tokens if token is not None], name
-    return [], names[0]
 
 
 def _chat_template(directory: Path, config: dict[str, Any]) -> str | None:
