@@ -22,6 +22,16 @@ def test_the_generation_config_has_every_stop_id_once(tmp_path):
     assert generation_config(tmp_path / "none", (5,)) == {"eos_token_id": [5]}
 
 
+def test_a_stop_of_the_template_before_does_not_stay(tmp_path):
+    """LLaVA's first stage ends in a line break; the second must be able to say one."""
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [198, 2]}')
+    asked = {"control": {2, 5}}
+    assert generation_config(tmp_path, (5,), **asked) == {"eos_token_id": [5, 198, 2]}
+    (tmp_path / "run.yaml").write_text("")
+    assert generation_config(tmp_path, (5,), **asked) == {"eos_token_id": [5, 2]}
+    assert generation_config(tmp_path, (198,), **asked) == {"eos_token_id": [198, 2]}
+
+
 JINJA = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

@@ -31,9 +31,14 @@ def written(run: Run, plan: Plan, material: Material, model: Any) -> Written:
         tokenizer=material.tokenizer,
         chat_template=jinja_to_serve(material.renderer, material.tokenizer),
         eos=known[0] if known else None,
-        generation=generation_config(material.directory, ids),
+        generation=generation_config(
+            material.directory,
+            ids,
+            control=material.tokenizer.backend.get_added_tokens_decoder().keys(),
+        ),
         lineage=_lineage(run, material) if adapter else {},
         processor=files_of(material.directory),
+        base=None if material.adapters else material.directory,
     )
 
 

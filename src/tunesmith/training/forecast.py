@@ -373,7 +373,7 @@ def _disk(run: Run, material: Material, *, saves: int) -> Disk:
     trained = material.trainable
     whole = run.method.finetuning_type != "lora"
     frozen = known.parameters - trained if whole else 0
-    frozen *= material.precision.dtype.itemsize
+    frozen *= 4 if known.stored_dtype == "F32" else material.precision.dtype.itemsize
     weights = trained * _WEIGHT + max(frozen, 0)
     state = 0 if output.save_only_model else trained * _STATE
     limit = output.save_total_limit

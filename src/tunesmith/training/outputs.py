@@ -8,7 +8,7 @@ config with every stop id, the resolved run file and the plan.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from tunesmith.models import adapters, files
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_files import read_tensors
 from tunesmith.models.card import CardFacts, title
-from tunesmith.models.load import load_model, quiet
+from tunesmith.models.load import load_model, quiet, stored_dtype
 from tunesmith.training import journal
 from tunesmith.training.plan import Plan
 from tunesmith.training.plots import draw
@@ -46,6 +46,8 @@ class Written(NamedTuple):
     """What an adapter was trained over."""
     processor: Mapping[str, bytes] = {}
     """Files of the processor of a model that sees or hears, by name."""
+    base: Path | None = None
+    """Whose weights those that learn nothing are; `None`: adapters were merged into them."""
 
 
 def write_model(
@@ -63,7 +65,7 @@ def write_model(
     if adapters.attached(model):
         adapters.save_adapter(model, directory, base, lineage=written.lineage)
     else:
-        _save_whole(model, directory, dtype, written.generation["eos_token_id"])
+        _save_whole(model, directory, dtype, written)
     tokenizers.save(
         written.tokenizer, directory, chat_template=written.chat_template, eos=written.eos
     )
@@ -75,13 +77,13 @@ def write_model(
     files.readable(directory)
 
 
-def _save_whole(
-    model: Any, directory: Path, dtype: torch.dtype | None, stop_ids: Sequence[int]
-) -> None:
+def _save_whole(model: Any, directory: Path, dtype: torch.dtype | None, written: Written) -> None:
     """A plain transformers directory, in `dtype`, leaving the model in memory as it is."""
+    stop_ids = written.generation["eos_token_id"]
+    state = model.state_dict() | _rounded(model, written.base)
     state = {
         name: tensor.detach().to(dtype) if dtype and tensor.is_floating_point() else tensor
-        for name, tensor in model.state_dict().items()
+        for name, tensor in state.items()
     }
     with quiet():
         model.save_pretrained(directory, state_dict=state)
@@ -93,11 +95,35 @@ def _save_whole(
     store.write_json(directory / "config.json", config)
 
 
-def generation_config(directory: Path, stop_ids: Sequence[int]) -> dict[str, Any]:
-    """The base model's generation config with the stop ids of the template first."""
+def _rounded(model: Any, base: Path | None) -> dict[str, torch.Tensor]:
+    """Weights that learn nothing and were rounded for the products, as they are stored in fp32."""
+    frozen = [
+        name
+        for name, p in model.named_parameters(remove_duplicate=False)
+        if not p.requires_grad and p.dtype in (torch.bfloat16, torch.float16)
+    ]
+    if base is None or not frozen or stored_dtype(base) != torch.float32:
+        return {}
+    stored = load_model(base, dtype=torch.float32).state_dict()
+    return {name: stored[name] for name in frozen if name in stored}
+
+
+def generation_config(
+    directory: Path, stop_ids: Sequence[int], *, control: Collection[int] | None = None
+) -> dict[str, Any]:
+    """The base model's generation config with the stop ids of the template first.
+
+    Args:
+        directory: of the base model.
+        stop_ids: of the template.
+        control: ids that are no ordinary text. Where the base is the result of a run, others are
+            stops of the template of that run, which this one has left; `None`: not known.
+    """
     config = files.read_json_if_there(directory / "generation_config.json")
     own = config.get("eos_token_id")
     own = [] if own is None else own if isinstance(own, list) else [own]
+    if control is not None and (directory / "run.yaml").is_file():
+        own = [number for number in own if number in control]
     config["eos_token_id"] = list(dict.fromkeys([*stop_ids, *own]))
     return config
 
