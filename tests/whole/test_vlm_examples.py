@@ -15,6 +15,7 @@ from tiny_model import tiny_model
 from tiny_tower import tiny_tower
 from tunesmith.cli.main import VERBS, main
 from tunesmith.config.load import load
+from tunesmith.models import tokenizer
 from tunesmith.models.load import load_model
 from tunesmith.models.parts import parts
 from tunesmith.training import journal
@@ -73,6 +74,7 @@ def test_five_files_make_a_model_of_experts_that_answers_about_pictures(
     second = typed("train", "1_align.yaml", first, "1", *small)
     third = typed("train", "2_instruct.yaml", second, "2", *small, "template=chatml", "val_size=2")
     mixed = typed("upcycle", "moe.yaml", third, "moe")
+    small = (*small, "bf16=true")  # routers in fp32 beside attention in bf16
     last = typed("train", "3_moe.yaml", mixed, "3", *small, "template=chatml", "val_size=2")
     models = [load_model(path, dtype=torch.float32) for path in (first, second, third)]
     of = parts(models[0])
@@ -83,6 +85,9 @@ def test_five_files_make_a_model_of_experts_that_answers_about_pictures(
     ]
     assert learned == [{"multi_modal_projector"}, {"multi_modal_projector", "language_model"}]
     assert_experts_alone_learned(mixed, last)
+    line_end = tokenizer.load(second).id_of("\u010a")
+    ends = [json.loads((path / "generation_config.json").read_text()) for path in (second, third)]
+    assert [line_end in one["eos_token_id"] for one in ends] == [True, False]
     assert main(["predict", str(last), f"dataset_dir={data}", "--json", "max_new_tokens=4"]) == 0
     assert json.loads(capsys.readouterr().out)["predict_samples"] == 2
 

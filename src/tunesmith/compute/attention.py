@@ -340,7 +340,8 @@ def _probe(model: Any) -> Isolation:
     window = getattr(config, "sliding_window", None)
     if window and getattr(config, "use_sliding_window", True) and window not in _windows_seen:
         return "per_document_forward"
-    near = 1e-4 if packed.dtype == torch.float32 else 0.06
+    exact = packed.dtype == torch.float32 and not torch.is_autocast_enabled(device.type)
+    near = 1e-4 if exact else 0.06
     equal = (packed - alone).norm() <= near * alone.norm() and (
         packed - beside
     ).norm() <= near / 10 * alone.norm()

@@ -351,7 +351,8 @@ class Job:
         model.config.use_cache = False
         self._tell(blocks.fuse(model).note)  # before a checkpoint is read: always the same
         family = self.material.family
-        self._see = Feed(family, alone=family is not None and isolation(model) != "varlen")
+        with precision.context(model):
+            self._see = Feed(family, alone=family is not None and isolation(model) != "varlen")
         self._share = self.plan.share and family is None and self._shares(model)
         self.model = model
         if path is not None:
