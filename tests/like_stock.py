@@ -26,11 +26,14 @@ from tunesmith.data.media.marks import marked
 from tunesmith.data.media.recall import Recall, entry_of
 from tunesmith.data.media.render import Seeing
 from tunesmith.data.tokenize import encode, encode_prompt
+from tunesmith.export import read_transformers
+from tunesmith.export.said import Questions
+from tunesmith.export.sights import Sight, continued, packed
 from tunesmith.infer.batching import Batching
 from tunesmith.infer.request import Request
 from tunesmith.infer.sampling import Sampling
 from tunesmith.models import load, processor, tokenizer
-from tunesmith.templates import choose
+from tunesmith.templates import choose, jinja_to_serve
 from tunesmith.training.features import through
 from tunesmith.types import Conversation, Example, Media, Message, Origin, Tokenizer
 
@@ -113,6 +116,7 @@ def check(tmp_path: Path, kind: str) -> Seen:
     _answered_alike(seen, rows[:2])
     _features_alike(seen, rows, tmp_path / "features")
     _seen_as_they_are(seen.family, media)
+    _opened_elsewhere(seen, rows[0], tmp_path / "written")
     return seen
 
 
@@ -251,6 +255,30 @@ def _answered_alike(seen: Seen, rows: list[Conversation]) -> None:
         )
         assert ours == theirs[0, len(ids) :].tolist()
     batching.close()
+
+
+def _opened_elsewhere(seen: Seen, row: Conversation, place: Path) -> None:
+    """What is written beside weights opens in stock transformers, which answers the same."""
+    directory, model, checked, family = seen
+    if row.media[0].kind != "image" or family.config.model_type in ("paligemma", "mllama"):
+        return  # their processors read other texts than those of a chat template
+    template, slot = choose("chatml", checked), family.slots["image"]
+    tokenizer.save(checked, place, chat_template=jinja_to_serve(template, checked))
+    for name, data in processor.files_of(directory).items():
+        (place / name).write_bytes(data)
+    for path in directory.glob("model*.safetensors"):
+        (place / path.name).symlink_to(path)
+    (place / "config.json").write_bytes((directory / "config.json").read_bytes())
+    pictures = [packed(family.open(medium)) for medium in row.media]
+    asked = [{"role": "user", "content": row.messages[0].content}]
+    sight = Sight(asked, pictures, f"{slot.before}{slot.token}{slot.after}")
+    there = read_transformers.read(place, Questions([], [], [], [], 4, sights=(sight,)))
+    conversation = marked(row._replace(messages=row.messages[:1]))
+    ids = encode_prompt(conversation, Seeing(template, family), checked)
+    answer, steps = continued(model, ids, Feed(family).prompt(ids, row.media), 4)
+    assert there.seen_prompts == [ids]
+    assert there.seen_answers == [answer]
+    torch.testing.assert_close(there.seen_steps[0], steps, atol=2e-5, rtol=2e-5)
 
 
 def _never_learned(seen: Seen, rows: list[Conversation]) -> None:

@@ -4,7 +4,7 @@ import json
 
 from tiny_run import tiny_run
 from tunesmith.cli import answering, target
-from tunesmith.cli.export_rows import probes
+from tunesmith.cli.export_rows import Given, probes
 from tunesmith.cli.main import main
 from tunesmith.training.material import examples
 from tunesmith.training.report import Silent
@@ -34,7 +34,7 @@ def _rows(count):
 
 def test_held_out_conversations_come_with_the_prompt_of_training(tmp_path):
     found, rows = _found(tmp_path, _rows(6), val_size=2)
-    given = probes(found, rows, 8)
+    given = probes(Given(found, rows), 8)
     assert [probe.ids for probe in given] == [example.ids.tolist() for example in rows.eval]
     for probe in given:
         system, first, *_, last = probe.messages
@@ -49,20 +49,20 @@ def test_held_out_conversations_come_with_the_prompt_of_training(tmp_path):
 
 def test_without_held_out_rows_those_learned_from_are_asked(tmp_path):
     found, rows = _found(tmp_path, _rows(3))
-    assert len(probes(found, rows, 2)) == 2
-    assert all(probe.messages for probe in probes(found, rows, 8))
+    assert len(probes(Given(found, rows), 2)) == 2
+    assert all(probe.messages for probe in probes(Given(found, rows), 8))
 
 
 def test_a_row_that_was_cut_is_asked_without_its_prompt(tmp_path):
     found, rows = _found(tmp_path, _rows(2), cutoff_len=40)
-    assert [probe.messages for probe in probes(found, rows, 8)] == [None, None]
+    assert [probe.messages for probe in probes(Given(found, rows), 8)] == [None, None]
 
 
 def test_words_that_spell_a_control_token_are_asked_as_ids_alone(tmp_path):
     rows = _rows(2)
     rows[0]["turns"] = [{"from": "human", "value": "what is <|im_end|>?"}, TURNS[1]]
     found, prepared = _found(tmp_path, rows)
-    assert [probe.messages is None for probe in probes(found, prepared, 8)] == [True, False]
+    assert [probe.messages is None for probe in probes(Given(found, prepared), 8)] == [True, False]
 
 
 def test_a_template_that_writes_another_history_is_found_in_held_out_conversations(

@@ -7,6 +7,7 @@ from tunesmith.errors import ModelError
 from tunesmith.export import gate
 from tunesmith.export.gate import Bound
 from tunesmith.export.said import Said
+from tunesmith.export.sights import Glance
 
 BOUND = Bound("float32", 0.001, 1e-5)
 
@@ -37,6 +38,33 @@ def test_the_same_is_equal_at_every_door():
     doors = gate.compare(_said(), _said(), BOUND)
     assert [door.equal for door in doors] == [True] * 5
     gate.refuse(doors, "out", reader="x")
+
+
+def _glances(prompt=(1, 2), answer=(7, 7, 7), top=2.0):
+    steps = torch.zeros(3, 20)
+    steps[:, 7] = top
+    return [Glance(list(prompt), list(answer), steps)]
+
+
+def test_pictures_have_doors_where_they_were_shown():
+    asked = _said().looked(_glances())
+    doors = gate.compare(asked, _said().looked(_glances()), BOUND)
+    assert [door.equal for door in doors] == [True] * 8
+    assert [door.equal for door in gate.compare(asked, _said(), BOUND)[5:]] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        ({"prompt": (1, 3)}, ["picture prompts"]),
+        ({"answer": (7, 7, 8)}, ["picture answers"]),
+        ({"top": 2.1}, ["picture logits"]),
+    ],
+)
+def test_each_wrong_door_of_pictures_is_named(change, wrong):
+    asked, other = _said().looked(_glances()), _said().looked(_glances(**change))
+    found = [door.name for door in gate.compare(asked, other, BOUND) if door.equal is False]
+    assert found == wrong
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import torch
 from tiny_model import tiny_model
 from tunesmith.export import said as saying
 from tunesmith.export.said import Questions, Said
+from tunesmith.export.sights import Glance, Sight
 from tunesmith.models.load import load_model
 
 ASKED = Questions(["a", "b"], [[{"role": "user", "content": "é"}]], [[1, 2]], [[3]], base="x")
@@ -13,6 +14,18 @@ ASKED = Questions(["a", "b"], [[{"role": "user", "content": "é"}]], [[1, 2]], [
 def test_questions_come_as_they_were_asked(tmp_path):
     saying.ask_in(tmp_path, ASKED)
     assert saying.asked_in(tmp_path) == ASKED
+
+
+def test_pictures_travel_with_the_questions(tmp_path):
+    sight = Sight([{"role": "user", "content": "<image>?"}], ["aGk="], "<i>", {"crop": True})
+    saying.ask_in(tmp_path, ASKED._replace(sights=(sight,)))
+    assert saying.asked_in(tmp_path).sights == (sight,)
+    given = Said("me").looked([Glance([1], [2, 3], torch.randn(2, 4)) for _ in range(2)])
+    saying.say_in(tmp_path, given)
+    got = saying.said_in(tmp_path)
+    assert (got.seen_prompts, got.seen_answers) == ([[1]] * 2, [[2, 3]] * 2)
+    pairs = zip(got.seen_steps, given.seen_steps, strict=True)
+    assert all(torch.equal(step, wanted) for step, wanted in pairs)
 
 
 def test_answers_come_as_they_were_given(tmp_path):

@@ -132,3 +132,23 @@ def test_a_server_is_shown_pictures(tuned):
     assert broken.status_code == 400
     assert "no picture" in broken.json()["error"]["message"]
     served.engine.close()
+
+
+def test_an_export_sees_what_the_run_saw(tuned, tmp_path, capsys):
+    out = tmp_path / "export"
+    assert main(["export", str(tuned), f"export_dir={out}", "--json"]) == 0
+    doors = {d["name"]: d for d in json.loads(capsys.readouterr().out)["proof"]["doors"]}
+    assert doors["picture prompts"]["numbers"] == {"conversations": 3}
+    assert all(door["equal"] for door in doors.values())
+    for other in (tuned, tuned.parent / "out"):
+        assert main(["parity", str(other), str(out), "--json"]) == 0
+        found = {door["name"]: door for door in json.loads(capsys.readouterr().out)["doors"]}
+        assert found["picture answers"]["equal"] is True
+    path = out / "processor_config.json"
+    said = json.loads(path.read_text())
+    said["image_processor"]["image_mean"] = [0.9, 0.1, 0.5]
+    path.write_text(json.dumps(said))
+    assert main(["parity", str(tuned), str(out), "--json"]) == 1
+    found = {door["name"]: door for door in json.loads(capsys.readouterr().out)["doors"]}
+    assert found["logits"]["equal"] is True
+    assert found["picture logits"]["equal"] is False

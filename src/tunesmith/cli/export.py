@@ -98,12 +98,13 @@ def export(asked: Run, out: Path, report: Any) -> Any:
     import torch
 
     from tunesmith.cli import answering
-    from tunesmith.cli.export_rows import probes
+    from tunesmith.cli.export_rows import Given, look, probes, sights
     from tunesmith.export.job import Serving
     from tunesmith.export.merge import export as merge
     from tunesmith.export.proof import Probe
     from tunesmith.templates import jinja_to_serve
     from tunesmith.training.material import examples
+    from tunesmith.training.seeing import family_for
     from tunesmith.types import Conversation, Message
 
     _refuse_untrained(asked)
@@ -115,11 +116,15 @@ def export(asked: Run, out: Path, report: Any) -> Any:
         notes = (f"nothing is merged: this is {base} itself, with the template beside it", *notes)
     if asked.export.export_quantization_bit is not None:
         notes = (_NO_GPTQ, *notes)
-    chosen, rows, question = [], None, Conversation((Message("user", _QUESTION),))
+    given, question = Given(found), Conversation((Message("user", _QUESTION),))
     if asked.dataset.dataset:
-        split = found.split_special_tokens
-        rows = examples(asked, found.renderer, found.tokenizer, report, split_special_tokens=split)
-        chosen = probes(found, rows, _PROBES)
+        family = family_for(asked, found.directory, found.tokenizer)
+        rows = examples(
+            asked, found.renderer, found.tokenizer, report, family=family,
+            split_special_tokens=found.split_special_tokens,
+        )  # fmt: skip
+        given = Given(found, rows, family, asked.dataset.media_dir)
+    shown, unseen = sights(given)
     on_gpu = asked.export.export_device == "auto" and torch.cuda.is_available()
     exported = merge(
         found.directory,
@@ -137,14 +142,16 @@ def export(asked: Run, out: Path, report: Any) -> Any:
         device="cuda" if on_gpu else "cpu",
         probes=[
             Probe(found.encode(question), [{"role": "user", "content": _QUESTION}]),
-            *chosen,
+            *probes(given, _PROBES),
         ],
+        sights=shown,
+        look=look(found),
         trust_remote_code=asked.model.trust_remote_code,
         trained_over=asked.model.quantization,
-        about=about(asked, found.directory, out, tuned=tuned, data=rows),
+        about=about(asked, found.directory, out, tuned=tuned, data=given.rows),
         progress=report.say,
     )
-    return exported._replace(notes=(*found.notes, *exported.notes, *notes))
+    return exported._replace(notes=(*found.notes, *exported.notes, *notes, *unseen))
 
 
 def _refuse_untrained(asked: Run) -> None:
@@ -168,11 +175,16 @@ def _refuse_untrained(asked: Run) -> None:
 def _modelfile(asked: Run, found: Any) -> tuple[str | None, str, tuple[str, ...]]:
     """Text of the Modelfile for Ollama, if there is one, what it lacks, and what to tell."""
     from tunesmith.infer.sampling import read_generation_config
+    from tunesmith.models.classes import sees_or_hears
     from tunesmith.models.load import read_config
     from tunesmith.templates import OwnJinja, Template, ollama
     from tunesmith.templates.parse import parse
 
     template, lost = found.renderer, ()
+    config = read_config(found.directory, trust_remote_code=asked.model.trust_remote_code)
+    if sees_or_hears(config):
+        why = "a Modelfile that is written here speaks of text alone, and the model sees or hears"
+        return None, why, (f"no Modelfile for Ollama: {why}",)
     if isinstance(template, OwnJinja):
         parsed = parse(template)
         if parsed.format is None:
@@ -182,7 +194,6 @@ def _modelfile(asked: Run, found: Any) -> tuple[str | None, str, tuple[str, ...]
         said = template.default_system
         template = Template(parsed.format).bind(found.tokenizer, default_system=said)
         lost = tuple(f"Modelfile, not as in the model's own Jinja: {what}" for what in parsed.lost)
-    config = read_config(found.directory, trust_remote_code=asked.model.trust_remote_code)
     context = getattr(config.get_text_config(), "max_position_embeddings", None)
     wanted = max(_OLLAMA_CONTEXT, asked.dataset.cutoff_len)
     stops = tuple(dict.fromkeys((*template.stop_words, *found.tokenizer.stops)))
@@ -237,8 +248,7 @@ def _part(part: Any) -> list[str]:
         "KL divergence": f"{proof.kl:.2g} nats, allowed {proof.kl_bound:.2g}",
         "same first choice": f"{proof.argmax_equal:.2%} of {proof.positions} positions",
     }
-    named = ("tokenizer ids", "prompt ids", "chat template", "greedy answers")
-    facts |= {door.name: door.said for door in proof.doors if door.name in named}
+    facts |= {door.name: door.said for door in proof.doors if door.name != "logits"}
     if proof.worn is not None:
         facts["lost in rounding"] = f"{proof.worn:.2g} of what the adapter changed"
     return [f"{part.format}", *(f"  {key:<18} {value}" for key, value in facts.items())]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from itertools import islice
 from typing import Any
 
 from tunesmith.cli import target
@@ -46,17 +47,19 @@ def compared(arguments: argparse.Namespace, report: Any) -> Any:
     """
     from tunesmith.export import parity
 
-    sides, rows = [], []
+    sides, rows, shown = [], [], []
     for name in (arguments.a, arguments.b):
         found = parity.side(name, key=arguments.api_key, model=arguments.model)
         if found is None:
-            found, own = _run(name, report)
-            rows = rows or own
+            found, own, about_pictures = _run(name, report)
+            rows, shown = rows or own, shown or about_pictures
         sides.append(found)
+    for side in sides:
+        shown = shown or (_drawn(side.name, report) if side.kind == "directory" else [])
     if all(one.kind == "server" for one in sides):
         report.say("two servers: only what they answer as text is compared")
     report.say(f"asking {arguments.a} and {arguments.b}")
-    return parity.compare(*sides, rows=rows)
+    return parity.compare(*sides, rows=rows, sights=shown)
 
 
 def lines(found: Any) -> list[str]:
@@ -71,27 +74,45 @@ def lines(found: Any) -> list[str]:
     return [*told, "equal" if found.equal else "nothing could be compared"]
 
 
-def _run(name: str, report: Any) -> tuple[Any, list[list[int]]]:
-    """A run as a side, with some of its rows."""
+def _drawn(name: str, report: Any) -> list[Any]:
+    """A question about a drawn picture, in the words of a directory whose model sees."""
+    from tunesmith.cli import answering
+    from tunesmith.cli.export_rows import Given, sights
+
+    try:
+        return sights(Given(answering.find(target.read(name, ()), report)))[0]
+    except Error:  # there is no template; what can be asked without is asked
+        return []
+
+
+def _run(name: str, report: Any) -> tuple[Any, list[list[int]], list[Any]]:
+    """A run as a side, with some of its rows and questions about its pictures."""
     import torch
 
     from tunesmith.cli import answering
+    from tunesmith.cli.export_rows import Given, look, sights
     from tunesmith.export import parity, proof
     from tunesmith.export.job import OF_DTYPE
     from tunesmith.export.said import Questions, Said, of_model, spoken
     from tunesmith.templates import jinja_to_serve
     from tunesmith.training.material import examples
+    from tunesmith.training.seeing import family_for
     from tunesmith.types import Conversation, Message
 
     asked = target.read(name, ())
     if not target.served(asked).complete:
         raise Error(name, got="a run without a result", need="a finished run")
     found = answering.find(asked, report)
-    chosen = []
+    given = Given(found)
     if asked.dataset.dataset:
-        split = found.split_special_tokens
-        data = examples(asked, found.renderer, found.tokenizer, report, split_special_tokens=split)
-        chosen = [example.ids.tolist() for example in (data.eval or data.train)[:_ROWS]]
+        family = family_for(asked, found.directory, found.tokenizer)
+        data = examples(
+            asked, found.renderer, found.tokenizer, report, family=family,
+            split_special_tokens=found.split_special_tokens,
+        )  # fmt: skip
+        given = Given(found, data, family, asked.dataset.media_dir)
+    of_words = (example for example in given.every if not example.media)
+    chosen = [example.ids.tolist() for example in islice(of_words, _ROWS)]
 
     def encode(conversation: list[dict[str, str]]) -> list[int]:
         turns = [Message("user" if turn["role"] == "user" else "assistant", turn["content"])
@@ -115,7 +136,9 @@ def _run(name: str, report: Any) -> tuple[Any, list[list[int]]]:
         stops = (*found.renderer.stop_words, found.tokenizer.eos, *found.tokenizer.stops)
         ids = [found.tokenizer.id_of(stop) for stop in stops]
         ends = [i for i in ids if i is not None]
-        return spoken(of_model(said, model, questions), ends, backend.decode)
+        said = spoken(of_model(said, model, questions), ends, backend.decode)
+        seen = [proof.see(model, s, look(found), questions.new_tokens) for s in questions.sights]
+        return said.looked(seen)
 
     side = parity.Side(name, "run", OF_DTYPE[torch.float32], ask, found.tokenizer, encode)
-    return side, chosen
+    return side, chosen, sights(given)[0]

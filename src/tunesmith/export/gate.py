@@ -23,6 +23,7 @@ _SHOWN = 8
 _NEED = {
     "tokenizer ids": "the ids of the tokenizer that training used",
     "prompt ids": "the prompt that training used, by the chat_template of the export",
+    "picture prompts": "the prompt that training used, by the processor of the export",
     "chat template": "the chat_template that belongs to the training",
 }
 
@@ -73,7 +74,7 @@ def compare(a: Said, b: Said, bound: Bound) -> list[Door]:
     numbers = logits(a.rows, b.rows, bound)
     if numbers.equal is None:
         numbers = _logprobs(a, b, bound) or numbers
-    return [ids, prompts, _template(a, b), numbers, _answers(a, b, bound)]
+    return [ids, prompts, _template(a, b), numbers, _answers(a, b, bound), *_pictures(a, b, bound)]
 
 
 def refuse(doors: Sequence[Door], where: str, *, reader: str) -> None:
@@ -217,6 +218,26 @@ def _answers(a: Said, b: Said, bound: Bound) -> Door:
     tied = tied if near else ""
     numbers = {"answers": count, "equal": count - near}
     return Door(name, True, f"{count - near} of {count} equal token by token{tied}", numbers)
+
+
+def _pictures(a: Said, b: Said, bound: Bound) -> list[Door]:
+    """What was asked about pictures, if anything was."""
+    if a.seen_steps is None and b.seen_steps is None:
+        return []
+    prompts = _listed("picture prompts", a.seen_prompts, b.seen_prompts, "conversations")
+    if prompts.equal is False:  # other questions have other answers
+        return [prompts]
+    one, other = (
+        said._replace(answers=said.seen_answers, steps=said.seen_steps, texts=None)
+        for said in (a, b)
+    )
+    first, second = ([step[:1] for step in said.steps or ()] for said in (one, other))
+    numbers, answers = logits(first, second, bound), _answers(one, other, bound)
+    return [
+        prompts,
+        numbers._replace(name="picture logits"),
+        answers._replace(name="picture answers"),
+    ]
 
 
 def _lead(a: Said, i: int, at: int, token: int) -> float | None:

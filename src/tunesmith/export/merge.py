@@ -23,6 +23,7 @@ from tunesmith.export import proof as proofs
 from tunesmith.export.job import Format, Job, Serving, Written
 from tunesmith.export.proof import Probe, Proof
 from tunesmith.export.said import Questions
+from tunesmith.export.sights import Look, Sight
 from tunesmith.models import adapters, files
 from tunesmith.models.card import CardFacts
 from tunesmith.models.load import read_config
@@ -104,6 +105,8 @@ def export(  # noqa: PLR0913  # one keyword for each fact of a run
     max_shard_gb: float = 5,
     device: str = "cpu",
     probes: Sequence[Probe] = (),
+    sights: Sequence[Sight] = (),
+    look: Look | None = None,
     about: CardFacts | None = None,
     trust_remote_code: bool = False,
     trained_over: Quantization | None = None,
@@ -127,6 +130,8 @@ def export(  # noqa: PLR0913  # one keyword for each fact of a run
         max_shard_gb: largest weight file, in 10⁹ bytes.
         device: `cpu` or `cuda`, where merging and proving compute.
         probes: rows to compare on, preferably of the run; texts in many scripts are added.
+        sights: questions about pictures, for a model that sees.
+        look: how training reads those.
         about: what the model card says; `None`: as much as is known here.
         trust_remote_code: allow the base's own Python code.
         trained_over: how the base was held in training; what is merged into is dense.
@@ -155,14 +160,14 @@ def export(  # noqa: PLR0913  # one keyword for each fact of a run
         about=about or _known(model_dir, out_dir),
         probes=tuple(proofs.probes_of(serving.tokenizer, probes)),
     )
-    asking = proofs.questions(serving.tokenizer, job.probes, loading)
+    asking = proofs.questions(serving.tokenizer, job.probes, loading, sights)
     job = job._replace(texts=tuple(asking.texts))
     notes = {form.name: list(form.check(job)) for form in chosen}
     _require_space(job, chosen, out_dir)
     progress("loading")
     model = proofs.tuned_model(model_dir, adapter_dirs, loading)
     progress("asking the tuned model")
-    asked = proofs.ask(model, job.probes, based=bool(adapter_dirs))
+    asked = proofs.ask(model, job.probes, based=bool(adapter_dirs), sights=sights, look=look)
     progress("merging")
     layers = adapters.merge(model)
     with store.publish(out_dir, facts=_facts(job, chosen)) as place:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tunesmith import store
 from tunesmith.export.job import OF_DTYPE, Format, Job, Written, name_of
-from tunesmith.models import files
+from tunesmith.models import files, processor
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.load import quiet
 
@@ -41,8 +41,10 @@ def weights(job: Job, model: Any, place: Path) -> None:
 
 
 def words(job: Job, place: Path) -> None:
-    """Write tokenizer, chat template and, where there is one, the Modelfile."""
+    """Write tokenizer, chat template, processor and, where there is one, the Modelfile."""
     serving = job.serving
+    for name, data in processor.files_of(job.model_dir).items():
+        (place / name).write_bytes(data)
     usual = next((word for word in serving.stops if word in serving.stop_words), None)
     tokenizers.save(serving.tokenizer, place, chat_template=serving.chat_template, eos=usual)
     if serving.modelfile is not None:

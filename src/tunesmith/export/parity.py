@@ -15,6 +15,7 @@ from tunesmith.errors import ModelError
 from tunesmith.export import bnb, gate, gguf_file, job, proof, read_url, reader
 from tunesmith.export.gate import Bound, Door
 from tunesmith.export.said import Questions, Said
+from tunesmith.export.sights import Sight
 from tunesmith.models import files, gguf_tokenizer
 from tunesmith.models import gguf as ggufs
 from tunesmith.models import tokenizer as tokenizers
@@ -31,6 +32,7 @@ CONVERSATIONS: tuple[list[dict[str, str]], ...] = (
 )
 """What both are asked, beside the rows of a run."""
 _NEW_TOKENS = 16
+_SHOWN = ("run", "directory")
 _EXACT = Bound("float32", 2e-5, 1e-8)
 
 
@@ -101,18 +103,23 @@ def side(name: str, *, key: str = "", model: str = "") -> Side | None:
     return None
 
 
-def compare(a: Side, b: Side, *, rows: Sequence[list[int]] = ()) -> Parity:
+def compare(
+    a: Side, b: Side, *, rows: Sequence[list[int]] = (), sights: Sequence[Sight] = ()
+) -> Parity:
     """Ask both the same, and hold the answers against each other.
 
     Args:
         a: the one that is right if they differ.
         b: the other.
         rows: ids of a run's rows, preferably held out; texts in many scripts are added.
+        sights: questions about pictures, for two that can be shown any.
 
     Raises:
         ModelError: one of them cannot be asked.
     """
     asked = _questions(a, b, rows)
+    if all(one.kind in _SHOWN for one in (a, b)):
+        asked = asked._replace(sights=tuple(sights))
     said = [one.ask(asked) for one in (a, b)]
     doors = gate.compare(said[0], said[1], a.bound.beside(b.bound))
     notes = tuple(dict.fromkeys(note for found in said for note in found.notes))

@@ -20,6 +20,7 @@ from tunesmith.config.model import Quantization
 from tunesmith.errors import ModelError
 from tunesmith.export import gate
 from tunesmith.export import said as saying
+from tunesmith.export.sights import Glance, Look, Sight, continued
 from tunesmith.models import adapters, files
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.load import load_model
@@ -83,6 +84,10 @@ class Asked(NamedTuple):
     """Greedy continuations of the first probes."""
     steps: list[Tensor] | None = None
     """The logits that they were chosen from."""
+    sights: Sequence[Sight] = ()
+    """Questions about pictures that it was asked."""
+    seen: Sequence[Glance] = ()
+    """What it said to each."""
 
 
 class Loading(NamedTuple):
@@ -106,13 +111,22 @@ def logits(model: Any, probes: Sequence[Probe]) -> list[Tensor]:
     return saying.rows_of(model, [probe.ids[:PROBE_TOKENS] for probe in probes])
 
 
-def ask(model: Any, probes: Sequence[Probe], *, based: bool) -> Asked:
+def ask(
+    model: Any,
+    probes: Sequence[Probe],
+    *,
+    based: bool,
+    sights: Sequence[Sight] = (),
+    look: Look | None = None,
+) -> Asked:
     """Let the tuned model speak, and its base where there is an adapter that can be turned off.
 
     Args:
         model: with its adapter on.
         probes: rows.
         based: whether there is an adapter at all.
+        sights: questions about pictures.
+        look: how training reads those.
     """
     base = None
     if based:
@@ -120,14 +134,24 @@ def ask(model: Any, probes: Sequence[Probe], *, based: bool) -> Asked:
             base = logits(model, probes)
     answered = [saying.greedy(model, row, _NEW_TOKENS) for row in _begun(probes)]
     answers, steps = [ids for ids, _ in answered], [step for _, step in answered]
-    return Asked(list(probes), logits(model, probes), base, answers, steps)
+    seen = [see(model, sight, look) for sight in sights] if look else []
+    said = logits(model, probes)
+    return Asked(list(probes), said, base, answers, steps, sights if look else (), seen)
+
+
+def see(model: Any, sight: Sight, look: Look, count: int = _NEW_TOKENS) -> Glance:
+    """What the tuned model answers to a question about pictures, by the reading of training."""
+    ids, seen = look(sight)
+    return Glance(ids, *continued(model, ids, seen, count))
 
 
 def _begun(probes: Sequence[Probe]) -> list[list[int]]:
     return [probe.ids[:PROBE_TOKENS] for probe in probes[:_BEGUN]]
 
 
-def questions(tokenizer: Tokenizer, probes: Sequence[Probe], loading: Loading) -> saying.Questions:
+def questions(
+    tokenizer: Tokenizer, probes: Sequence[Probe], loading: Loading, sights: Sequence[Sight] = ()
+) -> saying.Questions:
     """What every door of an export is asked."""
     own = [tokenizer.backend.decode(probe.ids, skip_special_tokens=False) for probe in probes]
     return saying.Questions(
@@ -139,6 +163,7 @@ def questions(tokenizer: Tokenizer, probes: Sequence[Probe], loading: Loading) -
         dtype=str(loading.dtype).removeprefix("torch."),
         device=loading.device,
         trust_remote_code=loading.trust_remote_code,
+        sights=tuple(sights),
     )
 
 
@@ -159,7 +184,7 @@ def expected(
         rows=asked.tuned,
         answers=asked.answers,
         steps=asked.steps,
-    )
+    ).looked(asked.seen)
 
 
 def prove(

@@ -9,8 +9,10 @@ import torch
 
 from tunesmith.errors import ModelError
 from tunesmith.export.said import Questions, Said, of_model, spoken
+from tunesmith.export.sights import Glance
 from tunesmith.models import files
 from tunesmith.models import tokenizer as tokenizers
+from tunesmith.models.classes import auto_class
 from tunesmith.models.load import explained, quiet
 
 
@@ -53,14 +55,18 @@ def words(directory: Path, questions: Questions) -> Said:
 
 def model(directory: Path, questions: Questions) -> Any:
     """Its model, ready to be asked."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig
 
+    trust = questions.trust_remote_code
     with quiet(), explained(directory, None):
-        made = AutoModelForCausalLM.from_pretrained(
+        config = AutoConfig.from_pretrained(
+            str(directory), local_files_only=True, trust_remote_code=trust
+        )
+        made = auto_class(config).from_pretrained(
             str(directory),
             dtype=getattr(torch, questions.dtype),
             local_files_only=True,
-            trust_remote_code=questions.trust_remote_code,
+            trust_remote_code=trust,
         )
     return made.to(questions.device).eval()
 
@@ -71,7 +77,43 @@ def answered(said: Said, model: Any, directory: Path, questions: Questions) -> S
     made = _tokenizer(directory)
     named = files.read_json_if_there(directory / "generation_config.json").get("eos_token_id")
     ends = {made.eos_token_id, *(named if isinstance(named, list) else [named])}
-    return spoken(said, ends, lambda ids: str(made.decode(ids, skip_special_tokens=True)))
+    said = spoken(said, ends, lambda ids: str(made.decode(ids, skip_special_tokens=True)))
+    return _looked(said, model, directory, questions) if questions.sights else said
+
+
+def _looked(said: Said, model: Any, directory: Path, questions: Questions) -> Said:
+    """The same with its answers about pictures: by processor and `generate`, as users call them."""
+    from transformers import AutoProcessor, GenerationConfig
+
+    tokenizer = _tokenizer(directory)
+    with quiet():
+        processor = AutoProcessor.from_pretrained(
+            str(directory),
+            local_files_only=True,
+            trust_remote_code=questions.trust_remote_code,
+        )
+    if said.notes:  # AutoTokenizer reads other ids here, which is told
+        processor.tokenizer = tokenizer
+    model.generation_config = GenerationConfig()  # answers go on past any end
+    seen = []
+    for sight in questions.sights:
+        text = tokenizer.apply_chat_template(
+            sight.said(), tokenize=False, add_generation_prompt=True
+        )
+        made = processor(
+            text=[text], images=sight.opened(), add_special_tokens=False, return_tensors="pt",
+            **sight.options,
+        ).to(model.device)  # fmt: skip
+        with quiet(), torch.inference_mode():
+            out = model.generate(
+                **made, max_new_tokens=questions.new_tokens, do_sample=False,
+                return_dict_in_generate=True, output_logits=True,
+            )  # fmt: skip
+        length = made["input_ids"].shape[1]
+        steps = torch.stack(out.logits)[:, 0].float().cpu()
+        ids, answer = made["input_ids"][0].tolist(), out.sequences[0, length:].tolist()
+        seen.append(Glance(ids, answer, steps))
+    return said.looked(seen)
 
 
 def _tokenizer(directory: Path) -> Any:

@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from tunesmith import store
+from tunesmith.export.sights import Glance, Sight
 from tunesmith.models import files
 
 _QUESTIONS, _SAID, _NUMBERS = "questions.json", "said.json", "said.safetensors"
+_TENSORS = ("rows", "steps", "seen_steps")
 
 
 class Questions(NamedTuple):
@@ -41,6 +43,8 @@ class Questions(NamedTuple):
     trust_remote_code: bool = False
     base: str = ""
     """Directory of the base, of an adapter."""
+    sights: Sequence[Sight] = ()
+    """Questions about pictures, for a model that sees."""
 
 
 class Said(NamedTuple):
@@ -65,7 +69,20 @@ class Said(NamedTuple):
     """Of the tokens of the answers, in nats."""
     counts: list[int] | None = None
     """Tokens of each prompt, where the ids themselves are not given."""
+    seen_prompts: list[list[int]] | None = None
+    """Of each question about pictures, the places of the pictures filled."""
+    seen_answers: list[list[int]] | None = None
+    """New tokens of each of them."""
+    seen_steps: list[Tensor] | None = None
+    """Logits that they were chosen from, (N, V) f32 each."""
     notes: tuple[str, ...] = ()
+
+    def looked(self, seen: Sequence[Glance]) -> Said:
+        """The same with what was said about pictures, if anything was."""
+        if not seen:
+            return self
+        prompts, answers, steps = (list(each) for each in zip(*seen, strict=True))
+        return self._replace(seen_prompts=prompts, seen_answers=answers, seen_steps=steps)
 
 
 def rows_of(model: Any, rows: Sequence[Sequence[int]]) -> list[Tensor]:
@@ -119,12 +136,15 @@ def of_model(said: Said, model: Any, questions: Questions) -> Said:
 
 def ask_in(place: Path, questions: Questions) -> None:
     """Write questions down for another process."""
-    store.write_json(place / _QUESTIONS, questions._asdict())
+    words = questions._asdict() | {"sights": [sight._asdict() for sight in questions.sights]}
+    store.write_json(place / _QUESTIONS, words)
 
 
 def asked_in(place: Path) -> Questions:
     """Read them there."""
-    return Questions(**files.read_json(place / _QUESTIONS))
+    words = files.read_json(place / _QUESTIONS)
+    sights = tuple(Sight(**sight) for sight in words.pop("sights"))
+    return Questions(**words)._replace(sights=sights)
 
 
 def say_in(place: Path, said: Said) -> None:
@@ -134,7 +154,7 @@ def say_in(place: Path, said: Said) -> None:
     words = said._asdict()
     numbers = {
         f"{name}.{i:03d}": tensor.contiguous()
-        for name in ("rows", "steps")
+        for name in _TENSORS
         for i, tensor in enumerate(words.pop(name) or ())
     }
     if numbers:
@@ -150,7 +170,7 @@ def said_in(place: Path) -> Said:
     words["notes"] = tuple(words["notes"])
     path = place / _NUMBERS
     numbers = load_file(path) if path.exists() else {}
-    for name in ("rows", "steps"):
+    for name in _TENSORS:
         found = [numbers[key] for key in sorted(numbers) if key.startswith(f"{name}.")]
         words[name] = found or None
     return Said(**words)
