@@ -197,7 +197,7 @@ def _model(
     text = config.get_text_config()
     text.num_hidden_layers, text.vocab_size = layers, _VOCAB
     for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
-        setattr(text, name, None)
+        setattr(text, name, 0)  # some take no `None`
     kinds = getattr(text, "layer_types", None)
     if kinds and len(kinds) != layers:  # of some models it follows from the number of layers
         text.layer_types = kinds[:layers]
