@@ -44,6 +44,10 @@ class Job(NamedTuple):
     cutoff: int
     threads: int
     epochs: int = 1
+    dataset: str = "rows"
+    """Its name in the registry beside `rows`."""
+    keys: Mapping[str, Any] = {}
+    """What both run files say instead of what stands below."""
 
 
 DEFAULTS: dict[str, Setting] = {"tunesmith": {}, "llamafactory": {}, "trl": {}, "trainer": {}}
@@ -213,10 +217,10 @@ _PEERS = {"use_cpu": True, "dataloader_pin_memory": False, "disable_tqdm": True}
 def _tunesmith(job: Job, setting: Setting, folder: Path, python: str | None) -> list[str]:
     run = {
         "model_name_or_path": str(job.model), "stage": "sft", "do_train": True,
-        "finetuning_type": job.method, "dataset": "rows", "dataset_dir": str(job.rows.parent),
+        "finetuning_type": job.method, "dataset": job.dataset, "dataset_dir": str(job.rows.parent),
         "cutoff_len": job.cutoff, "output_dir": str(folder / "out"), "bf16": job.dtype == "bf16",
         "num_train_epochs": job.epochs, "disable_shuffling": True, "plot_loss": False,
-        **_batches(job, {}), **_SHARED, **setting,
+        **_batches(job, {}), **_SHARED, **job.keys, **setting,
     }  # fmt: skip
     if job.method == "lora":
         run |= {"lora_rank": 8, "lora_alpha": 16, "lora_target": "all"}
@@ -228,13 +232,15 @@ def _llamafactory(job: Job, setting: Setting, folder: Path, python: str | None) 
     packed = setting.get("packing") or setting.get("neat_packing")
     run = {
         "model_name_or_path": str(job.model), "stage": "sft", "do_train": True,
-        "finetuning_type": job.method, "dataset": "rows", "dataset_dir": str(job.rows.parent),
+        "finetuning_type": job.method, "dataset": job.dataset, "dataset_dir": str(job.rows.parent),
         "template": "smollm2", "default_system": SYSTEM, "overwrite_cache": True,
         "cutoff_len": 4 * job.cutoff if packed else job.cutoff,
         "output_dir": str(folder / "out"), "bf16": job.dtype == "bf16",
         "num_train_epochs": job.epochs, "disable_shuffling": True, "plot_loss": False,
-        "report_to": "none", **_batches(job, setting), **_SHARED, **_PEERS,
+        "report_to": "none", **_batches(job, setting), **_SHARED, **_PEERS, **job.keys,
     }  # fmt: skip
+    if "template" in job.keys:
+        del run["default_system"]
     if job.method == "lora":
         run |= {"lora_rank": 8, "lora_alpha": 16, "lora_target": "all"}
     if "recompute" in setting:
