@@ -1,6 +1,6 @@
 """The whole story of a model that sees, from nothing, on two cores: `make vlm-demo`.
 
-    python examples/vlm/demo.py [--out runs/vlm-demo] [--train 12000] [--held-out 100] [--steps 130]
+    python examples/vlm/demo.py [--out runs/vlm-demo] [--train 12000] [--held-out 100] [--steps 150]
 
 Pictures are drawn, a small tower learns to see them, SmolLM2-135M and the tower become one model,
 the projector is aligned, both learn to answer, experts are made and trained, and a picture is
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=12_000)
     parser.add_argument("--held-out", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=130)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("settings", nargs="*", help="key=value for every training")
     asked = parser.parse_args()
     demo, data = Demo(asked.out, asked.settings), asked.out / "data"

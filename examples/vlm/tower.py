@@ -4,11 +4,12 @@
 
 DIR is what `pictures.py` wrote. The tower is a SigLIP-shaped vision transformer of 0.6 million
 weights that begins at random and learns to tell colour, shape and the cells of the training
-pictures; half of them are shown in grey, so that a shape is learned apart from its colour. It knows
-these drawings and nothing else: it stands in for a real encoder where none can be downloaded. OUT
-gets the tower and its image processor, opened by `SiglipVisionModel.from_pretrained`; the heads it
-was trained with are thrown away. The last line printed is the share of held-out pictures whose
-colour, shape and whole set of cells are right.
+pictures; they are shown moved by a few pixels, so that a shape is learned apart from its place, and
+half of them in grey, so that it is learned apart from its colour. It knows these drawings and
+nothing else: it stands in for a real encoder where none can be downloaded. OUT gets the tower and
+its image processor, opened by `SiglipVisionModel.from_pretrained`; the heads it was trained with
+are thrown away. The last line printed is the share of held-out pictures whose colour, shape and
+whole set of cells are right.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from transformers import SiglipVisionConfig, SiglipVisionModel
 from transformers.models.siglip import SiglipImageProcessor
 
 _PATCH, _WIDTH, _LAYERS = 16, 128, 4
-_BATCH, _RATE, _GREY = 64, 1e-3, 0.5
+_BATCH, _RATE, _GREY, _MOVED = 64, 1e-3, 0.5, 3
 
 
 def read(place: Path, part: str, processor: Any) -> tuple[Tensor, dict[str, Tensor]]:
@@ -60,6 +61,14 @@ def greyed(pixels: Tensor, grey: Tensor) -> Tensor:
     """Some pictures without colour: a shape is the same in every colour."""
     without = pixels.mean(1, keepdim=True).expand_as(pixels)
     return torch.where(grey[:, None, None, None], without, pixels)
+
+
+def moved(pixels: Tensor) -> Tensor:
+    """Each picture moved by at most `_MOVED` pixels either way; no shape leaves its cell."""
+    wide = functional.pad(pixels, (_MOVED,) * 4, mode="replicate")
+    corners = torch.randint(0, 2 * _MOVED + 1, (len(pixels), 2)).tolist()
+    cut = [one[:, y : y + SIDE, x : x + SIDE] for one, (x, y) in zip(wide, corners, strict=True)]
+    return torch.stack(cut)
 
 
 def loss_of(scores: dict[str, Tensor], shown: dict[str, Tensor], grey: Tensor) -> Tensor:
@@ -105,7 +114,7 @@ def train(place: Path, out: Path, *, epochs: int, seed: int) -> dict[str, float]
         total = 0.0
         for rows in torch.randperm(len(pixels)).split(_BATCH):
             grey = torch.rand(len(rows)) < _GREY
-            scores = read_off(tower, head, greyed(pixels[rows], grey))
+            scores = read_off(tower, head, greyed(moved(pixels[rows]), grey))
             loss = loss_of(scores, {name: one[rows] for name, one in shown.items()}, grey)
             loss.backward()
             optimizer.step()
