@@ -1,7 +1,8 @@
 """A tiny model that sees, put together by the product itself."""
 
 from tunesmith.models import facts, tokenizer
-from tunesmith.models.assemble import image_token, join, open_tower
+from tunesmith.models.assemble import image_token, join
+from tunesmith.models.tower import open_tower
 
 JINJA = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 

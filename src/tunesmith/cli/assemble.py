@@ -50,6 +50,7 @@ def assemble(asked: Run, report: Any) -> Assembled:
     from tunesmith.models import assemble as making
     from tunesmith.models import facts
     from tunesmith.models import tokenizer as tokenizers
+    from tunesmith.models.tower import open_tower
     from tunesmith.templates import Asked, choose, jinja_to_serve
     from tunesmith.training.material import fetch
 
@@ -63,9 +64,7 @@ def assemble(asked: Run, report: Any) -> Assembled:
     llm = fetch(asked, str(asked.model.model_name_or_path), report)
     making.refuse(llm)
     layer = parts.mm_vision_select_layer
-    tower = making.open_tower(
-        fetch(asked, str(parts.vision_tower), report, words=False), layer=layer
-    )
+    tower = open_tower(fetch(asked, str(parts.vision_tower), report, words=False), layer=layer)
     words = making.image_token(tokenizers.load(llm), facts.facts(llm).vocab)
     renderer = choose(asked.dataset.template, words[0], Asked.of(asked.dataset), where=asked.where)
     template = jinja_to_serve(renderer, words[0])

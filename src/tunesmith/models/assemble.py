@@ -23,6 +23,7 @@ from tunesmith.models import files
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.classes import sees_or_hears
 from tunesmith.models.load import explained, load_model, quiet, read_config, stored_dtype
+from tunesmith.models.tower import Tower
 from tunesmith.models.vocabulary import extend, grow
 from tunesmith.types import Tokenizer
 
@@ -36,31 +37,6 @@ _NEAR = 1e-5
 _ACTS = {"mlp2x_gelu": "gelu", "linear": "linear"}
 _ROUND = 64
 """Rows of an embedding that grows are a multiple of it, as kernels like them."""
-
-
-class Tower(NamedTuple):
-    """A vision encoder, as one probe has shown it."""
-
-    model: Any
-    config: Any
-    images: Any
-    """Its image processor."""
-    side: tuple[int, int]
-    """Height and width of the pictures that it takes."""
-    patch: int
-    extra: int
-    """Positions beside those of patches, which come first."""
-
-    @property
-    def strategy(self) -> str:
-        """What LLaVA does about the first position: drops it where it is no patch."""
-        return "default" if self.extra == 1 else "full"
-
-    @property
-    def tokens(self) -> int:
-        """Of each picture, in the language model."""
-        grid = (self.side[0] // self.patch) * (self.side[1] // self.patch)
-        return grid + (0 if self.extra == 1 else self.extra)
 
 
 class Assembled(NamedTuple):
@@ -78,64 +54,6 @@ class Assembled(NamedTuple):
     """Where the token's row comes from."""
     difference: float
     """Largest difference of a logit on text, in fp32, to the language model alone."""
-
-
-def open_tower(directory: Path, *, layer: int) -> Tower:
-    """A vision encoder with its image processor.
-
-    Args:
-        directory: plain transformers directory.
-        layer: whose hidden states will be looked at.
-
-    Raises:
-        ModelError: no vision encoder, one without a grid of patches, or no such layer.
-    """
-    from transformers import AutoConfig, AutoImageProcessor, AutoModel
-
-    with quiet(), explained(directory, "a vision tower"):
-        whole = AutoConfig.from_pretrained(str(directory), local_files_only=True)
-        config = getattr(whole, "vision_config", whole)
-        kind = type(AutoModel.from_config(config))
-        model, report = kind.from_pretrained(
-            str(directory), config=config, dtype=torch.float32, local_files_only=True,
-            output_loading_info=True, use_safetensors=True,
-        )  # fmt: skip
-    missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
-    if missing:
-        raise ModelError(
-            str(directory), got=f"weights that are not there: {', '.join(missing[:3])}",
-            need="the weights of a vision tower",
-        )  # fmt: skip
-    with quiet(), explained(directory, "an image processor"):
-        images = AutoImageProcessor.from_pretrained(str(directory), local_files_only=True)
-    return _probed(model.eval(), config, images, directory, layer=layer)
-
-
-def _probed(model: Any, config: Any, images: Any, directory: Path, *, layer: int) -> Tower:
-    side, patch = _pair(getattr(config, "image_size", None)), getattr(config, "patch_size", None)
-    patch = patch[0] if isinstance(patch, list | tuple) else patch
-    if side is None or not patch:
-        raise ModelError(
-            str(directory), got=f"{config.model_type}, which has no grid of patches",
-            need="an encoder that cuts a picture into patches of one size",
-        )  # fmt: skip
-    with torch.inference_mode(), explained(directory, config):
-        out = model(torch.zeros(1, 3, *side), output_hidden_states=True)
-    states = getattr(out, "hidden_states", None) or ()
-    if not -len(states) <= layer < len(states):
-        raise ModelError(
-            "mm_vision_select_layer", got=layer,
-            need=f"one of the {len(states)} hidden states of {directory}: {-len(states)} to "
-            f"{len(states) - 1}",
-        )  # fmt: skip
-    shape = states[layer].shape
-    extra = shape[1] - (side[0] // patch) * (side[1] // patch) if len(shape) == 3 else -1
-    if extra < 0:
-        raise ModelError(
-            str(directory), got=f"hidden states of shape {tuple(shape)}",
-            need="one for each patch of a picture, and perhaps a few before them",
-        )  # fmt: skip
-    return Tower(model, config, images, side, patch, extra)
 
 
 def image_token(tokenizer: Tokenizer, rows: int) -> tuple[Tokenizer, str, str]:
@@ -236,7 +154,8 @@ def join(
     (out / "chat_template.jinja").write_text(template, encoding="utf8")
     _generation(llm, out, number)
     files.readable(out)
-    difference = _prove(out, source.to(stored).float(), tower, number)
+    alone = source.to(stored).float(), tower.model.to(stored).float()
+    difference = _prove(out, alone, tower, number)
     return Assembled(out, sizes, tower.tokens, tower.strategy, token, number, how, difference)
 
 
@@ -250,15 +169,16 @@ def refuse(llm: Path) -> None:
         raise ModelError(str(llm), got="a model that sees", need="a language model to assemble")
 
 
-@torch.inference_mode()
-def _prove(out: Path, source: Any, tower: Tower, number: int) -> float:
-    """Open what was written, and hold it against the language model and the tower.
+@torch.no_grad()
+def _prove(out: Path, alone: tuple[Any, Any], tower: Tower, number: int) -> float:
+    """Open what was written, and hold it against the language model and the tower alone.
 
     Raises:
-        ModelError: other logits on text, or a picture that does not fill its places.
+        ModelError: other logits on text, or pictures that the tower sees otherwise.
     """
     from transformers import AutoModelForImageTextToText
 
+    source, eyes = alone
     with quiet():
         made = AutoModelForImageTextToText.from_pretrained(
             str(out), dtype=torch.float32, attn_implementation="eager"
@@ -275,9 +195,18 @@ def _prove(out: Path, source: Any, tower: Tower, number: int) -> float:
             got=f"logits on text that differ by {difference:.3g} inside LLaVA, of {scale:.3g}",
             need=f"a language model whose logits are hidden states times a matrix: {_why(source)}",
         )
+    pictures = tower.pictures()
+    seen = eyes(pictures, output_hidden_states=True).hidden_states[made.config.vision_feature_layer]
+    seen = made.model.multi_modal_projector(seen[:, 1 if tower.strategy == "default" else 0 :])
+    found = torch.stack(tuple(made.get_image_features(pictures).pooler_output))
+    if not float((found - seen).abs().max()) <= _NEAR * float(seen.abs().max()):
+        raise ModelError(
+            str(tower.config.model_type), got="a tower that sees otherwise inside LLaVA",
+            need="a vision encoder that transformers can build from its config alone",
+        )  # fmt: skip
     places = torch.full((1, tower.tokens), number)
     both = torch.cat((ids[:, :4], places, ids[:, 4:8]), 1)
-    made(input_ids=both, pixel_values=torch.zeros(1, 3, *tower.side))
+    made(input_ids=both, pixel_values=pictures[:1])
     return difference
 
 
@@ -321,9 +250,3 @@ def _generation(llm: Path, out: Path, number: int) -> None:
 
 def _size(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def _pair(size: Any) -> tuple[int, int] | None:
-    if isinstance(size, list | tuple) and len(size) == 2:
-        return int(size[0]), int(size[1])
-    return None if not isinstance(size, int) else (size, size)
