@@ -23,6 +23,7 @@ from tunesmith.models import files
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.classes import sees_or_hears
 from tunesmith.models.load import explained, load_model, quiet, read_config, stored_dtype
+from tunesmith.models.projector import begin, keys_of
 from tunesmith.models.tower import Tower
 from tunesmith.models.vocabulary import extend, grow
 from tunesmith.types import Tokenizer
@@ -34,7 +35,6 @@ _SPARE = re.compile(
 )
 """Control tokens that vocabularies keep for later."""
 _NEAR = 1e-5
-_ACTS = {"mlp2x_gelu": "gelu", "linear": "linear"}
 _ROUND = 64
 """Rows of an embedding that grows are a multiple of it, as kernels like them."""
 
@@ -119,7 +119,7 @@ def join(
         vision_config=tower.config.to_dict(),
         text_config=text.to_dict(),
         image_token_id=number,
-        projector_hidden_act=_ACTS[projector],
+        **keys_of(projector, tower.config.hidden_size, text.hidden_size),
         vision_feature_layer=layer,
         vision_feature_select_strategy=tower.strategy,
         image_seq_length=tower.tokens,
@@ -128,6 +128,7 @@ def join(
     with quiet(), explained(llm, config), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: Any = LlavaForConditionalGeneration(config).eval()
+    begin(model.model.multi_modal_projector, projector)
     _put(model.model.language_model, source.base_model, llm)
     _put(model.model.vision_tower, tower.model, llm)
     with torch.no_grad():
