@@ -85,12 +85,14 @@ def tiny_tower(tmp_path: Path, kind: str = "clip", *, crop: bool = True, **keys:
     Args:
         tmp_path: the directory is `tmp_path/tower-<kind>`.
         kind: of `TOWERS` or `OTHERS`.
-        crop: whether its image processor makes pictures of one size, 28 x 28.
+        crop: whether its image processor makes pictures of one size, 28 x 28: SigLIP's brings
+            them to it, the others' cuts them.
         keys: of its config, over those of the tables.
     """
     import torch
     import transformers as t
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
     directory = tmp_path / f"tower-{kind}"
     model_type, said = TOWERS[kind][:2] if kind in TOWERS else OTHERS[kind]
@@ -99,7 +101,7 @@ def tiny_tower(tmp_path: Path, kind: str = "clip", *, crop: bool = True, **keys:
         torch.manual_seed(0)
         auto = t.AutoModelForImageTextToText if model_type in _SEES else t.AutoModel
         auto.from_config(config).save_pretrained(directory)
-    CLIPImageProcessorPil(
-        size={"shortest_edge": 28}, crop_size=_SIDE, do_center_crop=crop
-    ).save_pretrained(directory)
+    images = CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size=_SIDE, do_center_crop=crop)
+    whole = SiglipImageProcessorPil(size=_SIDE)
+    (whole if "siglip" in kind and crop else images).save_pretrained(directory)
     return directory

@@ -51,6 +51,29 @@ def test_of_a_linear_projector_one_matrix_learns(path, tmp_path, capsys):
     assert torch.equal(after["multi_modal_projector.linear_2.weight"], torch.eye(64))
 
 
+def test_a_resampler_is_trained_and_answers(path, tmp_path, capsys):
+    tower = f"vision_tower={tiny_tower(tmp_path, 'siglip')}"
+    keys = ("mm_projector_type=resampler", "num_queries=4", tower)
+    assert main(["assemble", str(path), *keys, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["patches"], told["strategy"]) == (4, "resampler")
+    run = seeing_run(tmp_path / "run", model=told["directory"], **STAGE_1)
+    assert main(["train", str(run)]) == 0
+    log = (tmp_path / "run/out/trainer_log.jsonl").read_text().splitlines()
+    losses = [row["loss"] for row in map(json.loads, log) if "loss" in row]
+    assert losses[-1] < losses[0]
+    before, after = (
+        load_file(next(Path(folder).glob("*.safetensors")))
+        for folder in (told["directory"], tmp_path / "run" / "out")
+    )
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if "connector" in name}
+    keys = ["eval_dataset=pictures", "max_new_tokens=2", "do_sample=false", "--json"]
+    capsys.readouterr()
+    assert main(["predict", str(run), *keys]) == 0
+    assert json.loads(capsys.readouterr().out)["predict_samples"] == 9
+
+
 def test_it_says_what_it_is(path, capsys):
     assert main(["assemble", str(path)]) == 0
     out = capsys.readouterr().out

@@ -13,7 +13,7 @@ from tiny_tower import tiny_tower
 from tiny_vlm import tiny_vlm
 from tunesmith.errors import ModelError
 from tunesmith.models import tokenizer
-from tunesmith.models.assemble import image_token, join, refuse
+from tunesmith.models.assemble import Making, image_token, join, refuse
 from tunesmith.models.tower import open_tower
 
 SAME = ("llama", "qwen2", "qwen3", "mistral", "gemma", "gemma3_text", "phi3")
@@ -76,10 +76,11 @@ def test_rows_that_are_there_come_before_new_ones(token, special, wanted, how):
             words.backend.add_tokens([AddedToken(token, special=False)])
         )
     rows = words.backend.get_vocab_size() + 3
-    found, name, told = image_token(words, rows)
-    assert name == wanted
-    assert how in told
-    assert found.id_of(name) < rows
+    found = image_token(words, rows)
+    assert found.token == wanted
+    assert how in found.how
+    assert found.silent == (found.tokenizer.id_of(wanted),)
+    assert found.silent[0] < found.rows == rows
 
 
 def test_an_embedding_without_room_grows_to_a_round_number(tmp_path):
@@ -110,7 +111,4 @@ def test_a_tower_that_llava_would_not_see_with_is_refused(tmp_path):
     words = image_token(tokenizer.load(llm), 999)
     (tmp_path / "out").mkdir()
     with pytest.raises(ModelError, match="a tower that sees otherwise inside LLaVA"):
-        join(
-            llm, tower, words, projector="linear", layer=-2, seed=1, template="",
-            out=tmp_path / "out",
-        )  # fmt: skip
+        join(llm, tower, words, Making(), template="", out=tmp_path / "out")

@@ -87,4 +87,23 @@ def test_the_names_are_those_of_the_run_file():
     from tunesmith.config.rule import choices_of
 
     field = Assemble.model_fields["mm_projector_type"]
-    assert set(choices_of(field.annotation)) == set(PROJECTORS)
+    assert {*choices_of(field.annotation)} == {*PROJECTORS, "resampler"}
+
+
+def test_a_q_former_of_transformers_computes_no_text_without_a_picture():
+    """Why `qformer` is refused; once this fails, it may be offered."""
+    from transformers import Blip2Config, Blip2ForConditionalGeneration, LlamaConfig
+
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
+             "num_attention_heads": 2}  # fmt: skip
+    config = Blip2Config(
+        vision_config={**small, "image_size": 28, "patch_size": 14},
+        qformer_config={**small, "vocab_size": 9, "cross_attention_frequency": 1},
+        text_config=LlamaConfig(**small, vocab_size=50),
+        image_token_index=49, num_query_tokens=2,
+    )  # fmt: skip
+    model = Blip2ForConditionalGeneration(config).eval()
+    ids = torch.tensor([[49, 49, 3, 4]])
+    assert model(pixel_values=torch.zeros(1, 3, 28, 28), input_ids=ids).logits.shape == (1, 4, 50)
+    with pytest.raises(ValueError, match="pixel_values"):
+        model(pixel_values=None, input_ids=ids[:, 2:])

@@ -10,7 +10,6 @@ Shape letters: N pictures, L positions of the tower, W width.
 from __future__ import annotations
 
 import inspect
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +17,11 @@ import torch
 from torch import Tensor
 
 from tunesmith.errors import ModelError
+from tunesmith.models.frame import is_beside
 from tunesmith.models.load import explained, quiet
 
 _WITHIN = {r"^(model\.)?(vision_tower|vision_model|image_tower)\.(vision_model\.)?": ""}
 """Where models that see keep their towers, and what is left of the name."""
-_SHAPES = ((48, 32), (32, 96))
-"""Width and height of the pictures of a probe: one that is broad, and one that is high."""
 
 
 class Tower(NamedTuple):
@@ -54,6 +52,18 @@ class Tower(NamedTuple):
         """Two that look like nothing, (2, 3, H, W) f32."""
         drawn = torch.Generator().manual_seed(0)
         return torch.randn(2, 3, *self.side, generator=drawn)
+
+
+def probes() -> list[Any]:
+    """A broad picture and a high one, of noise."""
+    import numpy as np
+    from PIL import Image
+
+    drawn = np.random.default_rng(0)
+    return [
+        Image.fromarray(drawn.integers(0, 256, (high, wide, 3), dtype=np.uint8))
+        for wide, high in ((48, 32), (32, 96))
+    ]
 
 
 def open_tower(directory: Path, *, layer: int) -> Tower:
@@ -144,7 +154,7 @@ def _loaded(kind: Any, config: Any, directory: Path) -> Any:
             attn_implementation="eager", output_loading_info=True, use_safetensors=True,
             key_mapping=names,
         )  # fmt: skip
-        missing = sorted(name for name in report["missing_keys"] if not _unused(name))
+        missing = sorted(name for name in report["missing_keys"] if not is_beside(name))
         if not missing:
             return model
     raise ModelError(
@@ -153,23 +163,16 @@ def _loaded(kind: Any, config: Any, directory: Path) -> Any:
     )  # fmt: skip
 
 
-def _unused(name: str) -> bool:
-    """Whether a weight only has a part in what LLaVA does not take of a tower."""
-    return bool(re.search(r"pooler|(^|\.)head\.", name))
-
-
 def _side(images: Any, directory: Path) -> tuple[int, int]:
     """Height and width of the pictures that an image processor makes.
 
     Raises:
         ModelError: of several sizes.
     """
-    from PIL import Image
-
     sides = set()
-    for shape in _SHAPES:
+    for picture in probes():
         with explained(directory, None, "an image processor"):
-            made = images(Image.new("RGB", shape), return_tensors="pt")["pixel_values"]
+            made = images(picture, return_tensors="pt")["pixel_values"]
         if not isinstance(made, Tensor) or made.shape[:-2] != (1, 3):
             raise _unfit(directory, "an image processor that makes several pictures of one")
         sides.add((int(made.shape[-2]), int(made.shape[-1])))
