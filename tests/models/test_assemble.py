@@ -112,3 +112,11 @@ def test_a_tower_that_llava_would_not_see_with_is_refused(tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(ModelError, match="a tower that sees otherwise inside LLaVA"):
         join(llm, tower, words, Making(), template="", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("projector", ["identity", "resampler"])
+def test_parts_that_do_not_fit_are_refused_before_the_language_model_is_read(tmp_path, projector):
+    llm = tiny_model(tmp_path)
+    (llm / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=f"got   {projector}, "):
+        made(tmp_path, llm, tiny_tower(tmp_path), projector=projector)

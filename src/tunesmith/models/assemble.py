@@ -23,8 +23,8 @@ from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.classes import sees_or_hears
 from tunesmith.models.frame import Frame, put
 from tunesmith.models.load import explained, load_model, quiet, read_config, stored_dtype
-from tunesmith.models.projector import llava
-from tunesmith.models.resampler import MARKS, idefics2
+from tunesmith.models.projector import keys_of, llava
+from tunesmith.models.resampler import MARKS, fits, idefics2
 from tunesmith.models.tower import Tower
 from tunesmith.models.vocabulary import extend, grow
 from tunesmith.types import Tokenizer
@@ -155,6 +155,11 @@ def join(
     number = words.tokenizer.id_of(words.token)
     assert number is not None, "it has just been found"
     refuse(llm)
+    text = read_config(llm)
+    if making.projector == "resampler":  # asked again below; weights need not be read to refuse
+        fits(text, tower)
+    else:
+        keys_of(making.projector, tower.config.hidden_size, text.hidden_size)
     source: Any = load_model(llm, dtype=torch.float32, attention="eager")
     if words.rows > source.get_input_embeddings().weight.shape[0]:
         grow(source, -(-words.rows // _ROUND) * _ROUND)

@@ -33,20 +33,11 @@ def idefics2(text: Any, tower: Tower, queries: int, *, number: int, loud: float)
             as loud as that.
 
     Raises:
-        ModelError: another tower, one whose pictures the processor of Idefics 2 does not make, or
-            a language model whose config lacks what the class asks it for.
+        ModelError: see `fits`.
     """
     from transformers import Idefics2Config, Idefics2ForConditionalGeneration, Idefics2Processor
 
-    missing = [key for key in ("hidden_act", "intermediate_size") if not hasattr(text, key)]
-    if missing:
-        raise ModelError(
-            "mm_projector_type",
-            got=f"resampler, beside {text.model_type} without {' and '.join(missing)}",
-            need="a language model whose config has both: Idefics 2 builds its projector of them",
-            hint="mlp2x_gelu",
-        )  # fmt: skip
-    vision, images = _vision(tower), _images(tower)
+    vision, images = fits(text, tower)
     config = Idefics2Config(
         vision_config=vision,
         text_config=text.to_dict(),
@@ -75,6 +66,24 @@ def idefics2(text: Any, tower: Tower, queries: int, *, number: int, loud: float)
         "Idefics 2", model, body.text_model, body.vision_model, body.connector, processor, queries,
         "resampler", given=lambda pictures: pictures[None], wanted=wanted,
     )  # fmt: skip
+
+
+def fits(text: Any, tower: Tower) -> tuple[dict[str, Any], Any]:
+    """The config of the tower in the words of Idefics 2, and its image processor.
+
+    Raises:
+        ModelError: another tower, one whose pictures the processor of Idefics 2 does not make, or
+            a language model whose config lacks what the class asks it for.
+    """
+    missing = [key for key in ("hidden_act", "intermediate_size") if not hasattr(text, key)]
+    if missing:
+        raise ModelError(
+            "mm_projector_type",
+            got=f"resampler, beside {text.model_type} without {' and '.join(missing)}",
+            need="a language model whose config has both: Idefics 2 builds its projector of them",
+            hint="mlp2x_gelu",
+        )  # fmt: skip
+    return _vision(tower), _images(tower)
 
 
 def _vision(tower: Tower) -> dict[str, Any]:
