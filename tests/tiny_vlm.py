@@ -326,6 +326,27 @@ def _smolvlm(directory: Path) -> tuple[Any, Any]:
     return config, processor
 
 
+def _idefics2(directory: Path) -> tuple[Any, Any]:
+    import transformers as t
+    from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2ImageProcessorPil
+
+    names = ("fake_token_around_image", "image", "end_of_utterance")
+    tokenizer = _tokenizer(directory, **{name: f"<{name}>" for name in names})
+    images = Idefics2ImageProcessorPil(size={"shortest_edge": 21, "longest_edge": 28})
+    processor = t.Idefics2Processor(images, tokenizer, image_seq_len=3)
+    resampler = {
+        "hidden_size": 64, "resampler_n_latents": 3, "resampler_depth": 1, "resampler_n_heads": 2,
+        "resampler_head_dim": 16, "num_key_value_heads": 1,
+    }  # fmt: skip
+    config = t.Idefics2Config(
+        vision_config=_CLIP,
+        text_config=t.LlamaConfig(**_TEXT),
+        perceiver_config=resampler,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    return config, processor
+
+
 def _video_llava(directory: Path) -> tuple[Any, Any]:
     import transformers as t
 
@@ -373,6 +394,7 @@ STILL: dict[str, Callable[[Path], tuple[Any, Any]]] = {
     "paligemma": _paligemma,
     "mllama": _mllama,
     "qwen2_audio": _qwen2_audio,
+    "idefics2": _idefics2,
 }
 """Family -> config and processor; the tokenizer's files are written on the way."""
 MOVING: dict[str, Callable[[Path], tuple[Any, Any]]] = {

@@ -9,11 +9,12 @@ from tokenizers import AddedToken
 from tiny_assembled import made
 from tiny_model import tiny_model
 from tiny_tokenizer import load_tiny
-from tiny_tower import TOWERS, tiny_tower
+from tiny_tower import tiny_tower
 from tiny_vlm import tiny_vlm
 from tunesmith.errors import ModelError
 from tunesmith.models import tokenizer
-from tunesmith.models.assemble import image_token, open_tower, refuse
+from tunesmith.models.assemble import Making, image_token, join, refuse
+from tunesmith.models.tower import open_tower
 
 SAME = ("llama", "qwen2", "qwen3", "mistral", "gemma", "gemma3_text", "phi3")
 
@@ -53,32 +54,6 @@ def test_logits_that_llava_would_change_are_refused_with_the_reason(tmp_path, ki
     assert said in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", TOWERS)
-def test_one_probe_says_how_a_tower_is_looked_at(tmp_path, kind):
-    from PIL import Image
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
-    found = made(tmp_path, tiny_model(tmp_path), tiny_tower(tmp_path, kind))
-    extra = {"siglip": 0, "dinov2_with_registers": 5}.get(kind, 1)
-    assert found.strategy == ("default" if extra == 1 else "full")
-    assert found.patches == 16 + (0 if extra == 1 else extra)
-    processor = AutoProcessor.from_pretrained(found.directory)
-    given = processor(text="<image>x", images=Image.new("RGB", (40, 30)), return_tensors="pt")
-    assert int((given["input_ids"] == found.image_token_id).sum()) == found.patches
-    model = AutoModelForImageTextToText.from_pretrained(found.directory)
-    assert model(**given).logits.shape[1] == given["input_ids"].shape[1]
-
-
-def test_a_layer_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="one of the 3 hidden states"):
-        open_tower(tiny_tower(tmp_path), layer=-4)
-
-
-def test_what_is_no_tower_is_refused(tmp_path):
-    with pytest.raises(ModelError):
-        open_tower(tiny_model(tmp_path), layer=-2)
-
-
 def test_a_model_that_sees_already_is_refused(tmp_path):
     with pytest.raises(ModelError, match="a language model to assemble"):
         refuse(tiny_vlm(tmp_path))
@@ -101,10 +76,11 @@ def test_rows_that_are_there_come_before_new_ones(token, special, wanted, how):
             words.backend.add_tokens([AddedToken(token, special=False)])
         )
     rows = words.backend.get_vocab_size() + 3
-    found, name, told = image_token(words, rows)
-    assert name == wanted
-    assert how in told
-    assert found.id_of(name) < rows
+    found = image_token(words, rows)
+    assert found.token == wanted
+    assert how in found.how
+    assert found.silent == (found.tokenizer.id_of(wanted),)
+    assert found.silent[0] < found.rows == rows
 
 
 def test_an_embedding_without_room_grows_to_a_round_number(tmp_path):
@@ -125,3 +101,22 @@ def test_a_word_of_the_vocabulary_is_not_taken_for_pictures(tmp_path):
     words.backend.add_tokens([AddedToken("<image>", special=False)])
     with pytest.raises(ModelError, match="a token of its words"):
         image_token(words, 999)
+
+
+def test_a_tower_that_llava_would_not_see_with_is_refused(tmp_path):
+    """What is not in weights and config, here a hook, is lost when the model is written."""
+    llm, tower = tiny_model(tmp_path), open_tower(tiny_tower(tmp_path), layer=-2)
+    further = torch.linspace(0, 1, 32)
+    tower.model.embeddings.register_forward_hook(lambda module, given, made: made + further)
+    words = image_token(tokenizer.load(llm), 999)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ModelError, match="a tower that sees otherwise inside LLaVA"):
+        join(llm, tower, words, Making(), template="", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("projector", ["identity", "resampler"])
+def test_parts_that_do_not_fit_are_refused_before_the_language_model_is_read(tmp_path, projector):
+    llm = tiny_model(tmp_path)
+    (llm / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=f"got   {projector}, "):
+        made(tmp_path, llm, tiny_tower(tmp_path), projector=projector)

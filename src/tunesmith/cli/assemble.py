@@ -50,6 +50,7 @@ def assemble(asked: Run, report: Any) -> Assembled:
     from tunesmith.models import assemble as making
     from tunesmith.models import facts
     from tunesmith.models import tokenizer as tokenizers
+    from tunesmith.models.tower import open_tower
     from tunesmith.templates import Asked, choose, jinja_to_serve
     from tunesmith.training.material import fetch
 
@@ -62,13 +63,15 @@ def assemble(asked: Run, report: Any) -> Assembled:
     parts = asked.assemble
     llm = fetch(asked, str(asked.model.model_name_or_path), report)
     making.refuse(llm)
-    layer = parts.mm_vision_select_layer
-    tower = making.open_tower(
-        fetch(asked, str(parts.vision_tower), report, words=False), layer=layer
+    kind = parts.mm_projector_type
+    layer = -1 if kind == "resampler" else parts.mm_vision_select_layer
+    tower = open_tower(fetch(asked, str(parts.vision_tower), report, words=False), layer=layer)
+    words_of = making.image_marks if kind == "resampler" else making.image_token
+    words = words_of(tokenizers.load(llm), facts.facts(llm).vocab)
+    renderer = choose(
+        asked.dataset.template, words.tokenizer, Asked.of(asked.dataset), where=asked.where
     )
-    words = making.image_token(tokenizers.load(llm), facts.facts(llm).vocab)
-    renderer = choose(asked.dataset.template, words[0], Asked.of(asked.dataset), where=asked.where)
-    template = jinja_to_serve(renderer, words[0])
+    template = jinja_to_serve(renderer, words.tokenizer)
     if template is None:
         raise OutputError(
             asked.where("template"), got=renderer.name, need="a template that Jinja can write"
@@ -76,8 +79,6 @@ def assemble(asked: Run, report: Any) -> Assembled:
     if out.exists():
         report.say(f"the old directory is now {store.move_aside(out)}")
     with store.publish(out) as directory:
-        made = making.join(
-            llm, tower, words, projector=parts.mm_projector_type, layer=layer,
-            seed=asked.train.seed, template=template, out=directory,
-        )  # fmt: skip
+        how = making.Making(kind, layer, parts.num_queries, asked.train.seed)
+        made = making.join(llm, tower, words, how, template=template, out=directory)
     return made._replace(directory=out)

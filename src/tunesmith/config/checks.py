@@ -44,6 +44,7 @@ def check(run: Run) -> list[str]:
     _tokens(run)
     _data(run)
     _evaluation(run)
+    _assembly(run)
     return _idle(run)
 
 
@@ -291,6 +292,14 @@ def _best_is_saved(run: Run) -> None:
         )
 
 
+def _assembly(run: Run) -> None:
+    parts, key = run.assemble, "mm_vision_select_layer"
+    default = type(parts).model_fields[key].default
+    if parts.mm_projector_type == "resampler" and parts.mm_vision_select_layer not in (default, -1):
+        why = "a resampler looks at the last layer of the tower, after its norm"
+        raise _contradiction(run, key, "mm_projector_type", why, hint=f"remove `{key}`")
+
+
 def _idle(run: Run) -> list[str]:
     """Keys given with a value that nothing will look at."""
     reasons = dict(UNREAD)
@@ -315,7 +324,7 @@ def _idle(run: Run) -> list[str]:
         reasons["add_special_tokens"] = "`new_special_tokens_config` decides"
     if run.train.max_steps is not None:
         reasons["num_train_epochs"] = "`max_steps` decides"
-    reasons |= _idle_of_optimizer(run) | _idle_of_quantization(run)
+    reasons |= _idle_of_optimizer(run) | _idle_of_quantization(run) | _idle_of_projector(run)
     if run.generate.do_sample is False:
         why = "`do_sample` is false"
         reasons |= dict.fromkeys(("temperature", "top_p", "top_k"), why)
@@ -344,6 +353,16 @@ def _idle_of_quantization(run: Run) -> dict[str, str]:
         return dict.fromkeys(keys, "there is no `quantization_bit`")
     if run.model.quantization_bit == 8:
         return dict.fromkeys(("quantization_type", "double_quantization"), "8 bits have no types")
+    return {}
+
+
+def _idle_of_projector(run: Run) -> dict[str, str]:
+    """The same for what is assembled."""
+    parts = run.assemble
+    if parts.mm_projector_type != "resampler":
+        return {"num_queries": "`mm_projector_type` is no resampler"}
+    if parts.mm_vision_select_layer != -1:
+        return {"mm_vision_select_layer": "a resampler looks at the last layer"}
     return {}
 
 

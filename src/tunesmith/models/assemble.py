@@ -1,17 +1,16 @@
 """A vision-language model from any causal language model and a vision tower.
 
-What comes out is `LlavaForConditionalGeneration`, a class of transformers, so that whatever opens
-LLaVA opens it. LLaVA computes logits by a plain matrix; a language model whose logits are anything
-else (soft-caps, scales, a bias) would say other things inside it, so the written model must give
-the language model's own logits on text, or nothing is written.
-
-Shape letters: N pictures, L positions of the tower, W width.
+What comes out is a class of transformers (LLaVA, or Idefics 2 where a resampler is asked for), so
+that whatever opens that opens it. These classes compute logits by a plain matrix; a language model
+whose logits are anything else (soft-caps, scales, a bias) would say other things inside them, so
+the written model must give the language model's own logits on text, or nothing is written.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +21,11 @@ from tunesmith.errors import ModelError
 from tunesmith.models import files
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.classes import sees_or_hears
+from tunesmith.models.frame import Frame, put
 from tunesmith.models.load import explained, load_model, quiet, read_config, stored_dtype
+from tunesmith.models.projector import keys_of, llava
+from tunesmith.models.resampler import MARKS, fits, idefics2
+from tunesmith.models.tower import Tower
 from tunesmith.models.vocabulary import extend, grow
 from tunesmith.types import Tokenizer
 
@@ -33,34 +36,34 @@ _SPARE = re.compile(
 )
 """Control tokens that vocabularies keep for later."""
 _NEAR = 1e-5
-_ACTS = {"mlp2x_gelu": "gelu", "linear": "linear"}
 _ROUND = 64
 """Rows of an embedding that grows are a multiple of it, as kernels like them."""
 
 
-class Tower(NamedTuple):
-    """A vision encoder, as one probe has shown it."""
+class Words(NamedTuple):
+    """A tokenizer that can say where a picture stands."""
 
-    model: Any
-    config: Any
-    images: Any
-    """Its image processor."""
-    side: tuple[int, int]
-    """Height and width of the pictures that it takes."""
-    patch: int
-    extra: int
-    """Positions beside those of patches, which come first."""
+    tokenizer: Tokenizer
+    token: str
+    how: str
+    """Where its row comes from."""
+    rows: int
+    """That the embedding needs."""
+    silent: tuple[int, ...]
+    """Ids that no answer holds."""
 
-    @property
-    def strategy(self) -> str:
-        """What LLaVA does about the first position: drops it where it is no patch."""
-        return "default" if self.extra == 1 else "full"
 
-    @property
-    def tokens(self) -> int:
-        """Of each picture, in the language model."""
-        grid = (self.side[0] // self.patch) * (self.side[1] // self.patch)
-        return grid + (0 if self.extra == 1 else self.extra)
+class Making(NamedTuple):
+    """What the run file says of the projector."""
+
+    projector: str = "mlp2x_gelu"
+    """`mm_projector_type`"""
+    layer: int = -2
+    """`mm_vision_select_layer`"""
+    queries: int = 64
+    """`num_queries`"""
+    seed: int = 42
+    """Of its weights."""
 
 
 class Assembled(NamedTuple):
@@ -80,164 +83,132 @@ class Assembled(NamedTuple):
     """Largest difference of a logit on text, in fp32, to the language model alone."""
 
 
-def open_tower(directory: Path, *, layer: int) -> Tower:
-    """A vision encoder with its image processor.
-
-    Args:
-        directory: plain transformers directory.
-        layer: whose hidden states will be looked at.
-
-    Raises:
-        ModelError: no vision encoder, one without a grid of patches, or no such layer.
-    """
-    from transformers import AutoConfig, AutoImageProcessor, AutoModel
-
-    with quiet(), explained(directory, "a vision tower"):
-        whole = AutoConfig.from_pretrained(str(directory), local_files_only=True)
-        config = getattr(whole, "vision_config", whole)
-        kind = type(AutoModel.from_config(config))
-        model, report = kind.from_pretrained(
-            str(directory), config=config, dtype=torch.float32, local_files_only=True,
-            output_loading_info=True, use_safetensors=True,
-        )  # fmt: skip
-    missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)
-    if missing:
-        raise ModelError(
-            str(directory), got=f"weights that are not there: {', '.join(missing[:3])}",
-            need="the weights of a vision tower",
-        )  # fmt: skip
-    with quiet(), explained(directory, "an image processor"):
-        images = AutoImageProcessor.from_pretrained(str(directory), local_files_only=True)
-    return _probed(model.eval(), config, images, directory, layer=layer)
-
-
-def _probed(model: Any, config: Any, images: Any, directory: Path, *, layer: int) -> Tower:
-    side, patch = _pair(getattr(config, "image_size", None)), getattr(config, "patch_size", None)
-    patch = patch[0] if isinstance(patch, list | tuple) else patch
-    if side is None or not patch:
-        raise ModelError(
-            str(directory), got=f"{config.model_type}, which has no grid of patches",
-            need="an encoder that cuts a picture into patches of one size",
-        )  # fmt: skip
-    with torch.inference_mode(), explained(directory, config):
-        out = model(torch.zeros(1, 3, *side), output_hidden_states=True)
-    states = getattr(out, "hidden_states", None) or ()
-    if not -len(states) <= layer < len(states):
-        raise ModelError(
-            "mm_vision_select_layer", got=layer,
-            need=f"one of the {len(states)} hidden states of {directory}: {-len(states)} to "
-            f"{len(states) - 1}",
-        )  # fmt: skip
-    shape = states[layer].shape
-    extra = shape[1] - (side[0] // patch) * (side[1] // patch) if len(shape) == 3 else -1
-    if extra < 0:
-        raise ModelError(
-            str(directory), got=f"hidden states of shape {tuple(shape)}",
-            need="one for each patch of a picture, and perhaps a few before them",
-        )  # fmt: skip
-    return Tower(model, config, images, side, patch, extra)
-
-
-def image_token(tokenizer: Tokenizer, rows: int) -> tuple[Tokenizer, str, str]:
-    """The tokenizer with a token for pictures, that token, and where its row comes from.
+def image_token(tokenizer: Tokenizer, rows: int) -> Words:
+    """The tokenizer with a token for pictures, found or made.
 
     Raises:
         ModelError: the token is there and is something else.
     """
-    added = {t.content: t for t in tokenizer.backend.get_added_tokens_decoder().values()}
-    if tokenizer.id_of(IMAGE) is not None:
-        if IMAGE not in added or not added[IMAGE].special:
-            raise ModelError(
-                f"{tokenizer.path}: {IMAGE}", got="a token of its words",
-                need=f"no token {IMAGE}, or one that is special and stands for pictures",
-            )  # fmt: skip
-        return tokenizer, IMAGE, "the tokenizer has it"
+    added = _added(tokenizer, IMAGE)
     spare = [text for text, token in added.items() if token.special and _SPARE.fullmatch(text)]
-    if spare:
-        return tokenizer, spare[0], "a control token that the vocabulary keeps for later"
-    found = extend(tokenizer, rows, special=(IMAGE,))
-    how = "a spare row of the embedding" if found.rows == rows else "a new row of the embedding"
-    return found.tokenizer, IMAGE, how
+    if IMAGE in added:
+        token, how = IMAGE, "the tokenizer has it"
+    elif spare:
+        token, how = spare[0], "a control token that the vocabulary keeps for later"
+    else:
+        found = extend(tokenizer, rows, special=(IMAGE,))
+        how = "a spare row of the embedding" if found.rows == rows else "a new row of the embedding"
+        return Words(found.tokenizer, IMAGE, how, found.rows, (found.new[0].id,))
+    number = tokenizer.id_of(token)
+    assert number is not None, "it is an added token"
+    return Words(tokenizer, token, how, max(rows, number + 1), (number,))
+
+
+def image_marks(tokenizer: Tokenizer, rows: int) -> Words:
+    """The same for the class that has a resampler, whose processor wants three by their names.
+
+    Raises:
+        ModelError: one of them is there and is something else.
+    """
+    for token in MARKS:
+        _added(tokenizer, token)
+    found = extend(tokenizer, rows, special=MARKS)
+    new, grown = [token.token for token in found.new], found.rows > rows
+    how = f"{'new' if grown else 'spare'} rows of the embedding for {', '.join(new)}"
+    ids = {*(token.id for token in found.new), *map(found.tokenizer.id_of, MARKS[:2])}
+    silent = tuple(sorted(number for number in ids if number is not None))
+    return Words(found.tokenizer, IMAGE, how if new else "the tokenizer has it", found.rows, silent)
+
+
+def _added(tokenizer: Tokenizer, token: str) -> dict[str, Any]:
+    """The tokens that the tokenizer knows beside its vocabulary.
+
+    Raises:
+        ModelError: the token is one of its words.
+    """
+    added = {t.content: t for t in tokenizer.backend.get_added_tokens_decoder().values()}
+    if tokenizer.id_of(token) is not None and not (token in added and added[token].special):
+        raise ModelError(
+            f"{tokenizer.path}: {token}", got="a token of its words",
+            need=f"no token {token}, or one that is special and stands for pictures",
+        )  # fmt: skip
+    return added
 
 
 def join(
-    llm: Path,
-    tower: Tower,
-    words: tuple[Tokenizer, str, str],
-    *,
-    projector: str,
-    layer: int,
-    seed: int,
-    template: str,
-    out: Path,
+    llm: Path, tower: Tower, words: Words, making: Making, *, template: str, out: Path
 ) -> Assembled:
     """Write the model into a directory that the caller publishes, and prove it.
 
     Args:
         llm: directory of the language model.
         tower: of `open_tower`.
-        words: of `image_token`.
-        projector: `mm_projector_type`.
-        layer: of the tower.
-        seed: of the projector's weights.
+        words: of `image_token`, or for a resampler of `image_marks`.
+        making: how.
         template: the chat template, Jinja.
         out: exists, is empty.
 
     Raises:
-        ModelError: the language model cannot be had unchanged inside LLaVA; with the reason.
+        ModelError: the parts cannot be had unchanged inside a class of transformers; with the
+            reason.
     """
-    from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
-
-    tokenizer, token, how = words
-    number = tokenizer.id_of(token)
+    number = words.tokenizer.id_of(words.token)
     assert number is not None, "it has just been found"
     refuse(llm)
+    text = read_config(llm)
+    if making.projector == "resampler":  # asked again below; weights need not be read to refuse
+        fits(text, tower)
+    else:
+        keys_of(making.projector, tower.config.hidden_size, text.hidden_size)
     source: Any = load_model(llm, dtype=torch.float32, attention="eager")
-    rows = source.get_input_embeddings().weight.shape[0]
-    if number >= rows:
-        grow(source, -(-(number + 1) // _ROUND) * _ROUND)
-    text = source.config
-    config = LlavaConfig(
-        vision_config=tower.config.to_dict(),
-        text_config=text.to_dict(),
-        image_token_id=number,
-        projector_hidden_act=_ACTS[projector],
-        vision_feature_layer=layer,
-        vision_feature_select_strategy=tower.strategy,
-        image_seq_length=tower.tokens,
-        tie_word_embeddings=bool(text.tie_word_embeddings),
-    )
-    with quiet(), explained(llm, config), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model: Any = LlavaForConditionalGeneration(config).eval()
-    _put(model.model.language_model, source.base_model, llm)
-    _put(model.model.vision_tower, tower.model, llm)
+    if words.rows > source.get_input_embeddings().weight.shape[0]:
+        grow(source, -(-words.rows // _ROUND) * _ROUND)
+    with quiet(), explained(llm, source.config), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(making.seed)
+        if making.projector == "resampler":
+            frame = idefics2(
+                source.config, tower, making.queries, number=number, loud=_loudness(source)
+            )
+        else:
+            frame = llava(
+                source.config, tower, making.projector, layer=making.layer,
+                token=words.token, number=number,
+            )  # fmt: skip
+    put(frame.language_model, source.base_model, llm)
+    put(frame.vision_tower, tower.model, llm)
     with torch.no_grad():
-        model.lm_head.weight.copy_(source.get_output_embeddings().weight)
-    model.tie_weights()
+        frame.model.lm_head.weight.copy_(source.get_output_embeddings().weight)
+    frame.model.tie_weights()
     stored = stored_dtype(llm)
+    _write(frame, words, out, template=template, dtype=stored)
+    _generation(llm, out, words.silent)
+    files.readable(out)
+    alone = source.to(stored).float(), tower.model.to(stored).float()
+    difference = _prove(out, frame, alone, tower)
     sizes = {
         "language_model": _size(source),
-        "vision_tower": _size(tower.model),
-        "projector": _size(model.model.multi_modal_projector),
+        "vision_tower": _size(frame.vision_tower),
+        "projector": _size(frame.projector),
     }
+    return Assembled(
+        out, sizes, frame.tokens, frame.strategy, words.token, number, words.how, difference
+    )
+
+
+def _write(frame: Frame, words: Words, out: Path, *, template: str, dtype: torch.dtype) -> None:
+    """Everything that stock transformers opens."""
+    from transformers import PreTrainedTokenizerFast
+
     with quiet():
-        model.to(stored).save_pretrained(out)
-    tokenizers.save(tokenizer, out, chat_template=template)
-    processor = LlavaProcessor(
-        tower.images, _stock(out), patch_size=tower.patch, image_token=token,
-        vision_feature_select_strategy=tower.strategy, num_additional_image_tokens=tower.extra,
-    )  # fmt: skip
+        frame.model.eval().to(dtype).save_pretrained(out)
+    tokenizers.save(words.tokenizer, out, chat_template=template)
+    processor = frame.processor(PreTrainedTokenizerFast.from_pretrained(str(out)))
     kept = {path: path.read_bytes() for path in out.iterdir() if "token" in path.name}
     with quiet():
         processor.save_pretrained(out)
     for path, data in kept.items():  # transformers writes its own reading of them
         path.write_bytes(data)
     (out / "chat_template.jinja").write_text(template, encoding="utf8")
-    _generation(llm, out, number)
-    files.readable(out)
-    difference = _prove(out, source.to(stored).float(), tower, number)
-    return Assembled(out, sizes, tower.tokens, tower.strategy, token, number, how, difference)
 
 
 def refuse(llm: Path) -> None:
@@ -250,19 +221,21 @@ def refuse(llm: Path) -> None:
         raise ModelError(str(llm), got="a model that sees", need="a language model to assemble")
 
 
-@torch.inference_mode()
-def _prove(out: Path, source: Any, tower: Tower, number: int) -> float:
-    """Open what was written, and hold it against the language model and the tower.
+@torch.no_grad()
+def _prove(out: Path, frame: Frame, alone: tuple[Any, Any], tower: Tower) -> float:
+    """Open what was written, and hold it against the language model and the tower alone.
 
     Raises:
-        ModelError: other logits on text, or a picture that does not fill its places.
+        ModelError: other logits on text, or pictures that the tower sees otherwise.
     """
     from transformers import AutoModelForImageTextToText
 
+    source, eyes = alone
     with quiet():
         made = AutoModelForImageTextToText.from_pretrained(
             str(out), dtype=torch.float32, attn_implementation="eager"
         ).eval()
+    number = made.config.image_token_id
     size = min(source.get_input_embeddings().weight.shape[0], 50_000)
     ids = torch.tensor([[(7 * i * i + 13 * i + 3) % size for i in range(48)]])
     ids[ids == number] = 3
@@ -272,13 +245,29 @@ def _prove(out: Path, source: Any, tower: Tower, number: int) -> float:
     if not difference <= _NEAR:
         raise ModelError(
             str(source.config.model_type),
-            got=f"logits on text that differ by {difference:.3g} inside LLaVA, of {scale:.3g}",
+            got=f"logits on text that differ by {difference:.3g} inside {frame.name}, "
+            f"of {scale:.3g}",
             need=f"a language model whose logits are hidden states times a matrix: {_why(source)}",
         )
-    places = torch.full((1, tower.tokens), number)
+    pictures = tower.pictures()
+    seen = frame.wanted(made, eyes, pictures).flatten(0, 1)
+    found = torch.cat(tuple(made.get_image_features(frame.given(pictures)).pooler_output))
+    if not float((found - seen).abs().max()) <= _NEAR * float(seen.abs().max()):
+        raise ModelError(
+            str(tower.config.model_type), got=f"a tower that sees otherwise inside {frame.name}",
+            need="a vision encoder that transformers can build from its config alone",
+        )  # fmt: skip
+    places = torch.full((1, frame.tokens), number)
     both = torch.cat((ids[:, :4], places, ids[:, 4:8]), 1)
-    made(input_ids=both, pixel_values=torch.zeros(1, 3, *tower.side))
+    made(input_ids=both, pixel_values=frame.given(pictures[:1]))
     return difference
+
+
+@torch.no_grad()
+def _loudness(source: Any) -> float:
+    """Root mean square of the numbers of a word, as the first layer gets them."""
+    words = source.get_input_embeddings()
+    return float(words(torch.arange(min(len(words.weight), 4096))).square().mean().sqrt())
 
 
 def _why(source: Any) -> str:
@@ -290,40 +279,13 @@ def _why(source: Any) -> str:
     return ", ".join(found) or "this one's are something else"
 
 
-def _put(there: nn.Module, source: nn.Module, llm: Path) -> None:
-    """Copy weights from one part to its twin.
-
-    Raises:
-        ModelError: they are built otherwise.
-    """
-    missing, left = there.load_state_dict(source.state_dict(), strict=False)
-    wrong = sorted(name for name in (*missing, *left) if "pooler" not in name)
-    if wrong:
-        raise ModelError(
-            str(llm), got=f"{type(source).__name__}, whose weights fit no part: {wrong[0]}",
-            need="a model that transformers can build from its config alone",
-        )  # fmt: skip
-
-
-def _stock(directory: Path) -> Any:
-    from transformers import PreTrainedTokenizerFast
-
-    return PreTrainedTokenizerFast.from_pretrained(str(directory))
-
-
-def _generation(llm: Path, out: Path, number: int) -> None:
-    """How answers are drawn, as from the language model; a picture's token never comes."""
+def _generation(llm: Path, out: Path, silent: Sequence[int]) -> None:
+    """How answers are drawn, as from the language model; tokens of pictures never come."""
     path = llm / "generation_config.json"
     said = json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
-    said["suppress_tokens"] = sorted({*(said.get("suppress_tokens") or ()), number})
+    said["suppress_tokens"] = sorted({*(said.get("suppress_tokens") or ()), *silent})
     (out / path.name).write_text(json.dumps(said, indent=2, sort_keys=True), encoding="utf8")
 
 
 def _size(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def _pair(size: Any) -> tuple[int, int] | None:
-    if isinstance(size, list | tuple) and len(size) == 2:
-        return int(size[0]), int(size[1])
-    return None if not isinstance(size, int) else (size, size)

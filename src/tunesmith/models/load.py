@@ -155,8 +155,10 @@ def own_attention(config: PretrainedConfig, kernel: str = "auto") -> str | None:
 
 
 @contextlib.contextmanager
-def explained(directory: Path, config: Any) -> Iterator[None]:
-    """What transformers raises, as one error about the directory."""
+def explained(
+    directory: Path, config: Any, wanted: str = "a causal language model"
+) -> Iterator[None]:
+    """What transformers raises, as one error about the directory and what it should hold."""
     import transformers
 
     try:
@@ -168,7 +170,7 @@ def explained(directory: Path, config: Any) -> Iterator[None]:
         raise ModelError(
             str(directory),
             got=f"{type(error).__name__}: {' '.join(str(error).split())[:160]}",
-            need=f"a causal language model that transformers {transformers.__version__} can load "
+            need=f"{wanted} that transformers {transformers.__version__} can load "
             f"(model_type {kind!r})",
         ) from error
 

@@ -14,6 +14,7 @@ from tunesmith.data.media.family import Family, Limits
 
 _WHERE = {
     "gemma3": ("Gemma3",),
+    "idefics2": ("Idefics2",),
     "internvl": ("InternVl",),
     "llava": ("Llava",),
     "llava_next": ("LlavaNext", "LlavaNextVideo"),
