@@ -10,11 +10,16 @@ from transformers import AutoModelForCausalLM
 
 from tiny_export import adapter
 from tiny_model import tiny_model
+from tiny_vlm import tiny_vlm
 from tunesmith.errors import ConfigError, ModelError
+from tunesmith.export import bnb
 from tunesmith.export.gate import kl
-from tunesmith.export.job import Serving
+from tunesmith.export.job import Job, Serving
 from tunesmith.export.merge import export
+from tunesmith.export.proof import Loading
 from tunesmith.models import tokenizer as tokenizers
+from tunesmith.models.card import CardFacts
+from tunesmith.models.load import load_model
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -87,3 +92,20 @@ def test_without_bitsandbytes_the_command_that_brings_it_is_told(tmp_path, monke
         )  # fmt: skip
     assert "tunesmith[bnb]" in caught.value.hint
     assert phases == []
+
+
+def test_of_a_model_that_sees_the_text_model_alone_is_quantised(tmp_path):
+    """Tower and projector are few of its weights, and every picture goes through them."""
+    base = tiny_vlm(tmp_path)
+    model = load_model(base, dtype=torch.float32)
+    serving = Serving(tokenizers.load(base))
+    about = CardFacts("m", str(base), is_adapter=False)
+    job = Job(base, (), model.config.to_dict(), serving, torch.float32, Loading(), 5, about)
+    place = tmp_path / "out"
+    place.mkdir()
+    bnb.FORMATS["bnb-8bit"].write(job, model, place)
+    held = {name for name, tensor in load_file(place / "model.safetensors").items()
+            if tensor.dtype == torch.int8}  # fmt: skip
+    assert held
+    assert not any("vision_tower" in name or "projector" in name for name in held)
+    assert {name.split(".")[-2] for name in held} >= {"q_proj", "o_proj", "gate_proj", "down_proj"}

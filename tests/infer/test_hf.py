@@ -8,9 +8,11 @@ from transformers import AutoModelForCausalLM
 
 from tiny_model import tiny_model
 from tiny_tokenizer import load_tiny
+from tiny_vlm import tiny_vlm
 from tunesmith.errors import ConfigError, ModelError
 from tunesmith.infer.hf import Engine, split_stops
 from tunesmith.infer.sampling import GREEDY, Sampling
+from tunesmith.models.load import load_model
 from tunesmith.types import Conversation, Message
 
 PROMPT = "What is the capital of France?"
@@ -160,3 +162,11 @@ def test_stops_are_eos_the_models_further_stops_and_the_templates(tmp_path):
 def test_the_answer_travels_as_json(tmp_path):
     answer = _engine(tiny_model(tmp_path)).generate(ASKED, GREEDY._replace(max_new_tokens=3))
     assert json.loads(json.dumps(answer._asdict()))["ids"] == answer.ids
+
+
+def test_the_context_of_a_model_that_sees_is_that_of_its_text_model(tmp_path):
+    model = load_model(tiny_vlm(tmp_path), dtype=torch.float32)
+    engine = Engine(model, load_tiny(), encode=lambda conversation: [])
+    assert engine.room(4000, 500) == 96
+    with pytest.raises(ModelError, match="context of 4096"):
+        engine.room(4096, 1)

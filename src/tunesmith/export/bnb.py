@@ -14,7 +14,9 @@ from tunesmith.errors import ModelError
 from tunesmith.export import merged
 from tunesmith.export.gate import Bound
 from tunesmith.export.job import Format, Job, Written
+from tunesmith.models.classes import auto_class, sees_or_hears
 from tunesmith.models.load import explained, quiet
+from tunesmith.models.parts import parts
 
 BOUNDS = {4: Bound("4-bit nf4", 1.4, 3.0), 8: Bound("8-bit int8", 0.5, 0.2)}
 """Of few bits: twice the largest share and three times the largest divergence that was measured
@@ -33,7 +35,7 @@ def check(bits: int, job: Job) -> tuple[str, ...]:
     """
     library("export_format", instead="export_format: merged")
     for key in ("hidden_size", "intermediate_size"):
-        width = job.config.get(key)
+        width = job.config.get("text_config", job.config).get(key)
         if bits == 4 and isinstance(width, int) and width % _BLOCK:
             raise ModelError(
                 f"{job.model_dir}/config.json: {key}",
@@ -49,7 +51,7 @@ def write(bits: int, job: Job, model: Any, place: Path) -> Written:
     with tempfile.TemporaryDirectory(prefix="merged-", dir=place) as name:
         dense = Path(name)
         merged.weights(job, model.to(job.stored), dense)
-        _quantise(bits, job, dense, place)
+        _quantise(bits, job, dense, place, dense_parts=_dense(model))
         settings = (dense / "generation_config.json").read_bytes()
     (place / "generation_config.json").write_bytes(settings)
     merged.words(job._replace(serving=job.serving._replace(modelfile=None)), place)
@@ -57,8 +59,21 @@ def write(bits: int, job: Job, model: Any, place: Path) -> Written:
     return Written(place, f"{bits}-bit {kind} (bitsandbytes)")
 
 
-def _quantise(bits: int, job: Job, dense: Path, place: Path) -> None:
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GenerationConfig
+def _dense(model: Any) -> list[str] | None:
+    """What stays dense of a model that sees: head, tower and projector; `None`: the head alone."""
+    if not sees_or_hears(model.config):
+        return None
+    of, head = parts(model), model.get_output_embeddings()
+    of_head = [name for name, module in model.named_modules() if module is head]
+    prefix = model.base_model_prefix
+    every = [f"{prefix}.{name}" for name, _ in model.base_model.named_children()]
+    return [name for name in every if of(name) != "language_model"] + of_head
+
+
+def _quantise(
+    bits: int, job: Job, dense: Path, place: Path, *, dense_parts: list[str] | None
+) -> None:
+    from transformers import AutoConfig, BitsAndBytesConfig, GenerationConfig
 
     how = (
         BitsAndBytesConfig(
@@ -66,13 +81,15 @@ def _quantise(bits: int, job: Job, dense: Path, place: Path) -> None:
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=job.stored,
+            llm_int8_skip_modules=dense_parts,
         )
         if bits == 4
-        else BitsAndBytesConfig(load_in_8bit=True)
+        else BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=dense_parts)
     )
     device = job.loading.device if torch.cuda.is_available() else "cpu"
     with quiet(), explained(dense, None):
-        held = AutoModelForCausalLM.from_pretrained(
+        kind = auto_class(AutoConfig.from_pretrained(str(dense), local_files_only=True))
+        held = kind.from_pretrained(
             str(dense),
             dtype=job.stored,
             quantization_config=how,

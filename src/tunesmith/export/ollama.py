@@ -17,7 +17,7 @@ _FROM = "FROM ."
 
 def check(kind: gguf.Kind | None, job: Job) -> Sequence[str]:
     """Refuse what Go's templates cannot express, and what a GGUF file cannot hold."""
-    serving = job.serving
+    serving, notes = job.serving, gguf.check(kind or gguf.OF_DTYPE[job.stored], job)
     if serving.modelfile is None or serving.without_modelfile:
         raise TemplateError(
             "export_format: ollama",
@@ -25,7 +25,7 @@ def check(kind: gguf.Kind | None, job: Job) -> Sequence[str]:
             need="a template that Go's templates can express whole",
             hint="template: NAME in the run file, or export_format: gguf-f16",
         )
-    return gguf.check(kind or gguf.OF_DTYPE[job.stored], job)
+    return notes
 
 
 def write(kind: gguf.Kind | None, job: Job, model: Any, place: Path) -> Written:

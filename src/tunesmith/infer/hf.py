@@ -129,7 +129,8 @@ class Engine:
         Raises:
             ModelError: the prompt is empty, or fills the model's context.
         """
-        context = getattr(self.model.config, "max_position_embeddings", None)
+        config = self.model.config.get_text_config()
+        context = getattr(config, "max_position_embeddings", None)
         if prompt == 0:
             raise ModelError("prompt", got="0 tokens", need="at least one token")
         if context is None:
