@@ -44,14 +44,21 @@ class Scripted:
     load = (0, 0)
     gone = None
 
-    def __init__(self, *texts: str, finish="stop", hold: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        *texts: str,
+        finish="stop",
+        hold: threading.Event | None = None,
+        backend=TOKENIZER.backend,
+    ) -> None:
         self.texts, self.finish, self.hold = list(texts), finish, hold
+        self.backend = backend
         self.asked, self.cancelled = [], []
 
     def submit(self, request, on_delta):
         self.asked.append(request)
         text = self.texts[(len(self.asked) - 1) % len(self.texts)]
-        ids = TOKENIZER.backend.encode(text, add_special_tokens=False).ids
+        ids = self.backend.encode(text, add_special_tokens=False).ids
         stream = Said(self, request)
 
         def say():
@@ -60,7 +67,7 @@ class Scripted:
 
         def tell():
             for i in ids:
-                on_delta(Delta(TOKENIZER.backend.decode([i]), (Token(i, -0.5, ((i, -0.5),)),)))
+                on_delta(Delta(self.backend.decode([i]), (Token(i, -0.5, ((i, -0.5),)),)))
                 if self.hold:
                     self.hold.wait(0.2)
                 if request in self.cancelled:
@@ -90,28 +97,28 @@ def _sees_nothing():
     raise AssertionError("nothing here has media")
 
 
-def found(template: str) -> Found:
+def found(template: str | None, tokenizer=TOKENIZER) -> Found:
     """What the command line would find."""
-    renderer = choose(template, TOKENIZER)
-    return Found(Target("m", (), "m"), None, (), TOKENIZER, renderer, False, (), _sees_nothing)
+    renderer = choose(template, tokenizer)
+    return Found(Target("m", (), "m"), None, (), tokenizer, renderer, False, (), _sees_nothing)
 
 
-def served(engine, *, template="qwen", limits=USUAL, **keys) -> Served:
+def served(engine, *, template="qwen", limits=USUAL, tokenizer=TOKENIZER, **keys) -> Served:
     """Everything the routes need, over an engine."""
-    known = found(template)
-    stop_ids, stop_texts = split_stops(TOKENIZER, known.renderer.stop_words)
+    known = found(template, tokenizer)
+    stop_ids, stop_texts = split_stops(tokenizer, known.renderer.stop_words)
     voice = Voice(
         None,
         known.spoken,
         known.style,
         stop_ids,
         stop_texts,
-        constraining=lambda: Grammars(TOKENIZER.backend, stop_ids=stop_ids),
+        constraining=lambda: Grammars(tokenizer.backend, stop_ids=stop_ids),
         call_forms=known.call_forms,
     )
     return Served(
         engine=engine,
-        backend=TOKENIZER.backend,
+        backend=tokenizer.backend,
         models={"tuned": voice, "base": voice._replace(adapter="base")},
         sampling=Sampling(max_new_tokens=64),
         limits=limits,

@@ -347,6 +347,53 @@ def _idefics2(directory: Path) -> tuple[Any, Any]:
     return config, processor
 
 
+_MINICPM = {
+    "image_token": "<|image_pad|>",
+    "video_token": "<|video_pad|>",
+    "image_start_token": "<image>",
+    "image_end_token": "</image>",
+    "slice_start_token": "<slice>",
+    "slice_end_token": "</slice>",
+    "image_id_start_token": "<image_id>",
+    "image_id_end_token": "</image_id>",
+}
+
+
+def _minicpm(kind: str, directory: Path, *, mode: str = "16x") -> tuple[Any, Any]:
+    import transformers as t
+
+    tokenizer = _tokenizer(directory, **_MINICPM)
+    number = tokenizer.convert_tokens_to_ids
+    size = {"scale_resolution": 28, "patch_size": 7, "max_slice_nums": 4}
+    images, videos = t.MiniCPMV4_6ImageProcessor(**size), t.MiniCPMV4_6VideoProcessor(**size)
+    ids = {"image_token_id": number("<|image_pad|>"), "video_token_id": number("<|video_pad|>")}
+    rope = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5,
+            "mrope_section": [2, 1, 1], "mrope_interleaved": True}  # fmt: skip
+    linear = {f"linear_{name}_dim": 8 for name in ("key_head", "value_head")}
+    linear |= {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
+    layers = ["linear_attention", "full_attention"]
+    text = t.Qwen3_5TextConfig(
+        **_TEXT, **linear, layer_types=layers, head_dim=16, rope_parameters=rope
+    )
+    tower = {**_CLIP, "image_size": 56}
+    if kind == "minicpmv4_6":
+        processor = t.MiniCPMV4_6Processor(images, videos, tokenizer)
+        return t.MiniCPMV4_6Config(
+            vision_config=t.MiniCPMV4_6VisionConfig(**tower), text_config=text,
+            insert_layer_id=0, downsample_mode=mode, **ids,
+        ), processor  # fmt: skip
+    marks = {
+        f"{name}_id": number(_MINICPM[f"{name}_token"])
+        for name in ("image_start", "image_end", "slice_start", "slice_end")
+    }
+    (newline,) = tokenizer.encode("\n", add_special_tokens=False)
+    processor = t.MiniCPMV4_7Processor(images, videos, tokenizer)
+    return t.MiniCPMV4_7Config(
+        vision_config=t.MiniCPMV4_7VisionConfig(**tower), text_config=text,
+        insert_layer_id=0, newline_id=newline, downsample_mode=mode, **marks, **ids,
+    ), processor  # fmt: skip
+
+
 def _video_llava(directory: Path) -> tuple[Any, Any]:
     import transformers as t
 
@@ -405,6 +452,9 @@ MOVING: dict[str, Callable[[Path], tuple[Any, Any]]] = {
     "qwen3_vl": lambda directory: _qwen("qwen3_vl", directory),
     "internvl": _internvl,
     "smolvlm": _smolvlm,
+    "minicpmv4_6": lambda directory: _minicpm("minicpmv4_6", directory),
+    "minicpmv4_7": lambda directory: _minicpm("minicpmv4_7", directory),
+    "minicpmv4_6, 4x": lambda directory: _minicpm("minicpmv4_6", directory, mode="4x"),
     "video_llava": _video_llava,
     "llava_next_video": _llava_next_video,
 }

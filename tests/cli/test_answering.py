@@ -1,6 +1,7 @@
 """What chat, eval and export load is what was trained, below what it was trained on."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -15,10 +16,12 @@ from tunesmith.data.tokenize import encode
 from tunesmith.errors import TemplateError
 from tunesmith.infer.chat import Chat
 from tunesmith.infer.hf import Answer, Engine
+from tunesmith.infer.request import Delta, Token
 from tunesmith.infer.sampling import GREEDY
-from tunesmith.infer.stream import TextStream
 from tunesmith.models import adapters
+from tunesmith.serve.reading import Reading
 from tunesmith.templates import choose, names
+from tunesmith.templates.spelled import in_answers
 from tunesmith.training.report import Silent
 from tunesmith.types import Call, Conversation, Message
 
@@ -133,7 +136,11 @@ class Learned(Engine):
 
     def __init__(self, found, conversation):
         super().__init__(
-            None, found.tokenizer, encode=found.encode, stop_words=found.renderer.stop_words
+            None,
+            found.tokenizer,
+            encode=found.encode,
+            stop_words=found.renderer.stop_words,
+            marks=in_answers(found.renderer),
         )
         ends = range(2, len(conversation.messages) + 1, 2)
         texts = [conversation._replace(messages=conversation.messages[:end]) for end in ends]
@@ -143,13 +150,8 @@ class Learned(Engine):
         row = self.rows.pop(0)
         begin = int(row.trained.argmax())
         assert prompt_ids == row.ids[:begin].tolist()
-        stream, ids = TextStream(self.tokenizer.backend, self.stop_texts), []
-        for token_id in row.ids[begin:][row.trained[begin:]].tolist():
-            ids.append(token_id)
-            if token_id in self.stop_ids or stream.push(token_id).stopped:
-                break
-        stream.finish()
-        return Answer(stream.text, ids, prompt_ids, "stop", 1.0)
+        ids = row.ids[begin:][row.trained[begin:]].tolist()
+        return Answer(self.text(ids), ids, prompt_ids, "stop", 1.0)
 
 
 def ready(name, tokenizer):
@@ -187,6 +189,26 @@ def test_marks_of_calls_that_are_special_tokens_are_read():
     tiny = load_tiny()
     tiny.backend.add_special_tokens(["[TOOL_CALLS]", "<|tool_call>", "<tool_call|>", '<|"|>'])
     assert talk(ready("gemma4", tiny)) == SAID
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_server_reads_the_answers_of_training_with_marks_that_are_special_tokens(name):
+    tiny = load_tiny(bos="<|endoftext|>")
+    tiny.backend.add_special_tokens(single_tokens(name))
+    written = " ".join(in_answers(ready(name, tiny).renderer))
+    tiny.backend.add_special_tokens(re.findall(r"<[^<> \n]+>|\[[A-Z_/]+\]", written))
+    known = ready(name, tiny)
+    engine, style = Learned(known, Conversation(SAID, tools=TOOLS)), known.style(TOOLS)
+    for row, message in zip(engine.rows, SAID[1::2], strict=True):
+        begin = int(row.trained.argmax())
+        ids = row.ids[begin:][row.trained[begin:]].tolist()
+        stops = {"stop_ids": engine.stop_ids, "stop_texts": engine.stop_texts}
+        reading = Reading(style, tiny.backend, **stops)
+        parts = [part for i in ids for part in reading.take(Delta("", (Token(i),)))]
+        parts += reading.take(Delta("", (), "stop"))
+        assert {part.kind for part in parts} <= {"words"}
+        assert reading.calls == message.calls
+        assert known.renderer.said("".join(part.text for part in parts)) == message.content
 
 
 def test_weights_that_no_run_of_ours_made_are_served_as_the_file_says(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import tokenizers
 
 from tiny_tokenizer import load_tiny
-from tunesmith.infer.stream import TextStream
+from tunesmith.infer.stream import TextStream, left_out
 
 TEXTS = (
     "Hello world, this is  a test.\n\n  indented\ttabs",
@@ -71,6 +71,17 @@ def test_a_character_that_never_becomes_whole_is_given_out_at_the_end():
     shown = "".join(stream.push(i).text for i in ids)
     assert shown == "ok"
     assert stream.finish().text.startswith("\ufffd")
+
+
+def test_special_tokens_of_marks_are_text_and_no_others():
+    backend = load_tiny().backend
+    assert left_out(backend, ("<think>\n", "\n</think>")) is None  # added, but not special
+    skipped = left_out(backend, ("<|im_start|>thought\n",))
+    stream = TextStream(backend, skipped=skipped)
+    text = "<|im_start|>thought\n你<|im_end|>好 <|endoftext|>so"
+    ids = backend.encode(text, add_special_tokens=False).ids
+    pieces = [stream.push(i).text for i in ids] + [stream.finish().text]
+    assert "".join(pieces) == stream.text == "<|im_start|>thought\n你好 so"
 
 
 def test_special_tokens_are_not_text():

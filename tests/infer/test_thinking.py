@@ -2,7 +2,7 @@
 
 import pytest
 
-from tunesmith.infer.thinking import Marks, Thinking, said
+from tunesmith.infer.thinking import Marks, Thinking, said, whole
 
 MARKS = Marks("<think>", "</think>")
 CASES = [
@@ -39,3 +39,23 @@ def test_an_answer_without_its_thought():
     assert said("<think>\nHm.\n</think>\n\nYes.", MARKS) == "Yes."
     assert said(" Yes.", MARKS) == " Yes."
     assert said("<think>Hm", MARKS) == ""
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("<a>final<b>Yes. <a>final<b>", "Yes. <a>final<b>"),
+        ("<a>fin", "<a>fin"),
+        ("<a>finally", "<a>finally"),
+        ("<a>final<b>", ""),
+        ("<a>hm</a>Yes.", "<a>hm</a>Yes."),
+        ("</a>Yes.", "Yes."),
+    ],
+)
+def test_what_stands_before_words_without_a_thought_is_not_shown(text, shown, size):
+    marks = Marks("<a>hm", "</a>", leads=("<a>final<b>", "</a>"))
+    thinking = Thinking(marks)
+    pieces = [p for i in range(0, len(text), size) for p in thinking.push(text[i : i + size])]
+    pieces += thinking.finish()
+    assert "".join(piece for piece, _ in pieces) == whole(text, marks) == shown

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from tiny_model import KINDS, tiny_model
 from tunesmith.errors import ModelError
-from tunesmith.models.load import load_model
+from tunesmith.models.load import load_model, read_config
 
 
 def _edit_config(directory, **keys):
@@ -124,3 +124,15 @@ def test_loading_prints_nothing(tmp_path, capfd):
     capfd.readouterr()
     load_model(directory, dtype=torch.float32)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["minicpmv", "minicpmo"])
+@pytest.mark.parametrize("trusted", [False, True])
+def test_code_of_old_that_no_transformers_runs_is_refused_with_what_is_there(
+    tmp_path, kind, trusted
+):
+    said = {"model_type": kind, "auto_map": {"AutoModel": "modeling.Model"}}
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    with pytest.raises(ModelError, match=r"MiniCPM-V-4\.6") as caught:
+        read_config(tmp_path, trust_remote_code=trusted)
+    assert "transformers 5.23" in caught.value.need

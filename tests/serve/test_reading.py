@@ -91,6 +91,15 @@ def test_plain_answers_are_the_engines_own_text():
     assert heard(Style(), "<think>no marks here</think>")[1] == "<think>no marks here</think>"
 
 
+def test_what_the_template_puts_before_words_is_no_part_of_them():
+    style = found("qwen3").style(None)._replace(leads=("<think>final ", "</think>"))
+    assert heard(style, "<think>final Yes.")[:2] == ("", "Yes.")
+    assert heard(style, "</think>Yes.")[:2] == ("", "Yes.")
+    assert heard(style, "<think>fin</think>al")[:2] == ("fin", "al")
+    assert heard(style, "</thi", "length")[:2] == ("", "</thi")
+    assert heard(Style(leads=("\n",)), "\n\nYes.")[:2] == ("", "\nYes.")
+
+
 def test_a_syntax_without_a_mark_is_read_at_the_end():
     _, words, calls, parts = heard(with_tools("glm4"), 'weather\n{"city": "Paris"}')
     assert (words, [c.name for c in calls]) == ("", ["weather"])

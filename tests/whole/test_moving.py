@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 BESIDE = [Path(sys.prefix) / "beside", ROOT / ".venv" / "beside"]
-FILES = ("internvl", "llava_next", "pixtral", "qwen_vl", "smolvlm", "video_llava")
+FILES = ("internvl", "llava_next", "minicpm", "pixtral", "qwen_vl", "smolvlm", "video_llava")
 PLUGIN = """
 import torch
 
@@ -44,4 +44,4 @@ def test_families_that_move_are_like_stock(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:]
     assert "skipped" not in done.stdout
-    assert "10 passed" in done.stdout
+    assert "17 passed" in done.stdout

@@ -17,6 +17,7 @@ from tunesmith.data.tokenize import encode_prompt
 from tunesmith.errors import ConfigError, TemplateError
 from tunesmith.infer.hf import Answer, Engine
 from tunesmith.infer.sampling import Sampling, read_generation_config, resolve
+from tunesmith.infer.stream import left_out
 from tunesmith.models import tokenizer as tokenizers
 from tunesmith.models.adapter_rows import last_id, tokenizer_directory
 from tunesmith.models.lineage import belongs
@@ -24,8 +25,11 @@ from tunesmith.templates import Asked, OwnJinja, Renderer, Template, choose, has
 from tunesmith.templates.call_form import call_form, calls_begin
 from tunesmith.templates.calls import function_of, read_tools
 from tunesmith.templates.choose import is_here
+from tunesmith.templates.format import Thinking
 from tunesmith.templates.parse import parse
+from tunesmith.templates.spelled import in_answers, leads, takes_thoughts
 from tunesmith.templates.spelled import marks as marks_of
+from tunesmith.templates.thoughts import without_thought
 from tunesmith.training.material import fetch
 from tunesmith.training.seeing import seen_by
 from tunesmith.types import Call, Conversation, Message, Seen, Tokenizer
@@ -83,7 +87,7 @@ class Found(NamedTuple):
         """
         template = self.renderer if isinstance(self.renderer, Template) else None
         if tools is None:
-            said = template.said if template else str
+            said = template.said if template else self._said
             return lambda answer: (said(answer.text), ())
         self.encode(Conversation((Message("user", "a"),), None, tools))
         template = template or _parsed(self)
@@ -94,8 +98,21 @@ class Found(NamedTuple):
 
         return found
 
+    def _said(self, text: str) -> str:
+        """An answer under the model's own Jinja, as that takes it in later prompts."""
+        lead = next(filter(text.startswith, leads(self.renderer)), "")
+        words = text.removeprefix(lead)
+        if takes_thoughts(self.renderer):
+            return words
+        opened, closed = marks_of(self.renderer)
+        return without_thought(words, Thinking(open=opened, close=closed))
+
     def spoken(self, conversation: Conversation) -> list[int]:
         """As `encode`, of a conversation that may say what was thought."""
+        thoughts = any(message.thought for message in conversation.messages)
+        if thoughts and not takes_thoughts(self.renderer):
+            messages = tuple(message._replace(thought="") for message in conversation.messages)
+            conversation = conversation._replace(messages=messages)
         return self.encode(spelled(conversation, self.renderer))
 
     def style(self, tools: str | None) -> Style:
@@ -108,11 +125,15 @@ class Found(NamedTuple):
 
         marks = marks_of(self.renderer) if has_marks(self.renderer) else None
         template = self.renderer if isinstance(self.renderer, Template) else None
+        before, written = leads(self.renderer), in_answers(self.renderer)
+        backend = self.tokenizer.backend
         if tools is None:
-            return Style(marks)
+            return Style(marks, before, skipped=left_out(backend, written))
         self.encode(Conversation((Message("user", "a"),), None, tools))
         template = template or _parsed(self)
-        return Style(marks, call=calls_begin(template, tools), read=template.read)
+        skipped = left_out(backend, (*written, *in_answers(template)))
+        call = calls_begin(template, tools)
+        return Style(marks, before, call=call, read=template.read, skipped=skipped)
 
     def call_forms(self, tools: str) -> list[CallForm]:
         """How each tool is called.
@@ -137,6 +158,7 @@ class Found(NamedTuple):
             encode=self.encode,
             stop_words=self.renderer.stop_words,
             see=self.see,
+            marks=in_answers(self.renderer),
         )
 
 

@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     thoughts = _thoughts(found)
     if arguments.json:
-        return _json_lines(sides, thoughts if arguments.hide_thinking else None)
+        return _json_lines(sides, thoughts, hide=arguments.hide_thinking)
     settings = ", ".join(sampling.lines())
     print(f"{found.served.note}; template {found.renderer.name}\n{settings}", file=sys.stderr)
     typed = sys.stdin.isatty()
@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _thoughts(found: Found) -> Marks | None:
     """What stands around a thought in a model's answers; `None`: its template knows none."""
     from tunesmith.infer.thinking import Marks
-    from tunesmith.templates.spelled import has_marks, marks
+    from tunesmith.templates.spelled import has_marks, leads, marks
     from tunesmith.types import Conversation, Message
 
     if not has_marks(found.renderer):
@@ -103,7 +103,9 @@ def _thoughts(found: Found) -> Marks | None:
     opened, closed = (mark.strip() for mark in marks(found.renderer))
     prompt = found.encode(Conversation((Message("user", "a"),)))
     text = found.tokenizer.backend.decode(prompt, skip_special_tokens=False)
-    return Marks(opened, closed, text.rstrip().endswith(opened))
+    # an empty thought is one, too
+    before = tuple(lead for lead in leads(found.renderer) if not lead.startswith(opened))
+    return Marks(opened, closed, text.rstrip().endswith(opened), before)
 
 
 def _view(typed: bool, several: bool, thoughts: Marks | None, *, hide: bool) -> View:
@@ -143,14 +145,14 @@ def _tell(text: str) -> None:
     print(text, end="", file=sys.stderr, flush=True)
 
 
-def _json_lines(sides: dict[str, Chat], hidden: Marks | None) -> int:
+def _json_lines(sides: dict[str, Chat], thoughts: Marks | None, *, hide: bool) -> int:
     """One JSON object per question: for programs."""
     code = 0
     for line in sys.stdin:
         question = line.strip()
         if not question:
             continue
-        *others, tuned = [_record(chat, question, hidden) for chat in sides.values()]
+        *others, tuned = [_record(chat, question, thoughts, hide=hide) for chat in sides.values()]
         record: dict[str, Any] = {"question": question, **tuned}
         if others:
             record["base"] = others[0]
@@ -160,17 +162,17 @@ def _json_lines(sides: dict[str, Chat], hidden: Marks | None) -> int:
     return code
 
 
-def _record(chat: Chat, question: str, hidden: Marks | None) -> dict[str, Any]:
+def _record(chat: Chat, question: str, thoughts: Marks | None, *, hide: bool) -> dict[str, Any]:
     """What one model says to a question, or why it does not."""
     from tunesmith.infer.chat import REFUSALS
-    from tunesmith.infer.thinking import said
+    from tunesmith.infer.thinking import said, whole
 
     try:
         answer = chat.take(question)
     except REFUSALS as error:
         return {"error": error.as_dict()}
     record = {
-        "answer": said(answer.text, hidden),
+        "answer": (said if hide else whole)(answer.text, thoughts),
         "finish_reason": answer.finish_reason,
         "tokens": len(answer.ids),
     }

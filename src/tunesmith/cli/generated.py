@@ -35,6 +35,7 @@ def figures_of(
     from tunesmith.eval.predict import Asking
     from tunesmith.eval.questions import Questions, tail_of
     from tunesmith.infer.hf import Engine
+    from tunesmith.templates.spelled import in_answers
 
     renderer, tokenizer = material.renderer, material.tokenizer
     questions = Questions(material.data.eval, tail_of(renderer, tokenizer))
@@ -46,6 +47,7 @@ def figures_of(
         tokenizer,
         encode=lambda conversation: encode_prompt(conversation, renderer, tokenizer),
         stop_words=renderer.stop_words,
+        marks=in_answers(renderer),
     )
     asking = Asking(
         engine,

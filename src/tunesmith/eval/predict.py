@@ -139,14 +139,16 @@ class Asking:
             pass
         finish = "stop" if stream.row.finish == "stop" else "length"
         row = stream.row
-        said, calls = self.read(Answer(row.text, row.ids, asked.prompt_ids, finish, 0.0))
+        text = self.engine.text(row.ids)
+        said, calls = self.read(Answer(text, row.ids, asked.prompt_ids, finish, 0.0))
         label, label_calls = self.read(self._label(asked))
         prompt = self.engine.tokenizer.backend.decode(asked.prompt_ids, skip_special_tokens=False)
         return Predicted(prompt, said, label, finish, asked.origin, calls, label_calls)
 
     def _label(self, asked: Question) -> Answer:
         """The answer of a row, as if the model had given it."""
-        stream = TextStream(self.engine.tokenizer.backend)
+        backend = self.engine.tokenizer.backend
+        stream = TextStream(backend, skipped=self.engine.skipped)
         for token_id in asked.label_ids:
             if token_id not in self.engine.stop_ids:
                 stream.push(token_id)

@@ -16,7 +16,7 @@ import torch
 from tunesmith.errors import ConfigError, ModelError
 from tunesmith.infer.forward import Plain
 from tunesmith.infer.sampling import Sampling, pick
-from tunesmith.infer.stream import TextStream
+from tunesmith.infer.stream import TextStream, left_out
 from tunesmith.types import Conversation, Seen, Tokenizer
 
 
@@ -24,7 +24,7 @@ class Answer(NamedTuple):
     """What a model said, and how it came to its end."""
 
     text: str
-    """Without special tokens and without the stop word."""
+    """Without the stop word, and without special tokens but for the marks of the template."""
     ids: list[int]
     """As produced, with the stop token where there was one."""
     prompt_ids: list[int]
@@ -45,6 +45,7 @@ class Engine:
         stop_words: of the template, beside the tokenizer's own eos and stops. One that is
             a single token ends the answer as an id, any other as text.
         see: reads the media of a conversation whose prompt has these ids.
+        marks: what the template writes into answers; its special tokens are part of their text.
     """
 
     def __init__(
@@ -55,9 +56,11 @@ class Engine:
         encode: Callable[[Conversation], Sequence[int]],
         stop_words: Sequence[str] = (),
         see: Callable[[Conversation, Sequence[int]], Seen | None] | None = None,
+        marks: Sequence[str] = (),
     ) -> None:
         self.model, self.tokenizer, self._encode, self._see = model, tokenizer, encode, see
         self.stop_ids, self.stop_texts = split_stops(tokenizer, stop_words)
+        self.skipped = left_out(tokenizer.backend, marks)
 
     def generate(
         self,
@@ -86,6 +89,19 @@ class Engine:
         ends = [at for word in self.stop_texts if (at := text.find(word)) >= 0]
         return text[: min(ends, default=len(text))]
 
+    def stream(self) -> TextStream:
+        """What makes the text of an answer, token by token."""
+        return TextStream(self.tokenizer.backend, self.stop_texts, skipped=self.skipped)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of an answer that came as these ids, as if they had been streamed."""
+        stream = self.stream()
+        for token_id in ids:
+            if token_id in self.stop_ids or stream.push(token_id).stopped:
+                break
+        stream.finish()
+        return stream.text
+
     def encode(self, conversation: Conversation) -> list[int]:
         """The ids that the model gets to see for a conversation."""
         return list(self._encode(conversation))
@@ -100,7 +116,7 @@ class Engine:
     ) -> Answer:
         """Continue ids that are a whole prompt already; see `generate`."""
         room = self.room(len(prompt_ids), sampling.max_new_tokens)
-        stream = TextStream(self.tokenizer.backend, self.stop_texts)
+        stream = self.stream()
         ids: list[int] = []
         reason: Literal["stop", "length"] = "length"
         begun = time.perf_counter()

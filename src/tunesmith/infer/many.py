@@ -51,7 +51,8 @@ def generate_many(
             last = [delta.finish for delta in stream][-1]
             ids, seconds = stream.row.ids, max(time.perf_counter() - begun, 1e-9)
             reason = "stop" if last == "stop" else "length"
-            answers.append(Answer(stream.row.text, ids, prompt, reason, len(ids) / seconds))
+            text = engine.text(ids)
+            answers.append(Answer(text, ids, prompt, reason, len(ids) / seconds))
             tell(len(answers), len(prompts))
     finally:
         batching.close()

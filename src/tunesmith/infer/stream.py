@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import tokenizers
@@ -19,6 +19,23 @@ class Piece(NamedTuple):
     """A stop word is complete; nothing may follow."""
 
 
+def left_out(backend: tokenizers.Tokenizer, marks: Iterable[str]) -> frozenset[int] | None:
+    """Special tokens that are no part of an answer's text: those that stand in none of its marks.
+
+    Args:
+        backend: makes text of ids.
+        marks: what a template writes into answers, around thoughts and calls.
+
+    Returns:
+        Their ids; `None`: every special token, the marks hold none.
+    """
+    written = "\n".join(marks)
+    added = backend.get_added_tokens_decoder().items()
+    special = {number: token.content for number, token in added if token.special}
+    others = frozenset(number for number, text in special.items() if text not in written)
+    return others if len(others) < len(special) else None
+
+
 class TextStream:
     """Turns ids into pieces of text; the pieces joined are the decoded answer.
 
@@ -30,7 +47,7 @@ class TextStream:
     Args:
         backend: makes text of ids.
         stop_words: end the answer, and are no part of it.
-        special: whether special tokens are part of the text.
+        skipped: special tokens that are no part of the text; `None`: all. See `left_out`.
     """
 
     def __init__(
@@ -38,9 +55,9 @@ class TextStream:
         backend: tokenizers.Tokenizer,
         stop_words: Sequence[str] = (),
         *,
-        special: bool = False,
+        skipped: Collection[int] | None = None,
     ) -> None:
-        self._backend, self._special = backend, special
+        self._backend, self._skipped = backend, skipped
         self._stop_words = tuple(word for word in stop_words if word)
         self._ids: list[int] = []
         self._start = 0  # decoding starts here
@@ -90,7 +107,10 @@ class TextStream:
         return Piece(shown, False)
 
     def _decode(self, ids: list[int]) -> str:
-        return self._backend.decode(ids, skip_special_tokens=not self._special)
+        if self._skipped is None:
+            return self._backend.decode(ids, skip_special_tokens=True)
+        said = [token_id for token_id in ids if token_id not in self._skipped]
+        return self._backend.decode(said, skip_special_tokens=False)
 
 
 def _overlap(text: str, word: str) -> int:

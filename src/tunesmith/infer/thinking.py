@@ -12,13 +12,16 @@ class Marks(NamedTuple):
     close: str
     opened: bool = False
     """The prompt has opened the thought: the answer begins inside it."""
+    leads: tuple[str, ...] = ()
+    """What may stand before an answer's words where nothing was thought, longest first."""
 
 
 class Thinking:
     """Says of each piece whether it is part of the thought that begins the answer.
 
-    The pieces joined are the answer, marks included (they count as thought). A mark that may still
-    become whole is held back; one that does not begin the answer is words like any other.
+    The pieces joined are the answer, marks included (they count as thought) but for what the
+    template puts before words without a thought. A mark that may still become whole is held back;
+    one that does not begin the answer is words like any other.
 
     Args:
         marks: of the template; `None`: nothing is a thought.
@@ -49,16 +52,21 @@ class Thinking:
     def finish(self) -> list[tuple[str, bool]]:
         """What was held back: the answer has ended."""
         held, self._held = self._held, ""
+        if self._state == "start":
+            held = self._begin(held, last=True)
         return [(held, self._state == "thought")] if held else []
 
-    def _begin(self, held: str) -> str:
+    def _begin(self, held: str, *, last: bool = False) -> str:
         assert self._marks is not None, "without marks everything is said"
         words, mark = held.lstrip(), self._marks.open
-        if words.startswith(mark):
-            self._state = "thought"
-        elif not mark.startswith(words):
-            self._state = "said"
-        return held
+        if not last and (
+            any(len(held) < len(lead) and lead.startswith(held) for lead in self._marks.leads)
+            or (len(words) < len(mark) and mark.startswith(words))
+        ):
+            return held
+        lead = next(filter(held.startswith, self._marks.leads), "")
+        self._state = "thought" if words.startswith(mark) and not lead else "said"
+        return held.removeprefix(lead)
 
     def _think(self, held: str, found: list[tuple[str, bool]]) -> str:
         assert self._marks is not None, "without marks nothing is thought"
@@ -77,9 +85,16 @@ class Thinking:
 
 def said(text: str, marks: Marks | None) -> str:
     """A whole answer without the thought that begins it."""
-    if marks is None:
-        return text
-    thinking = Thinking(marks)
-    pieces = [*thinking.push(text), *thinking.finish()]
+    pieces = _pieces(text, marks)
     rest = "".join(piece for piece, thought in pieces if not thought)
-    return rest.lstrip() if len(rest) < len(text) else rest
+    return rest.lstrip() if any(thought for _, thought in pieces) else rest
+
+
+def whole(text: str, marks: Marks | None) -> str:
+    """A whole answer with its thought, without what stands before words where there is none."""
+    return "".join(piece for piece, _ in _pieces(text, marks))
+
+
+def _pieces(text: str, marks: Marks | None) -> list[tuple[str, bool]]:
+    thinking = Thinking(marks)
+    return [*thinking.push(text), *thinking.finish()]

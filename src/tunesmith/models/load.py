@@ -86,6 +86,7 @@ def read_config(directory: Path, *, trust_remote_code: bool = False) -> Pretrain
     import transformers
 
     raw = files.read_json(directory / "config.json")
+    _refuse_old(directory, raw)
     refuse_remote_code(directory, raw, trust_remote_code=trust_remote_code)
     quantize.refuse_quantised(directory, raw)
     known = transformers.models.auto.configuration_auto.CONFIG_MAPPING_NAMES
@@ -102,6 +103,26 @@ def read_config(directory: Path, *, trust_remote_code: bool = False) -> Pretrain
     with explained(directory, model_type):
         return transformers.AutoConfig.from_pretrained(
             str(directory), trust_remote_code=trust_remote_code, local_files_only=True
+        )
+
+
+_OLD = {"minicpmv": "MiniCPM-V", "minicpmo": "MiniCPM-o"}
+"""Models that come with code of their own, written for transformers 4: no later one runs it."""
+
+
+def _refuse_old(directory: Path, config: dict[str, Any]) -> None:
+    """Refuse a model whose code transformers has never taken in, with its successors that it has.
+
+    Raises:
+        ModelError: that is the case.
+    """
+    model_type = config.get("model_type")
+    if model_type in _OLD:
+        raise ModelError(
+            f"{directory}/config.json: model_type",
+            got=f"{model_type}: {_OLD[model_type]} with code of its own, for transformers 4",
+            need="MiniCPM-V-4.6 (minicpmv4_6) or -4.7 (minicpmv4_7), which transformers 5.23 has",
+            hint="model_name_or_path: openbmb/MiniCPM-V-4.6",
         )
 
 

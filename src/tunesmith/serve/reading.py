@@ -29,12 +29,16 @@ class Style(NamedTuple):
 
     marks: tuple[str, str] | None = None
     """What opens and closes a thought."""
+    leads: tuple[str, ...] = ()
+    """What may stand before the words of an answer without a thought, longest first."""
     thinking: bool = False
     """Whether the prompt itself has opened one."""
     call: str | None = None
     """What calls begin with, "": with anything; `None`: there are none to look for."""
     read: Read | None = None
     """From words, marks of calls included, to words and calls."""
+    skipped: Collection[int] | None = None
+    """Special tokens that are no part of an answer; `None`: all. The marks may be others."""
 
 
 class Reading:
@@ -56,13 +60,14 @@ class Reading:
         stop_texts: Sequence[str] = (),
     ) -> None:
         self._style, self._stop_ids = style, stop_ids
-        marked = style.marks is not None or style.call is not None
+        marked = style.marks is not None or style.call is not None or bool(style.leads)
         # marks are often special tokens, which the engine's text leaves out
-        self._stream = TextStream(backend, stop_texts, special=True) if marked else None
+        stream = TextStream(backend, stop_texts, skipped=style.skipped)
+        self._stream = stream if marked else None
         self._state: Literal["start", "thought", "words", "call", "done"] = "start"
         if style.thinking:
             self._state = "thought"
-        elif style.marks is None:
+        elif style.marks is None and not style.leads:
             self._state = "words"
         self._held = ""
         self._begun = False  # whether anything of the thought, then of the words, is out
@@ -91,13 +96,20 @@ class Reading:
                 return parts
 
     def _in_start(self, last: bool) -> Part | None:
-        """Does a thought begin the answer?"""
-        assert self._style.marks is not None, "only then there is something to decide"
-        opened, said = self._style.marks[0].strip(), self._held.lstrip()
-        if said.startswith(opened):
-            self._held = said.removeprefix(opened)
-            self._state = "thought"
-        elif last or not opened.startswith(said):
+        """Does a thought begin the answer, or what stands there for none?"""
+        marks, leads, held = self._style.marks, self._style.leads, self._held
+        opened, said = marks[0].strip() if marks else "", held.lstrip()
+        if not last and (
+            any(len(held) < len(lead) and lead.startswith(held) for lead in leads)
+            or (opened and len(said) < len(opened) and opened.startswith(said))
+        ):
+            return None
+        lead = next(filter(held.startswith, leads), "")
+        if lead:
+            self._held, self._state = held.removeprefix(lead), "words"
+        elif opened and said.startswith(opened):
+            self._held, self._state = said.removeprefix(opened), "thought"
+        else:
             self._state = "words"
         return None
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from tunesmith.errors import TemplateError
-from tunesmith.templates import calls, tools, write_jinja
+from tunesmith.templates import calls, thoughts, tools, write_jinja
 from tunesmith.templates.format import Format, Later, Piece, Round, Special, Text, Thinking
 from tunesmith.templates.layout import Layout, Strings, layout
 from tunesmith.templates.order import ANSWERING, check_order
@@ -221,11 +221,10 @@ class Template:
         return (words, calls) if calls else (self.said(text), ())
 
     def _inside(self, text: str, turn: Strings) -> str:
-        marks, stop = self.format.thinking, turn.stop
+        stop = turn.stop
         for word in self.stop_words:
             stop = stop.partition(word)[0]
-        nothing = "" if marks is None else marks.none
-        return text.removesuffix(stop).removeprefix(nothing).removeprefix(turn.lead)
+        return thoughts.unled(text.removesuffix(stop), self.format.thinking, turn.lead)
 
     def reads_as_given(self, conversation: Conversation) -> list[bool]:
         """For each answer, whether the text up to its end is the one it was given in."""

@@ -6,12 +6,13 @@ template lays out has to have been spelled out here.
 
 from __future__ import annotations
 
-from tunesmith.templates import layout
+from tunesmith.errors import TemplateError
+from tunesmith.templates import layout, thoughts
 from tunesmith.templates.choose import Renderer
 from tunesmith.templates.jinja import OwnJinja
 from tunesmith.templates.render import Template
-from tunesmith.templates.thoughts import USUAL, marks_in
-from tunesmith.types import Conversation
+from tunesmith.templates.thoughts import USUAL, lead_in, marks_in
+from tunesmith.types import Conversation, Message
 
 
 def spelled(conversation: Conversation, renderer: Renderer) -> Conversation:
@@ -45,6 +46,42 @@ def marks(renderer: Renderer) -> tuple[str, str]:
         thinking = renderer.format.thinking
         return USUAL if thinking is None else (thinking.open, thinking.close)
     return marks_in(_source(renderer)) or USUAL
+
+
+def leads(renderer: Renderer) -> tuple[str, ...]:
+    """What may stand before an answer's words where nothing was thought, longest first."""
+    if isinstance(renderer, Template):
+        form = renderer.format
+        return thoughts.leads(form.thinking, renderer.text(form.roles.assistant.lead))
+    found = marks_in(_source(renderer))
+    return tuple(filter(None, [lead_in(found)])) if found else ()
+
+
+def in_answers(renderer: Renderer) -> tuple[str, ...]:
+    """What the template writes into answers around thoughts, words and calls.
+
+    Special tokens among it are part of what an answer says. Of a Jinja template whose calls have
+    not been read (`parse`), those of thoughts alone are known.
+    """
+    found = (*(marks(renderer) if has_marks(renderer) else ()), *leads(renderer))
+    if isinstance(renderer, Template):
+        calling = renderer.format.roles.function
+        between = renderer.text(calling.lead) if calling else ""
+        found = (*found, between, *renderer.tool_syntax.MARKS)
+    return found
+
+
+def takes_thoughts(renderer: Renderer) -> bool:
+    """Whether words with a thought may stand in a conversation; some Jinjas refuse its marks."""
+    if not isinstance(renderer, OwnJinja) or not has_marks(renderer):
+        return True
+    asked = Message("user", "a")
+    thinks = Message("assistant", "b".join(marks(renderer)) + "c")
+    try:
+        renderer.text(Conversation((asked, thinks, asked)), prompting=True)
+    except TemplateError:
+        return False
+    return True
 
 
 def between_results(renderer: Renderer) -> str:

@@ -13,13 +13,14 @@ from typing import NamedTuple
 from tunesmith.templates.format import Thinking
 from tunesmith.types import Message
 
+_FINAL = "<|channel|>final<|message|>"
 USUAL = ("<think>\n", "\n</think>\n\n")
 _MARKS = (
     USUAL,
     ("<seed:think>", "</seed:think>"),
     ("◁think▷", "◁/think▷"),
     ("<|channel>thought\n", "<channel|>"),
-    ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+    ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant" + _FINAL),
 )
 """Marks that a template is looked through for."""
 
@@ -27,6 +28,11 @@ _MARKS = (
 def marks_in(source: str) -> tuple[str, str] | None:
     """What opens and closes a thought in a template's source; `None`: it knows none."""
     return next((pair for pair in _MARKS if pair[1].strip() in source), None)
+
+
+def lead_in(marks: tuple[str, str]) -> str:
+    """What such a template puts before the words of an answer that is not thought about."""
+    return _FINAL if marks[1].endswith(_FINAL) else ""
 
 
 class Form(NamedTuple):
@@ -54,6 +60,24 @@ def without_thought(words: str, marks: Thinking) -> str:
         return words
     rest = words[end + len(marks.close.strip()) :].lstrip("\n")
     return words[:start].rstrip("\n") + rest
+
+
+def leads(marks: Thinking | None, lead: str) -> tuple[str, ...]:
+    """What a template may put before an answer's words where nothing was thought, longest first.
+
+    Args:
+        marks: how it marks thoughts.
+        lead: of any answer.
+    """
+    found = {lead}
+    if marks is not None:
+        found |= {marks.none + lead, marks.none, marks.earlier.lead + lead, marks.earlier.lead}
+    return tuple(sorted(found - {""}, key=len, reverse=True))
+
+
+def unled(words: str, marks: Thinking | None, lead: str) -> str:
+    """An answer without what the template put before its words."""
+    return words.removeprefix(next(filter(words.startswith, leads(marks, lead)), ""))
 
 
 def after_thought(words: str, marks: Thinking) -> str:

@@ -18,6 +18,7 @@ _WHERE = {
     "internvl": ("InternVl",),
     "llava": ("Llava",),
     "llava_next": ("LlavaNext", "LlavaNextVideo"),
+    "minicpm": ("MiniCpmOcr", "MiniCpmV", "MiniCpmV47"),
     "mllama": ("Mllama",),
     "paligemma": ("PaliGemma",),
     "pixtral": ("Pixtral",),
