@@ -98,7 +98,22 @@ def test_the_template_of_the_training_is_served_whatever_the_file_says_now(tmp_p
     ] * 2
     other = answering.find(load(edited, ["template=alpaca", "default_system=null"]), Silent())
     assert other.encode(asked) != as_trained
-    assert other.notes == ()
+    told = "command line: template is alpaca"
+    assert [note for note in other.notes if "may differ from those of training" in note] == [
+        *other.notes
+    ]
+    assert told in other.notes[0]
+    assert "trained with chatml" in other.notes[0]
+    assert answering.find(load(edited, ["template=chatml"]), Silent()).encode(asked) == as_trained
+
+
+def test_the_model_s_own_template_is_called_so(tmp_path):
+    path = tiny_run(tmp_path, template=None)
+    file = tmp_path / "model" / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "chat_template": JINJA}))
+    train(path)
+    (note,) = answering.find(load(path, ["template=qwen"]), Silent()).notes
+    assert "trained with the model's own: prompts may differ" in note
 
 
 def test_control_tokens_in_a_question_are_read_as_in_training(tmp_path):

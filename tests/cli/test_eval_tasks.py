@@ -16,11 +16,24 @@ from tunesmith.cli.main import main
         (["--tasks", "a", "--limit", "0"], "--limit"),
         (["--tasks", "a", "--include", "nowhere"], "--include"),
         (["--tasks", "a", "--results", "nowhere/a.json"], "--results"),
+        (["--shots", "0"], "--shots"),
+        (["--limit", "3"], "--limit"),
+        (["--include", "."], "--include"),
+        (["--chat"], "--chat"),
+        (["--results", "a.json"], "--results"),
     ],
 )
 def test_what_cannot_be_measured_is_one_error(tmp_path, capsys, keys, told):
     assert main(["eval", str(tiny_run(tmp_path)), *keys]) == 2
     assert f"command line: {told}" in capsys.readouterr().err
+
+
+def test_figures_take_the_place_of_nothing_else(tmp_path, capsys):
+    path = tiny_run(tmp_path)
+    before = path.read_bytes()
+    assert main(["eval", str(path), "--tasks", "a", "--results", str(path)]) == 2
+    assert "a file that is there already" in capsys.readouterr().err
+    assert path.read_bytes() == before
 
 
 def test_without_the_library_the_error_says_how_to_get_it(tmp_path, capsys, monkeypatch):

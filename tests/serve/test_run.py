@@ -57,11 +57,17 @@ def running(tmp_path):
     assert not thread.is_alive()
 
 
-def post(port, body):
+def post(port, body, path="chat/completions"):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request(
-        "POST", "/v1/chat/completions", json.dumps(body), {"Content-Type": "application/json"}
+        "POST", f"/v1/{path}", json.dumps(body), {"Content-Type": "application/json"}
     )
+    return connection
+
+
+def get(port, path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", path)
     return connection
 
 
@@ -99,13 +105,18 @@ def test_who_leaves_makes_room_for_the_next(running, stream):
 
 def test_a_server_that_is_stopped_ends_its_answers_and_takes_no_more(running):
     engine, port, room, stop = running
-    asked = post(port, {**LONG, "max_tokens": 40})
+    asked = post(port, {**LONG, "max_tokens": 100})
     until(lambda: engine.load == (1, 0))
     stop()
     until(lambda: room.closing)
+    for new in (post(port, LONG), get(port, "/health"), post(port, {"input": "a"}, "embeddings")):
+        refused = new.getresponse()
+        assert refused.status == 503
+        assert b"shutting down" in refused.read()
+        new.close()
     answer = json.loads(asked.getresponse().read())
     asked.close()
-    assert answer["usage"]["completion_tokens"] == 40
+    assert answer["usage"]["completion_tokens"] == 100
     with pytest.raises(ConnectionRefusedError):
         until(lambda: post(port, LONG).close())
 

@@ -211,20 +211,30 @@ def _parsed(found: Found) -> Template:
 def _as_trained(run: Run, before: Trained | None, weights: Path) -> tuple[Any, list[str]]:
     """Template and its settings under which weights were trained, but for what the command says.
 
-    A run file can be edited after the training; the weights know one template only.
+    A run file can be edited after the training; the weights know one template only. What the
+    command says is done, and told where it is not what was trained.
     """
     if before is None:
         return run.dataset, []
     now = ("command line", "argument")
-    keys = [k for k in _WORDING if not run.places.get(k, "").startswith(now)]
-    own = {key: getattr(before.run.dataset, key) for key in keys}
-    other = [key for key in keys if getattr(run.dataset, key) != own[key]]
-    notes = [
-        f"{run.where(key)} is {_said(getattr(run.dataset, key))}, but {weights} was trained with "
-        f"{_said(own[key])}, which is used; {key}=... on the command line would replace it"
-        for key in other
-    ]
-    return run.dataset.model_copy(update=own), notes
+    asked = {key: getattr(run.dataset, key) for key in _WORDING}
+    own = {key: getattr(before.run.dataset, key) for key in _WORDING}
+    used, notes = dict[str, Any](), list[str]()
+    for key in _WORDING:
+        said = run.places.get(key, "").startswith(now)
+        used[key] = asked[key] if said else own[key]
+        if asked[key] == own[key]:
+            continue
+        differs = f"{run.where(key)} is {_said(key, asked[key])}, but {weights} was trained with "
+        trained_with = _said(key, own[key])
+        if said:
+            notes.append(f"{differs}{trained_with}: prompts may differ from those of training")
+            continue
+        notes.append(
+            f"{differs}{trained_with}, which is used; {key}=... on the command line would "
+            "replace it"
+        )
+    return run.dataset.model_copy(update=used), notes
 
 
 def _renderer(
@@ -254,8 +264,10 @@ def _renderer(
     return choose(str(saved), tokenizer, asked, today=today, where=where), [note]
 
 
-def _said(value: Any) -> str:
-    return "not set" if value is None else str(value)
+def _said(key: str, value: Any) -> str:
+    if value is None:
+        return "the model's own" if key == "template" else "null"
+    return str(value)
 
 
 def load(run: Run, found: Found, *, base_only: bool = False) -> Any:

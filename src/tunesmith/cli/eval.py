@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     refuse_vllm(asked, "eval")
     if arguments.tasks is not None:
         return eval_tasks.run(asked, arguments)
+    eval_tasks.refuse_without_tasks(arguments)
     if not asked.holds_out:
         raise ConfigError(
             asked.where("val_size"), got="no held-out rows", need="rows to evaluate on",

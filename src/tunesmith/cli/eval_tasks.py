@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tunesmith.cli.written import new_file
 from tunesmith.errors import ConfigError
 from tunesmith.store.files import write_text
 
@@ -69,6 +70,21 @@ def run(asked: Run, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def refuse_without_tasks(arguments: argparse.Namespace) -> None:
+    """Refuse what would change nothing about the loss on held-out rows.
+
+    Raises:
+        ConfigError: an option of benchmarks, and none is named.
+    """
+    for key in ("shots", "limit", "include", "chat", "results"):
+        value = getattr(arguments, key)
+        if value is not None and value is not False:  # 0 was asked for
+            raise ConfigError(
+                f"command line: --{key}", got="no --tasks", need="benchmarks to act on",
+                hint="--tasks arc_easy,hellaswag; held-out rows are measured all, in full",
+            )  # fmt: skip
+
+
 def _refuse(names: tuple[str, ...], arguments: argparse.Namespace) -> None:
     """What cannot be measured, before anything is loaded."""
     if not names:
@@ -83,17 +99,22 @@ def _refuse(names: tuple[str, ...], arguments: argparse.Namespace) -> None:
         raise ConfigError(
             "command line: --include", got=arguments.include, need="a directory with task files"
         )
-    if arguments.results is not None and not arguments.results.absolute().parent.is_dir():
-        raise ConfigError(
-            "command line: --results",
-            got=arguments.results,
-            need="a file in a directory that is there",
-        )
+    if arguments.results is not None:
+        new_file("--results", arguments.results, what="figures", is_one=_are_figures)
     if importlib.util.find_spec("lm_eval") is None:
         raise ConfigError(
             "command line: --tasks", need="lm-eval, which is not installed",
             hint='pip install "tunesmith[lm-eval]"',
         )  # fmt: skip
+
+
+def _are_figures(path: Path) -> bool:
+    """Whether a file holds what an earlier command wrote."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and {"results", "notes"} <= found.keys()
 
 
 def _notes(cut: int, arguments: argparse.Namespace) -> list[str]:

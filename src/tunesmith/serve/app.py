@@ -63,7 +63,9 @@ def build(served: Served, *, token: str | None, places: int) -> tuple[Any, Room]
     async def health() -> JSONResponse:
         if gone := served.engine.gone:
             return JSONResponse({"status": f"the engine is gone: {gone}"}, 503)
-        return JSONResponse({"status": "shutting down" if room.closing else "ok"})
+        if room.closing:
+            return JSONResponse({"status": "shutting down"}, 503)
+        return JSONResponse({"status": "ok"})
 
     @app.get("/metrics", response_class=PlainTextResponse, **secured)
     async def metrics() -> PlainTextResponse:
@@ -95,6 +97,7 @@ def build(served: Served, *, token: str | None, places: int) -> tuple[Any, Room]
     @app.post("/v1/embeddings", **secured)
     async def embeddings(body: EmbeddingBody) -> dict[str, Any]:
         name = _known(served, body.model)
+        room.take(0)  # no place is needed, but a server that goes on
         return await asyncio.to_thread(_embedded, body, served, name)
 
     guarded = Guard(app, token=token, body_bytes=served.limits.body_bytes, figures=figures)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import math
 import secrets
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -108,7 +110,6 @@ def run(
         access_log=False,
         lifespan="off",
         backlog=_BACKLOG,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
         server_header=False,
     )
     server = Server(config, room, started)
@@ -147,6 +148,15 @@ class Server(uvicorn.Server):
         self._started(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Refuse what is new, and wait for what is under way."""
+        """Refuse what is new, and wait for what is under way.
+
+        The socket stays open meanwhile: a client, or what spreads requests over servers, is told
+        by 503 and asks elsewhere.
+        """
         self._room.closing = True
+        end = time.monotonic() + _DRAIN_SECONDS
+        while self._room.taken and not self.force_exit and time.monotonic() < end:
+            await asyncio.sleep(0.05)
+        left = math.ceil(max(end - time.monotonic(), 1))  # for what is still being sent
+        self.config.timeout_graceful_shutdown = left
         await super().shutdown(sockets)
