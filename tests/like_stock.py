@@ -271,7 +271,8 @@ def _opened_elsewhere(seen: Seen, row: Conversation, place: Path) -> None:
     (place / "config.json").write_bytes((directory / "config.json").read_bytes())
     pictures = [packed(family.open(medium)) for medium in row.media]
     asked = [{"role": "user", "content": row.messages[0].content}]
-    sight = Sight(asked, pictures, f"{slot.before}{slot.token}{slot.after}")
+    word = f"{slot.before}{slot.token}{slot.after}"
+    sight = Sight(asked, pictures, word, family.options("image"))
     there = read_transformers.read(place, Questions([], [], [], [], 4, sights=(sight,)))
     conversation = marked(row._replace(messages=row.messages[:1]))
     ids = encode_prompt(conversation, Seeing(template, family), checked)

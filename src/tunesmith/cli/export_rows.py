@@ -78,7 +78,7 @@ def sights(given: Given) -> tuple[list[Sight], list[str]]:
             return [], [f"{_UNSEEN}: {error.where}: {error.got}"]
     if "image" not in family.slots:
         return [], [f"{_UNSEEN}: the model takes none, and other media are not compared"]
-    if type(family).arranged is not Family.arranged:
+    if not family.in_place:
         return [], [f"{_UNSEEN}: {family.config.model_type} reads them before all that is said"]
     seeing = (e for e in given.every if e.media and all(one.kind == "image" for one in e.media))
     chosen = list(islice(seeing, _SIGHTS))

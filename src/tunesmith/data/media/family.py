@@ -78,6 +78,7 @@ class Family:
     Attributes:
         types: `model_type` of the configs that it is for.
         alone: the tokens of a picture see one another, so documents are computed one by one.
+        in_place: a medium is read where it is said; else before everything.
         tower: path of the module, below the model's body, that makes of pictures what can be
             kept of each; empty: of none.
         joined: dimension along which pictures follow one another in what it makes.
@@ -85,6 +86,7 @@ class Family:
 
     types: ClassVar[tuple[str, ...]] = ()
     alone: ClassVar[bool] = False
+    in_place: ClassVar[bool] = True
     tower: ClassVar[str] = ""
     joined: ClassVar[int] = 0
 

@@ -19,6 +19,7 @@ class PaliGemma(Family):
 
     types = ("paligemma",)
     alone = True
+    in_place = False
     tower = "vision_tower"
 
     @cached_property
