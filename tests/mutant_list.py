@@ -729,6 +729,28 @@ MUTANTS = (
         "learned = [name for name in learned if any(_within(asked, name) for asked in only)]",
         "pass", ("models/test_freeze.py",),
     ),
+    Mutant(
+        "W1", "an export of a model that sees has no processor", "export/merged.py",
+        "processor.files_of(job.model_dir).items()", "{}.items()", ("whole/test_seeing.py",),
+    ),
+    Mutant(
+        "W2", "frozen weights stored in fp32 are written as bf16 rounded them",
+        "training/outputs.py", "return {name: stored[name] for name in frozen if name in stored}",
+        "return {}", ("whole/test_vlm_examples.py",),
+    ),
+    Mutant(
+        "W3", "what is answered about pictures is not compared", "export/gate.py",
+        "if a.seen_steps is None and b.seen_steps is None:", "if True:", ("export/test_gate.py",),
+    ),
+    Mutant(
+        "W4", "the line end of LLaVA's first stage ends answers of the second",
+        "models/end_tokens.py", "[token for token in ends if token in control] or ends", "ends",
+        ("models/test_end_tokens.py",),
+    ),
+    Mutant(
+        "W5", "names that a processor asks its tokenizer for are lost", "models/tokenizer.py",
+        "    config |= _for_processor(tokenizer, before)\n", "", ("models/test_tokenizer.py",),
+    ),
 )  # fmt: skip
 
 NOT_HERE = {
