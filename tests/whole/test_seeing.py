@@ -5,7 +5,7 @@ import json
 import pytest
 
 from seeing_run import seeing_run
-from tiny_vlm import picture
+from tiny_vlm import picture, tiny_vlm
 from tunesmith.cli.main import main
 
 COLOURS = {"red": (220, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 220)}
@@ -152,3 +152,16 @@ def test_an_export_sees_what_the_run_saw(tuned, tmp_path, capsys):
     found = {door["name"]: door for door in json.loads(capsys.readouterr().out)["doors"]}
     assert found["logits"]["equal"] is True
     assert found["picture logits"]["equal"] is False
+
+
+def test_pictures_that_are_exchanged_are_counted_anew(tmp_path, capsys):
+    from PIL import Image
+
+    path = seeing_run(tmp_path, model=tiny_vlm(tmp_path, "llava_next"), num_train_epochs=1)
+    assert main(["train", str(path)]) == 0
+    tokens = json.loads((tmp_path / "out" / "plan.json").read_text())["tokens_per_epoch"]
+    Image.new("RGB", (300, 60)).save(tmp_path / "0.png")
+    capsys.readouterr()
+    assert main(["train", str(path), f"output_dir={tmp_path / 'again'}"]) == 0
+    again = json.loads((tmp_path / "again" / "plan.json").read_text())["tokens_per_epoch"]
+    assert again != tokens

@@ -137,7 +137,8 @@ def _made(directory: Path, fill: Callable[[Writer, Ledger], None]) -> dict[str, 
         ledger = Ledger(journal)
         fill(writer, ledger)
         writer.finish()
-        return {"sources": list(writer.sources), "ledger": ledger.as_dict()}
+    facts = {"sources": list(writer.sources), "ledger": ledger.as_dict()}
+    return facts | {"media": _opened(directory, facts)[0].look()}
 
 
 def _found(directory: Path) -> tuple[Examples, Ledger] | None:
@@ -146,7 +147,8 @@ def _found(directory: Path) -> tuple[Examples, Ledger] | None:
         return None
     with suppress(OSError):
         os.utime(directory)  # it has been of use today
-    return _opened(directory, facts)
+    found = _opened(directory, facts)
+    return found if found[0].look() == facts["media"] else None
 
 
 def _forget_unused(root: Path) -> None:

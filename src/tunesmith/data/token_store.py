@@ -24,7 +24,7 @@ from typing import NamedTuple, overload
 
 import numpy as np
 
-from tunesmith.data.media.kept import from_bytes, identity, to_bytes
+from tunesmith.data.media.kept import from_bytes, identity, look, to_bytes
 from tunesmith.types import Example, Media, Origin
 
 RECORD = np.dtype(
@@ -226,6 +226,11 @@ class Examples(Sequence[Example]):
         there = places < len(self._chosen)
         there[there] = self._chosen[places[there]] == numbers[there]
         return np.stack([places[there], kinds[there]], axis=1)
+
+    def look(self) -> str:
+        """What tells whether the files of all media are those that were counted; see `kept`."""
+        bytes_, ends = self._arrays.media, self._arrays.ends.tolist()
+        return look(bytes_[a:b].tobytes() for a, b in pairwise([0, *ends]))
 
     def media(self, index: int) -> tuple[Media, ...]:
         """Media of an example; nothing else of it is read."""

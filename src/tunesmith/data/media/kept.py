@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from tunesmith.types import Media
@@ -34,6 +35,26 @@ def from_bytes(stored: bytes) -> Media:
         else:
             parts.append(part)
     return Media(said["kind"], tuple(parts) if said["several"] else parts[0])
+
+
+def look(stored: Iterable[bytes]) -> str:
+    """Hash of size and time of every file that stored media name; empty where they name none.
+
+    A picture that is exchanged may fill other places than those it was counted for.
+    """
+    whole, seen = hashlib.sha256(), set[str]()
+    for each in stored:
+        medium = from_bytes(each)
+        parts = medium.source if isinstance(medium.source, tuple) else (medium.source,)
+        for path in (part for part in parts if isinstance(part, str) and part not in seen):
+            seen.add(path)
+            try:
+                found = os.stat(path)
+            except OSError:
+                whole.update(f"{path}\0none\0".encode())
+                continue
+            whole.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\0".encode())
+    return whole.hexdigest() if seen else ""
 
 
 def identity(medium: Media) -> bytes:
