@@ -11,8 +11,7 @@ of LLaVA, the same in the same order, the same number a step, LLaMA-Factory's te
 both sides. Each side is the command that its users type, at its defaults; the first line of stage 1
 is also run with `cache_vision_features`, which the peer has not, once to make them and then timed.
 Figures as in `speed.py`: from the beginning of the first step to the end of the last, medians, the
-ratio of every round. LLaMA-Factory reads pictures with torchvision, which `make peers` leaves out:
-`--torchvision DIR` is where it lies, as `make test` puts it into `.venv/beside`.
+ratio of every round. Without torchvision, both sides read pictures by transformers' PIL processor.
 """
 
 from __future__ import annotations
@@ -117,12 +116,10 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--dtype", default="bf16")
     parser.add_argument("--sides", default="tunesmith,llamafactory")
-    parser.add_argument("--torchvision", type=Path, default=ROOT / ".venv" / "beside")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["TUNESMITH_CACHE"] = str(folder / "cache")
-        os.environ["TORCHVISION"] = str(asked.torchvision.absolute())
         directory = model(folder, asked.width, asked.model)
         drawn(folder / "data", asked.count)
         for dtype in asked.dtype.split(","):

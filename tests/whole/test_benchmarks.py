@@ -55,6 +55,27 @@ def test_transformers_trainer_with_peft_sees_the_same_tokens_and_begins_with_the
     assert ours["trained"] == theirs["trained"]
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("benchmarks")
+def test_both_stages_of_a_small_llava_are_measured_on_every_picture(tmp_path, sides, monkeypatch):
+    import vision
+
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
+    directory = vision.model(tmp_path, 64, str(tiny_model(tmp_path, name="llm")))
+    vision.drawn(tmp_path / "data", 4)
+    for stage, trained in (("1", 1), ("2", 4)):
+        job = sides.Job(
+            directory, tmp_path / "data" / f"{vision.DATA[stage]}.json", Path(), 4, dtype="fp32",
+            method="full", batch=2, cutoff=2048, threads=1, dataset=vision.DATA[stage],
+            keys=vision.STAGES[stage],
+        )  # fmt: skip
+        found = sides.measure("tunesmith", job, {})
+        assert "error" not in found, found
+        assert found["real"] > 4 * 196
+        assert found["trained"] >= 4 * trained
+        assert len(found["losses"]) == 2
+
+
 def test_only_rows_that_no_side_cuts_are_taken(tmp_path, sides):
     model = tiny_model(tmp_path, template=CHATML)
     rows = [*tiny_rows(3), {"instruction": "long", "input": "", "output": "word " * 300}]
