@@ -226,6 +226,21 @@ def test_a_server_reads_the_answers_of_training_with_marks_that_are_special_toke
         assert known.renderer.said("".join(part.text for part in parts)) == message.content
 
 
+def test_special_tokens_that_are_no_marks_are_left_out_of_calls_too():
+    tiny = load_tiny()
+    tiny.backend.add_special_tokens(["<|tool_call>", "<tool_call|>", '<|"|>', "<|other|>"])
+    for known in (ready("gemma4", tiny), ready(None, load_tiny(choose("qwen", tiny).jinja()))):
+        known.tokenizer.backend.add_special_tokens(["<|other|>"])
+        stops = known.renderer.stop_words
+        engine = Engine(None, known.tokenizer, encode=known.encode, stop_words=stops)
+        read = known.read(engine, TOOLS)
+        turns = (SAID[0], SAID[1])
+        spans = known.renderer.render(Conversation(turns, tools=TOOLS))
+        text = "".join(span.text for span in spans if span.trained)
+        ids = known.tokenizer.backend.encode("<|other|>" + text, add_special_tokens=False).ids
+        assert read(Answer("", ids, [], "stop", 1.0)) == (SAID[1].content, SAID[1].calls)
+
+
 def test_weights_that_no_run_of_ours_made_are_served_as_the_file_says(tmp_path):
     run = load(tiny_run(tmp_path, template="llama2"))
     assert answering.find(run, Silent()).renderer.name == "llama2"

@@ -15,7 +15,7 @@ from tunesmith.data.media.marks import marked
 from tunesmith.data.media.render import Seeing
 from tunesmith.data.tokenize import encode_prompt
 from tunesmith.errors import ConfigError, TemplateError
-from tunesmith.infer.hf import Answer, Engine
+from tunesmith.infer.hf import Engine
 from tunesmith.infer.sampling import Sampling, read_generation_config, resolve
 from tunesmith.infer.stream import left_out
 from tunesmith.models import tokenizer as tokenizers
@@ -32,7 +32,7 @@ from tunesmith.templates.spelled import marks as marks_of
 from tunesmith.templates.thoughts import without_thought
 from tunesmith.training.material import fetch
 from tunesmith.training.seeing import seen_by
-from tunesmith.types import Call, Conversation, Message, Seen, Tokenizer
+from tunesmith.types import Conversation, Message, Seen, Tokenizer
 
 if TYPE_CHECKING:
     from tunesmith.compute.precision import Precision
@@ -91,12 +91,8 @@ class Found(NamedTuple):
             return lambda answer: (said(answer.text), ())
         self.encode(Conversation((Message("user", "a"),), None, tools))
         template = template or _parsed(self)
-
-        def found(answer: Answer) -> tuple[str, tuple[Call, ...]]:
-            said = template.read(engine.whole(answer))
-            return said if said[1] else (template.said(answer.text), ())
-
-        return found
+        marked = engine.marking((*in_answers(self.renderer), *in_answers(template)))
+        return lambda answer: template.read(marked.text(answer.ids))
 
     def _said(self, text: str) -> str:
         """An answer under the model's own Jinja, as that takes it in later prompts."""

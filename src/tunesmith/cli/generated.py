@@ -9,7 +9,7 @@ from tunesmith.config.run import Run
 from tunesmith.templates import Template
 
 if TYPE_CHECKING:
-    from tunesmith.infer.hf import Answer, Engine
+    from tunesmith.infer.hf import Answer
     from tunesmith.training.material import Material
     from tunesmith.types import Call
 
@@ -52,7 +52,7 @@ def figures_of(
     asking = Asking(
         engine,
         sampling,
-        _reader(material, engine),
+        _reader(material),
         within=lambda: material.precision.context(model),
         see=Feed(material.family),
     )
@@ -63,16 +63,11 @@ def figures_of(
     return figures(rows).prefixed("eval")
 
 
-def _reader(material: Material, engine: Engine) -> Callable[[Answer], tuple[str, tuple[Call, ...]]]:
+def _reader(material: Material) -> Callable[[Answer], tuple[str, tuple[Call, ...]]]:
     """Words and calls of an answer; of a Jinja template its words."""
     template = material.renderer
     if not isinstance(template, Template):
         return lambda answer: (answer.text, ())
     if not material.data.tools:
         return lambda answer: (template.said(answer.text), ())
-
-    def read(answer: Answer) -> tuple[str, tuple[Call, ...]]:
-        said = template.read(engine.whole(answer))
-        return said if said[1] else (template.said(answer.text), ())
-
-    return read
+    return lambda answer: template.read(answer.text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -82,16 +83,15 @@ class Engine:
         seen = self._see(conversation, ids) if self._see and conversation.media else None
         return self.complete(ids, sampling, on_text, seen=seen)
 
-    def whole(self, answer: Answer) -> str:
-        """An answer with the special tokens that it holds (marks of calls), up to the stop word."""
-        ids = [i for i in answer.ids if i not in self.stop_ids]
-        text = self.tokenizer.backend.decode(ids, skip_special_tokens=False)
-        ends = [at for word in self.stop_texts if (at := text.find(word)) >= 0]
-        return text[: min(ends, default=len(text))]
-
     def stream(self) -> TextStream:
         """What makes the text of an answer, token by token."""
         return TextStream(self.tokenizer.backend, self.stop_texts, skipped=self.skipped)
+
+    def marking(self, marks: Sequence[str]) -> Engine:
+        """The same engine, whose text has the special tokens of other marks."""
+        other = copy(self)
+        other.skipped = left_out(self.tokenizer.backend, marks)
+        return other
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of an answer that came as these ids, as if they had been streamed."""
