@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from fake_hub import as_hub
 from go_templates import read_modelfile
 from template_cases import bound
+from tiny_model import tiny_model
 from tiny_run import tiny_run
 from tunesmith import store
 from tunesmith.cli.command import following
@@ -217,3 +218,24 @@ def test_an_export_goes_to_the_hub_with_its_card_once_it_is_proved(tmp_path, cap
     assert b"tunesmith chat me/open" in there["README.md"]
     assert "hf_secret" not in said.err + said.out + told.err + told.out
     assert not any(b"hf_secret" in content for content in there.values())
+
+
+def test_a_model_that_brings_its_own_code_is_exported_where_that_is_trusted(tmp_path, capsys):
+    base = tiny_model(tmp_path)
+    (base / "own.py").write_text(
+        "from transformers import LlamaConfig, LlamaForCausalLM\n\n\n"
+        "class OwnConfig(LlamaConfig):\n    model_type = 'own'\n\n\n"
+        "class Own(LlamaForCausalLM):\n    config_class = OwnConfig\n"
+    )
+    path = base / "config.json"
+    said = json.loads(path.read_text()) | {"model_type": "own", "architectures": ["Own"]}
+    said["auto_map"] = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.Own"}
+    path.write_text(json.dumps(said))
+    line = ["export", str(base), "template=chatml", f"export_dir={tmp_path / 'out'}"]
+    assert main(line) == 2
+    assert "trust_remote_code" in capsys.readouterr().err
+    assert main([*line, "trust_remote_code=true", "--json"]) == 0
+    doors = json.loads(capsys.readouterr().out)["proof"]["doors"]
+    assert [door["name"] for door in doors if door["equal"]] == [
+        "tokenizer ids", "prompt ids", "chat template", "logits", "greedy answers",
+    ]  # fmt: skip

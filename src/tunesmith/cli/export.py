@@ -116,14 +116,15 @@ def export(asked: Run, out: Path, report: Any) -> Any:
         notes = (f"nothing is merged: this is {base} itself, with the template beside it", *notes)
     if asked.export.export_quantization_bit is not None:
         notes = (_NO_GPTQ, *notes)
-    given, question = Given(found), Conversation((Message("user", _QUESTION),))
+    trust, question = asked.model.trust_remote_code, Conversation((Message("user", _QUESTION),))
+    given = Given(found, trust_remote_code=trust)
     if asked.dataset.dataset:
         family = family_for(asked, found.directory, found.tokenizer)
         rows = examples(
             asked, found.renderer, found.tokenizer, report, family=family,
             split_special_tokens=found.split_special_tokens,
         )  # fmt: skip
-        given = Given(found, rows, family, asked.dataset.media_dir)
+        given = Given(found, rows, family, asked.dataset.media_dir, trust)
     shown, unseen = sights(given)
     on_gpu = asked.export.export_device == "auto" and torch.cuda.is_available()
     exported = merge(

@@ -40,6 +40,8 @@ class Given(NamedTuple):
     """What the model makes of media; `None`: the rows have none."""
     media_dir: Path | None = None
     """Where paths of media begin; `None`: where the entry's own do."""
+    trust_remote_code: bool = False
+    """Whether code beside the model may run."""
 
     @property
     def every(self) -> Sequence[Example]:
@@ -69,7 +71,8 @@ def sights(given: Given) -> tuple[list[Sight], list[str]]:
     Where the model sees and no row has a picture, one is drawn; a model that reads is not asked.
     """
     found, family = given.found, given.family
-    if not sees_or_hears(read_config(found.directory)):
+    config = read_config(found.directory, trust_remote_code=given.trust_remote_code)
+    if not sees_or_hears(config):
         return [], []
     if family is None:
         try:

@@ -103,14 +103,15 @@ def _run(name: str, report: Any) -> tuple[Any, list[list[int]], list[Any]]:
     if not target.served(asked).complete:
         raise Error(name, got="a run without a result", need="a finished run")
     found = answering.find(asked, report)
-    given = Given(found)
+    trust = asked.model.trust_remote_code
+    given = Given(found, trust_remote_code=trust)
     if asked.dataset.dataset:
         family = family_for(asked, found.directory, found.tokenizer)
         data = examples(
             asked, found.renderer, found.tokenizer, report, family=family,
             split_special_tokens=found.split_special_tokens,
         )  # fmt: skip
-        given = Given(found, data, family, asked.dataset.media_dir)
+        given = Given(found, data, family, asked.dataset.media_dir, trust)
     of_words = (example for example in given.every if not example.media)
     chosen = [example.ids.tolist() for example in islice(of_words, _ROWS)]
 
