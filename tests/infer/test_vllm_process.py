@@ -49,6 +49,8 @@ def test_the_first_error_of_a_log_is_the_cause():
     last = LOG.strip().splitlines()[-1]
     assert cause(last).endswith("See root cause above."), "where nothing else is told"
     assert cause("one\n\n two \n") == "one | two"
+    gone = "ConnectionResetError: [Errno 104] Connection reset by peer\n"
+    assert cause(gone + LOG) == "torch.OutOfMemoryError: no memory", "a client hung up, no more"
     assert cause("") == ""
 
 

@@ -117,7 +117,7 @@ def test_a_server_that_is_stopped_ends_its_answers_and_takes_no_more(running):
     answer = json.loads(asked.getresponse().read())
     asked.close()
     assert answer["usage"]["completion_tokens"] == 100
-    with pytest.raises(ConnectionRefusedError):
+    with pytest.raises(ConnectionError):  # refused, or reset where it was waiting to be taken
         until(lambda: post(port, LONG).close())
 
 

@@ -35,8 +35,11 @@ _KEY = "VLLM_API_KEY"
 _SHOWN = 160
 """Characters of its log that an error shows."""
 _CAUSE = re.compile(r"\b(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit)\b: \S.*")
-_AFTERMATH = ("Engine core initialization failed", "EngineDeadError", "CalledProcessError")
-"""What one process of it says because another one has ended."""
+_AFTERMATH = (
+    "Engine core initialization failed", "EngineDeadError", "CalledProcessError",
+    "ConnectionResetError", "BrokenPipeError",
+)  # fmt: skip
+"""What one process of it says because another one has ended, or hung up."""
 _GRACE_SECONDS = 20
 
 
@@ -128,7 +131,9 @@ class Child:
         connection = HTTPConnection("127.0.0.1", self.address.port, timeout=5)
         try:
             connection.request("GET", "/health")
-            return connection.getresponse().status == 200
+            response = connection.getresponse()
+            response.read()  # hung up on, it might write into its log that we have
+            return response.status == 200
         except (OSError, HTTPException):
             return False
         finally:
