@@ -16,6 +16,7 @@ from tiny_vlm import picture, tiny_vlm
 from tunesmith.compute import towers
 from tunesmith.compute.attention import isolation
 from tunesmith.compute.score import score
+from tunesmith.compute.seen import through
 from tunesmith.data.batches import lay_out
 from tunesmith.data.media.digests import digests
 from tunesmith.data.media.families import family_of
@@ -34,7 +35,6 @@ from tunesmith.infer.request import Request
 from tunesmith.infer.sampling import Sampling
 from tunesmith.models import load, processor, tokenizer
 from tunesmith.templates import choose, jinja_to_serve
-from tunesmith.training.features import through
 from tunesmith.types import Conversation, Example, Media, Message, Origin, Tokenizer
 
 LIMITS = Limits()

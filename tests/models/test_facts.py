@@ -19,6 +19,7 @@ def test_the_counts_are_those_of_the_loaded_model(tmp_path, kind, tied):
     model, found = load_model(directory, dtype=torch.float32), facts(directory)
     assert found.parameters == sum(p.numel() for p in model.parameters())
     assert found.tied is tied
+    assert found.aside_parameters == 0
     assert (found.layers, found.hidden, found.vocab, found.context_length) == (2, 64, 512, 512)
     assert found.embedding_parameters == found.head_parameters == 512 * 64
     linear = {

@@ -1,7 +1,8 @@
-"""Media tensors in the precision of the model that takes them."""
+"""Media tensors as a model takes them: in its precision, and through its tower."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,3 +21,22 @@ def suited(model: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name: tensor.to(device, dtype if tensor.is_floating_point() else None)
         for name, tensor in inputs.items()
     }
+
+
+def weightless(tensor: Tensor) -> Tensor:
+    """Numbers with a point without memory: what decides sizes and places stays."""
+    return tensor.to("meta") if tensor.is_floating_point() else tensor
+
+
+def through(model: Any, inputs: Mapping[str, Tensor], *, kind: str = "image") -> None:
+    """Media through their tower, as the model itself does it.
+
+    Args:
+        model: with its tower watched.
+        inputs: what it takes of them beside ids.
+        kind: of the media.
+    """
+    call = getattr(model.base_model, f"get_{kind}_features")
+    taken = inspect.signature(call).parameters
+    inputs = inputs if model.device.type == "meta" else suited(model, inputs)
+    call(**{name: tensor for name, tensor in inputs.items() if name in taken})

@@ -128,6 +128,13 @@ def disabled(model: nn.Module) -> Iterator[None]:
         raise ModelError(
             "comparison with the base", got=sorted(kept.extra), need="no additional_target"
         )
+    with off(model):
+        yield
+
+
+@contextmanager
+def off(model: nn.Module) -> Iterator[None]:
+    """Within it no adapter adds anything; modules that were trained in full stay as they are."""
     kinds = (LoraLinear, RowEmbedding, RowHead)
     layers = [module for module in model.modules() if isinstance(module, kinds)]
     for layer in layers:

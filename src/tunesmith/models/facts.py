@@ -53,6 +53,8 @@ class Facts(NamedTuple):
     embedding_parameters: int
     head_parameters: int
     """Counted although they may be the embedding's own."""
+    aside_parameters: int
+    """Of towers and projectors beside the language model, which tokens do not go through."""
     tied: bool
     sliding_window: int | None
     """Tokens that an attention layer looks back at most; `None`: all layers see everything."""
@@ -104,6 +106,7 @@ def facts(directory: Path, *, trust_remote_code: bool = False) -> Facts:
         context_length=getattr(text, "max_position_embeddings", None),
         embedding_parameters=embedding.weight.numel(),
         head_parameters=0 if head is None else head.weight.numel(),
+        aside_parameters=_aside(model, embedding, head),
         tied=head is not None and head.weight is embedding.weight,
         sliding_window=_sliding_window(text),
         carries_state=_carries_state(model, text),
@@ -152,6 +155,14 @@ def _linear(model: nn.Module, head: nn.Module | None) -> dict[str, Linear]:
             before.parameters + sum(p.numel() for p in module.parameters()),
         )
     return found
+
+
+def _aside(model: PreTrainedModel, *language: nn.Module | None) -> int:
+    body = model.get_decoder()
+    if body is None or body is model:
+        return 0
+    inside = {id(p) for part in (body, *language) if part is not None for p in part.parameters()}
+    return sum(p.numel() for p in model.parameters() if id(p) not in inside)
 
 
 def _sliding_window(text: PretrainedConfig) -> int | None:

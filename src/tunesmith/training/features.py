@@ -7,7 +7,6 @@ it, in whatever order, after whatever interruption, it is the same to the last b
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from tunesmith import store
 from tunesmith.compute import towers
-from tunesmith.compute.seen import suited
+from tunesmith.compute.seen import through, weightless
 from tunesmith.config.run import Run
 from tunesmith.data.media.digests import digests
 from tunesmith.data.media.families import kinds
@@ -286,28 +285,11 @@ def _measured(model: Any, module: Any, family: Family, sample: Sequence[Media]) 
         inputs = family.inputs([medium])
         try:
             with torch.no_grad(), towers.watched(module) as made:
-                through(model, {k: _weightless(v) for k, v in inputs.items()})
+                through(model, {k: weightless(v) for k, v in inputs.items()})
         except (RuntimeError, NotImplementedError, ValueError):  # code that wants numbers
             return None
         total += sum(tensor.nbytes for tensor in entry_of(inputs, made).values())
     return total // len(sample)
-
-
-def _weightless(tensor: Tensor) -> Tensor:
-    return tensor.to("meta") if tensor.is_floating_point() else tensor
-
-
-def through(model: Any, inputs: Mapping[str, Tensor]) -> None:
-    """Pictures through the tower, as the model itself does it.
-
-    Args:
-        model: with its tower watched.
-        inputs: what it takes of pictures beside ids.
-    """
-    call = model.base_model.get_image_features
-    taken = inspect.signature(call).parameters
-    inputs = inputs if model.device.type == "meta" else suited(model, inputs)
-    call(**{name: tensor for name, tensor in inputs.items() if name in taken})
 
 
 def _root() -> Path:

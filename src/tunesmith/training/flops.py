@@ -11,6 +11,7 @@ documents of L tokens and s the share of trained tokens:
     layers below the lowest that learns: the forward alone
     experts            those that a token goes through; the others are not in N_b
     windows of W       2 W L - W² in place of L² of each document that is longer
+    media              what towers and projectors do with each, counted on their code (`sights.py`)
 
 LoRA's own thin products are left out: 1 to 2 % at rank 16.
 """
@@ -27,6 +28,8 @@ class Flops(NamedTuple):
     attention: float
     head: float
     recompute: float
+    media: float = 0.0
+    """Of towers and projectors."""
 
     @property
     def total(self) -> float:

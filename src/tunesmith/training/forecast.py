@@ -28,6 +28,7 @@ from tunesmith.training.flops import Flops, flops
 from tunesmith.training.material import Material
 from tunesmith.training.memory.machine import free_bytes
 from tunesmith.training.pace import SHARE_OF_PEAK, Cost, Pace, Passes, Work, of_table
+from tunesmith.training.sights import Sights, sights
 from tunesmith.training.trial import measure
 from tunesmith.training.units import Units
 
@@ -82,6 +83,8 @@ class Forecast(NamedTuple):
     eval_seconds: float
     """In evaluations on held-out examples, all of them together."""
     disk: Disk
+    note: str
+    """What is not in it."""
     price_per_hour: float | None
     cost: float | None
     """In the currency of `price_per_hour`."""
@@ -160,13 +163,15 @@ def forecast(
         "reached": reached(run, known),
     }
     pace = _pace(run, material, work, of_flops, lengths=lengths, batch=squares_look)
+    beside, media = sights(run, material), float(examples.num_media.sum()) * epochs
     seconds = pace.seconds(work, recompute=recompute, reached=of_flops["reached"])
+    seconds += beside.seconds(media, pace, body=of_flops["body"])
     compiling = decide(
         run, material.precision, seconds, here=material.elsewhere is None, before=compiled
     )
     seconds = compiling.seconds(seconds)
     evaluations = _count(steps, eval_every) if len(material.data.eval) else 0
-    evaluating = evaluations * _eval_seconds(material, pace)
+    evaluating = evaluations * _eval_seconds(material, pace, beside)
     price = run.output.price_per_hour
     return Forecast(
         work=work,
@@ -177,22 +182,24 @@ def forecast(
         flops=flops(
             tokens=work.tokens, squares=work.squares, trained_tokens=work.trained_tokens,
             recompute=recompute, **of_flops,
-        ),
+        )._replace(media=beside.operations(media)),
         pace=pace,
         compiling=compiling,
         seconds=seconds,
         seconds_per_step=seconds / max(steps, 1),
         eval_seconds=evaluating,
         disk=_disk(run, material, saves=_count(steps, save_every)),
+        note=beside.note,
         price_per_hour=price,
         cost=None if price is None else price * (seconds + evaluating) / 3600,
     )  # fmt: skip
 
 
 def body_of(known: Facts) -> int:
-    """Parameters in the products of a token, without embedding, head and experts it passes by."""
+    """Parameters in the products of a token, without embedding, head and what it passes by."""
+    passed = known.idle_parameters + known.aside_parameters
     lookup = 0 if known.tied else known.embedding_parameters
-    return known.parameters - lookup - known.head_parameters - known.idle_parameters
+    return known.parameters - lookup - known.head_parameters - passed
 
 
 def _attention_width(known: Facts, lengths: np.ndarray) -> float:
@@ -351,14 +358,17 @@ def reached(run: Run, known: Facts) -> float:
     return min(layers, known.layers) / known.layers
 
 
-def _eval_seconds(material: Material, pace: Pace) -> float:
+def _eval_seconds(material: Material, pace: Pace, beside: Sights) -> float:
     """One evaluation: forward passes alone."""
     held = material.data.eval
     lengths = held.lengths.astype(float)
     squares = float((lengths**2).sum())
     work = Work(steps=0, batches=0, tokens=float(lengths.sum()), squares=squares, trained_tokens=0)
     head = float(held.num_trained.sum()) * pace.per_trained_token
-    return pace.forward.seconds(work) + head / 2
+    seen = beside.seconds(
+        float(held.num_media.sum()), pace, body=body_of(material.facts), trains=False
+    )
+    return pace.forward.seconds(work) + head / 2 + seen
 
 
 def _count(steps: int, every: int | None) -> int:

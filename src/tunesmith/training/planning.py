@@ -91,7 +91,7 @@ def make(
         notes=(
             *_notes(run, material, steps=steps, warmup_steps=cadences["warmup_steps"]),
             *_memory_notes(run, material, layout, estimate, before=before),
-            *([estimate.note] if estimate.note else []),
+            *(note for note in (estimate.note, coming.note) if note),
             *([] if run.train.max_steps else few_steps(steps, per_epoch=per_epoch)),
         ),
         identity=identity(

@@ -87,7 +87,7 @@ def measure(
         spec: adapters of the run; `None`: the model's own weights learn.
         free: bytes of memory.
     """
-    inside = known.parameters - known.embedding_parameters
+    inside = known.parameters - known.embedding_parameters - known.aside_parameters
     inside -= 0 if known.tied else known.head_parameters
     if (inside // known.layers) * 8 > free * _SHARE_OF_MEMORY:
         return "one layer is too large to be tried here"
