@@ -3,6 +3,7 @@ import torch
 
 from tiny_batch import batch_of, random_examples
 from tiny_model import tiny_model
+from tiny_vlm import tiny_vlm
 from tunesmith.compute import chance
 from tunesmith.errors import ModelError, TrainError
 
@@ -95,6 +96,19 @@ def test_as_many_layers_are_recomputed_as_was_said(tmp_path):
     for count, flags in ((1, [True, False]), (0, [False, False]), (None, [True, True])):
         assert chance.enable_checkpointing(model, count) == sum(flags)
         assert [layer.gradient_checkpointing for layer in model.model.layers] == flags
+
+
+@pytest.mark.parametrize("count", [0, 1, None])
+def test_layers_of_a_tower_do_not_count_and_are_recomputed_with_any(tmp_path, count):
+    from transformers import AutoModelForImageTextToText
+
+    model = AutoModelForImageTextToText.from_pretrained(tiny_vlm(tmp_path), dtype=torch.float32)
+    wanted = 2 if count is None else count
+    assert chance.enable_checkpointing(model, count) == wanted
+    flags = [layer.gradient_checkpointing for layer in model.model.language_model.layers]
+    assert flags == [place < wanted for place in range(2)]
+    tower = [layer for layer in model.modules() if type(layer).__name__ == "CLIPEncoderLayer"]
+    assert [layer.gradient_checkpointing for layer in tower] == [count != 0] * 2
 
 
 @pytest.mark.parametrize(

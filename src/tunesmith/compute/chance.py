@@ -133,22 +133,23 @@ def enable_checkpointing(model: Any, count: int | None = None) -> int:
 
     Args:
         model: a transformers model.
-        count: how many of its layers, from the first; all of them when not given, 0 for none.
-            The first, since what they leave behind is held longest. Results do not depend on it.
+        count: how many of its text model's layers, from the first; all of them when not given, 0
+            for none. The first, since what they leave behind is held longest. With any, those of
+            towers too. Results do not depend on it.
 
     Returns:
-        How many layers are recomputed.
+        How many layers of the text model are recomputed.
     """
-    from transformers.modeling_layers import GradientCheckpointingLayer
+    from transformers.modeling_layers import GradientCheckpointingLayer as Layer
 
     again = partial(checkpoint, use_reentrant=False, context_fn=recompute_contexts)
-    layers = [
-        module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)
-    ]
+    layers = [module for module in model.get_decoder().modules() if isinstance(module, Layer)]
     wanted = len(layers) if count is None else min(count, len(layers))
-    for place, layer in enumerate(layers):
-        layer.gradient_checkpointing = place < wanted
-        layer._gradient_checkpointing_func = again
+    place = {id(layer): number for number, layer in enumerate(layers)}
+    for layer in model.modules():
+        if isinstance(layer, Layer):
+            layer.gradient_checkpointing = place.get(id(layer), 0) < wanted  # a tower's: with any
+            layer._gradient_checkpointing_func = again
     return wanted
 
 

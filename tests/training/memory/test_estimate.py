@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from seeing_run import STAGE_1, seeing_run
 from tiny_run import tiny_run
 from tunesmith.config.load import load
 from tunesmith.models.freeze import full
@@ -169,3 +170,20 @@ def test_what_an_optimizer_of_8_bits_keeps_is_what_it_is_said_to_keep(kind, leas
     shapes = [(name, tuple(p.shape)) for name, p in parameters.items()]
     said = optimizer_by_formula(kind, shapes, by_token={"embed.weight"}, least=least)
     assert said == pytest.approx(kept, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("keys", "held"),
+    [
+        (STAGE_1, True),
+        ({**STAGE_1, "freeze_multi_modal_projector": True, "freeze_vision_tower": False}, True),
+        ({"finetuning_type": "lora", "lora_target": "linear_1,linear_2",
+          "freeze_multi_modal_projector": False}, True),
+        ({"finetuning_type": "lora", "lora_target": "lm_head"}, False),
+    ],
+)  # fmt: skip
+def test_frozen_layers_are_held_where_what_sees_learns(tmp_path, keys, held):
+    run = load(seeing_run(tmp_path, **keys))
+    made = needs(run, gather(run, Silent()))
+    assert made.note == ""
+    assert {cost.backward > 0 for cost in made.profile.at(64).plain} == {held}

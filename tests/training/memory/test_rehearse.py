@@ -110,6 +110,25 @@ def test_below_the_lowest_adapter_nothing_is_saved(tmp_path):
     assert counted == pytest.approx(with_half, rel=0.06)
 
 
+def test_below_something_that_learns_among_the_embeddings_frozen_layers_are_held(tmp_path):
+    """As a pass saves where a projector's pictures stand among the embeddings."""
+    directory = tiny_model(tmp_path, "llama", tokenizer=False, num_hidden_layers=4)
+
+    def frozen(model):
+        model.requires_grad_(False)
+        model.get_input_embeddings().register_forward_hook(lambda _m, _a, x: x.requires_grad_())
+
+    idle = rehearse.rehearse(
+        settled(skeleton(directory, lambda m: m.requires_grad_(False))), tokens=TOKENS
+    ).at(TOKENS)
+    assert all(cost.backward == 0 for cost in idle.plain)
+    setting = settled(skeleton(directory, lambda m: m.requires_grad_(False)), fed=True)
+    found = rehearse.rehearse(setting, tokens=TOKENS).at(TOKENS)
+    assert all(cost.backward > 0 for cost in found.plain)
+    counted = found.below + sum(cost.kept for cost in found.plain) + found.head_kept
+    assert counted == pytest.approx(really_saved(directory, frozen), rel=0.04)
+
+
 def test_a_layer_that_is_computed_again_leaves_its_input(tmp_path):
     directory = tiny_model(tmp_path, "llama", tokenizer=False, num_hidden_layers=4)
     found = rehearse.rehearse(settled(skeleton(directory, lora)), tokens=TOKENS).at(TOKENS)

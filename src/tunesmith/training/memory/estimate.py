@@ -25,6 +25,7 @@ from tunesmith.errors import ConfigError
 from tunesmith.models import quantize
 from tunesmith.models.adapter_spec import token_modules
 from tunesmith.models.adapters import trainable
+from tunesmith.models.parts import parts
 from tunesmith.stages import sft
 from tunesmith.training.material import Material
 from tunesmith.training.memory import machine
@@ -245,6 +246,9 @@ def _profile(run: Run, material: Material, kind: str) -> tuple[Profile, str]:
         longest=longest,
     )
     learned = [name for name, p in model.named_parameters() if p.requires_grad]
+    of = parts(model)
+    if material.data.train.num_media.any() and any(of(n) != "language_model" for n in learned):
+        setting = setting._replace(fed=True)
     shapes = [list(p.shape) for p in model.parameters()]
     config = {k: v for k, v in model.config.to_dict().items() if k != "_name_or_path"}
     key = json.dumps(

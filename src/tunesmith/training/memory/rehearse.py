@@ -79,6 +79,9 @@ class Setting(NamedTuple):
     """Of the tokens, 0 to 1."""
     longest: int
     """Tokens of a document."""
+    fed: bool = False
+    """Whether something learns whose output stands among the embeddings: gradients go all the way
+    down then, whatever is frozen."""
 
 
 class Profile(NamedTuple):
@@ -115,7 +118,7 @@ def rehearse(setting: Setting, *, tokens: int) -> Profile:
     """
     sizes = (max(tokens // 2, 16), max(tokens, 32))
     model = copy.deepcopy(setting.model)
-    kinds, place = _thin(model)
+    kinds, place = _thin(model, fed=setting.fed)
     with pretending() as counter, chance.aside():
         put_on(model, setting.device, setting.dtype)
         blocks.fuse(model)
@@ -159,14 +162,14 @@ def gradients_of(module: nn.Module) -> int:
     return 4 * sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def _thin(model: Any) -> tuple[list[Any], dict[Any, int]]:
+def _thin(model: Any, *, fed: bool = False) -> tuple[list[Any], dict[Any, int]]:
     """Leave one layer of each kind; (kind of every layer, where each kind is measured)."""
     config, layers = model.config.get_text_config(), layers_of(model)
     learns = [any(p.requires_grad for p in layer.parameters()) for layer in layers]
     first = learns.index(True) if any(learns) else len(layers)
     inside = {id(p) for layer in layers for p in layer.parameters()}
     lower = [p for p in decoder(model).parameters() if id(p) not in inside]
-    if any(p.requires_grad for p in lower):
+    if fed or any(p.requires_grad for p in lower):
         first = -1
     kinds = [_kind(layer, (i > first) - (i < first)) for i, layer in enumerate(layers)]
     chosen: list[int] = []
@@ -218,6 +221,8 @@ def _once(model: Any, setting: Setting, tokens: int, counter: Counter, *, again:
         for number, layer in enumerate(layers)
     ]
     hooks.append(layers[-1].register_forward_hook(watch.leaves))
+    if setting.fed:
+        hooks.append(model.get_input_embeddings().register_forward_hook(_fed))
     start = counter.mark()
     try:
         with setting.context(model):
@@ -242,6 +247,10 @@ def _once(model: Any, setting: Setting, tokens: int, counter: Counter, *, again:
     carried = max(0.0, (watch.down if watch.down is not None else above) - after)
     below, head_kept = watch.before[0] - start, above - after
     return Measured(costs, (), below, head_kept, head, carried, watch.bottom)
+
+
+def _fed(_module: Any, _args: Any, out: Tensor) -> Tensor:
+    return out if out.requires_grad else out.detach().requires_grad_()
 
 
 class _Watch:
