@@ -28,8 +28,8 @@ def weightless(tensor: Tensor) -> Tensor:
     return tensor.to("meta") if tensor.is_floating_point() else tensor
 
 
-def through(model: Any, inputs: Mapping[str, Tensor], *, kind: str = "image") -> None:
-    """Media through their tower, as the model itself does it.
+def through(model: Any, inputs: Mapping[str, Tensor], *, kind: str = "image") -> Any:
+    """What the model itself makes of media, by their tower and projector.
 
     Args:
         model: with its tower watched.
@@ -39,4 +39,4 @@ def through(model: Any, inputs: Mapping[str, Tensor], *, kind: str = "image") ->
     call = getattr(model.base_model, f"get_{kind}_features")
     taken = inspect.signature(call).parameters
     inputs = inputs if model.device.type == "meta" else suited(model, inputs)
-    call(**{name: tensor for name, tensor in inputs.items() if name in taken})
+    return call(**{name: tensor for name, tensor in inputs.items() if name in taken})

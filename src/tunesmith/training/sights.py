@@ -57,7 +57,7 @@ class Sights(NamedTuple):
 def sights(run: Run, material: Material) -> Sights:
     """Of the media of a run; a picture of which the features are kept costs nothing."""
     family, model = material.family, material.skeleton
-    sample = [] if family is None else _sample(material.data.train)
+    sample = [] if family is None else sample_of(material.data.train)
     if family is None or not sample:
         return Sights()
     counted = FlopCounterMode(display=False)
@@ -78,12 +78,12 @@ def sights(run: Run, material: Material) -> Sights:
     )
 
 
-def _sample(examples: Examples) -> list[Media]:
-    """Media of rows from all over the data."""
+def sample_of(examples: Examples, count: int = _LOOKED_AT) -> list[Media]:
+    """Media of rows from all over the data, at most so many."""
     rows = examples.num_media.nonzero()[0]
-    spread = rows[:: max(1, len(rows) // _LOOKED_AT)].tolist()
+    spread = rows[:: max(1, len(rows) // count)].tolist()
     media = (medium for row in spread for medium in examples.media(row))
-    return list(itertools.islice(media, _LOOKED_AT))
+    return list(itertools.islice(media, count))
 
 
 def _learning(model: Any) -> float:

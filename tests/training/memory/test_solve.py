@@ -124,3 +124,25 @@ def test_each_number_of_tokens_in_16_bits_has_kernels_of_its_own_up_to_what_is_k
     assert kernels(in_16_bits, sizes=9, long_documents=2) > kernels(in_16_bits, sizes=9)
     assert kernels(in_16_bits, sizes=500) == kernels(in_16_bits, sizes=501)
     assert kernels(in_16_bits, sizes=9, tried=True) == kernels(in_16_bits, sizes=12)
+
+
+def test_towers_have_moments_of_their_own():
+    def found(beside, **keys):
+        return need(FIXED, profile(), tokens=600, recompute=0, beside=beside, **keys)
+
+    plain = found(Costs(0, 0, 0))
+    assert plain.moment == "head"
+    forward = found(Costs(MIB, 9 * GIB, 0))
+    assert (forward.moment, forward.components["workspace"]) == ("towers", 9 * GIB)
+    back = found(Costs(MIB, 0, 9 * GIB, 10 * MIB))
+    assert back.moment == "backward of towers"
+    # their own gradients are among all that are there, and what came down stands beside them
+    assert back.components["workspace"] == 9 * GIB + 600 * 2048 - 10 * MIB
+    assert back.components["activations"] == MIB
+    kept = found(Costs(MIB, 0, 0))
+    assert kept.moment == "head"
+    assert kept.components["activations"] == plain.components["activations"] + MIB
+    assert (
+        need(FIXED._replace(media=MIB), profile(), tokens=600, recompute=0).total
+        == plain.total + MIB
+    )

@@ -48,10 +48,15 @@ from tunesmith.training.memory.solve import (
     choose_layout,
     need,
 )
+from tunesmith.training.memory.towers import Towers, looks
+from tunesmith.training.memory.towers import rehearse as rehearse_towers
 from tunesmith.training.optim import optimizer_for
 from tunesmith.training.remembered import remembered
+from tunesmith.training.sights import sample_of
 
 _FP32 = 4
+_LOOKED_AT = 4
+"""Media of the data that towers are rehearsed on."""
 _LEAST_IN_8_BITS = 4096
 """Numbers of a parameter whose state bitsandbytes holds in 8 bits."""
 
@@ -65,7 +70,8 @@ class Estimate(NamedTuple):
     """"cpu" or "cuda"."""
     layers: int
     note: str = ""
-    """Where a formula stands in for the rehearsal."""
+    """Where a formula stands in for the rehearsal, or nothing does."""
+    towers: Towers = Towers()
 
     def need(self, tokens: int, recompute: int, use: Use = USUAL) -> Need:
         """Of a micro-batch of so many tokens with so many layers computed again."""
@@ -76,6 +82,7 @@ class Estimate(NamedTuple):
             recompute=recompute,
             device=self.device,
             use=use,
+            beside=self.towers.at(tokens, again=recompute > 0),
         )
 
     def layout(self, *, longest: int, step_tokens: int, may_recompute: bool, free: int) -> Layout:
@@ -117,8 +124,12 @@ def needs(run: Run, material: Material, *, device: str | None = None) -> Estimat
     """
     kind = device or material.precision.device.type
     model = material.skeleton
-    profile, note = _profile(run, material, kind)
-    return Estimate(_fixed(run, material, model, kind), profile, kind, len(layers_of(model)), note)
+    setting, share = _setting(run, material, kind)
+    profile, note = _profile(run, material, setting, kind=kind, share=share)
+    beside, read, untold = _towers(run, material, setting)
+    fixed = _fixed(run, material, model, kind)._replace(media=read if kind == "cpu" else 0)
+    told = "; ".join(filter(None, (note, untold)))
+    return Estimate(fixed, profile, kind, len(layers_of(model)), told, beside)
 
 
 def _fixed(run: Run, material: Material, model: Any, kind: str) -> Fixed:
@@ -224,18 +235,16 @@ def optimizer_by_formula(
     return int(found)
 
 
-def _profile(run: Run, material: Material, kind: str) -> tuple[Profile, str]:
-    """(of one micro-batch, a note where it is by formula)."""
-    lengths = material.data.train.lengths
-    share = float(material.data.train.num_trained.sum()) / max(int(lengths.sum()), 1)
-    tokens = max(
-        int(lengths.max()), min(MICRO_BATCH_TOKENS[kind], run.global_batch() * int(lengths.max()))
-    )
-    longest = 1 << max(int(lengths.max()) - 1, 15).bit_length()
-    size = max(1 << (tokens - 1).bit_length(), longest)
-    model, precision = material.skeleton, material.precision
+def _setting(run: Run, material: Material, kind: str) -> tuple[Setting, float]:
+    """(what is rehearsed, share of the tokens that is trained)."""
+    train, model, precision = material.data.train, material.skeleton, material.precision
+    share = float(train.num_trained.sum()) / max(int(train.lengths.sum()), 1)
     if kind != precision.device.type or material.elsewhere:  # what is not here is rehearsed here
         precision = precision._replace(device=torch.device("cpu"))
+    of = parts(model)
+    fed = train.num_media.any() and any(
+        of(name) != "language_model" for name, p in model.named_parameters() if p.requires_grad
+    )
     setting = Setting(
         model=model,
         dtype=precision.dtype,
@@ -243,23 +252,64 @@ def _profile(run: Run, material: Material, kind: str) -> tuple[Profile, str]:
         context=precision.context,
         loss_of=sft.loss_of(),
         trained_share=-(-share * 8 // 1) / 8,
-        longest=longest,
+        longest=1 << max(int(train.lengths.max()) - 1, 15).bit_length(),
+        fed=bool(fed),
     )
+    return setting, share
+
+
+def _key(setting: Setting, *more: Any) -> str:
+    """All that a rehearsal depends on."""
+    model = setting.model
     learned = [name for name, p in model.named_parameters() if p.requires_grad]
-    of = parts(model)
-    if material.data.train.num_media.any() and any(of(n) != "language_model" for n in learned):
-        setting = setting._replace(fed=True)
     shapes = [list(p.shape) for p in model.parameters()]
     config = {k: v for k, v in model.config.to_dict().items() if k != "_name_or_path"}
-    key = json.dumps(
-        [config, learned, shapes, str(setting[1:3]), setting[5:], size],
-        default=str,
-    )
+    said = [config, learned, shapes, str(setting[1:3]), setting[5:], *more]
+    return json.dumps(said, default=str)
+
+
+def _profile(
+    run: Run, material: Material, setting: Setting, *, kind: str, share: float
+) -> tuple[Profile, str]:
+    """(of one micro-batch, a note where it is by formula)."""
+    most = int(material.data.train.lengths.max())
+    tokens = max(most, min(MICRO_BATCH_TOKENS[kind], run.global_batch() * most))
+    size = max(1 << (tokens - 1).bit_length(), setting.longest)
     try:
-        return Profile.of(remembered(key, lambda: rehearse(setting, tokens=size))), ""
+        made = remembered(_key(setting, size), lambda: rehearse(setting, tokens=size))
+        return Profile.of(made), ""
     except Exception as error:  # the code of a model may ask for numbers that are not there
-        told = " ".join(f"{type(error).__name__}: {error}".split())[:120]
-        return _by_formula(material, share), f"memory is estimated by a formula here ({told})"
+        told = f"memory is estimated by a formula here ({_told(error)})"
+        return _by_formula(material, share), told
+
+
+def _towers(run: Run, material: Material, setting: Setting) -> tuple[Towers, int, str]:
+    """(of the media of a micro-batch, bytes read for two steps, a note where it is not known)."""
+    family, train = material.family, material.data.train
+    media = sample_of(train, _LOOKED_AT) if family is not None else []
+    if run.media.cache_vision_features:  # what is kept of them is read in their place
+        media = [medium for medium in media if medium.kind != "image"]
+    if family is None or not media:
+        return Towers(), 0, ""
+    seen = looks(family, media)
+    with_media = train.num_media > 0
+    per_token = float(train.num_media.sum()) / max(int(train.lengths[with_media].sum()), 1)
+    of_step = run.global_batch() * float(train.num_media.mean())
+    if run.dataset.packing:
+        of_step = run.global_batch() * run.dataset.cutoff_len * per_token
+    size = sum(t.nbytes for look in seen for t in look.all.values()) / len(media)
+    read = int(2 * of_step * size)
+    try:
+        key = _key(setting, "towers", [look.shapes() for look in seen])
+        found = remembered(key, lambda: rehearse_towers(setting, seen))
+    except Exception as error:  # the code of a model may ask for numbers that are not there
+        return Towers(), read, f"what towers take is not in the memory here ({_told(error)})"
+    fixed, each = (tuple(Costs(*c) for c in pair) for pair in found)
+    return Towers(fixed, each, per_token), read, ""  # pyright: ignore[reportArgumentType]
+
+
+def _told(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:120]
 
 
 def _by_formula(material: Material, share: float) -> Profile:

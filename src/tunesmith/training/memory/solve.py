@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from tunesmith.training.memory.rehearse import Measured, Profile
+from tunesmith.training.memory.rehearse import Costs, Measured, Profile
 
 MICRO_BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
 """Beyond this a larger micro-batch gains no speed; it only takes memory."""
@@ -56,6 +56,8 @@ class Fixed(NamedTuple):
     """What it holds for a moment more in its step."""
     spelled: int = 0
     """The largest weight that is held in few bits, as its product needs it."""
+    media: int = 0
+    """Pictures, videos and sounds as they are read, of the present step and of the next."""
 
 
 class Need(NamedTuple):
@@ -121,6 +123,7 @@ class Use(NamedTuple):
 
 
 USUAL = Use()
+_NOTHING = Costs(0.0, 0.0, 0.0)
 
 
 def need(
@@ -131,6 +134,7 @@ def need(
     recompute: int,
     device: str = "cpu",
     use: Use = USUAL,
+    beside: Costs = _NOTHING,
 ) -> Need:
     """Bytes of a run whose fullest micro-batch holds `tokens`.
 
@@ -141,10 +145,11 @@ def need(
         recompute: layers that are computed again.
         device: "cpu" or "cuda".
         use: of the run.
+        beside: of the micro-batch's media, in towers and projectors.
     """
     measured = profile.at(tokens)
     moment, kept, held, learned = _fullest(
-        measured, recompute, gradients=fixed.gradients if use.several else None
+        measured, recompute, gradients=fixed.gradients if use.several else None, beside=beside
     )
     if fixed.step + fixed.gradients > kept + held + learned:
         moment, kept, held, learned = "optimizer step", 0.0, fixed.step, fixed.gradients
@@ -156,6 +161,7 @@ def need(
         "trained weights": fixed.trained,
         "gradients": learned,
         "optimizer": fixed.optimizer,
+        "media": fixed.media,
         "activations": kept,
         "head": head,
         "workspace": work,
@@ -225,7 +231,7 @@ def _kernels(measured: Measured, use: Use) -> float:
 
 
 def _fullest(
-    measured: Measured, recompute: int, *, gradients: float | None
+    measured: Measured, recompute: int, *, gradients: float | None, beside: Costs
 ) -> tuple[str, float, float, float]:
     """(the moment, what the layers have left behind then, what lives beyond that, gradients).
 
@@ -233,12 +239,14 @@ def _fullest(
         measured: of one micro-batch.
         recompute: layers that are computed again.
         gradients: those that are there all the time; `None`: they come with the backward pass.
+        beside: of towers and projectors.
     """
     costs = [*measured.again[:recompute], *measured.plain[recompute:]]
-    left = list(accumulate((cost.kept for cost in costs), initial=measured.below))
+    left = list(accumulate((cost.kept for cost in costs), initial=measured.below + beside.kept))
     above = [0.0, *accumulate(cost.gradients for cost in reversed(costs))]
     come = [gradients if gradients is not None else part for part in reversed(above)]
     moments = [("head", left[-1], measured.head, gradients or 0.0)]
+    moments.append(("towers", 0.0, beside.forward, gradients or 0.0))
     for number, cost in enumerate(costs):
         moments.append(
             (f"forward of layer {number + 1}", left[number], cost.forward, gradients or 0.0)
@@ -248,5 +256,8 @@ def _fullest(
         back = measured.carried + cost.backward - own
         name = f"backward of layer {number + 1}"
         moments.append((name, left[number + 1], back, come[number + 1]))
-    moments.append(("embedding", measured.below, measured.carried + measured.bottom, come[0]))
+    moments.append(("embedding", left[0], measured.carried + measured.bottom, come[0]))
+    own = beside.gradients if gradients is not None else 0.0
+    back = measured.carried + beside.backward - own
+    moments.append(("backward of towers", beside.kept, back, come[0]))
     return max(moments, key=lambda moment: sum(moment[1:]))
