@@ -1,6 +1,9 @@
 """What is exported is a plain transformers directory that says what the tuned model said."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -209,6 +212,52 @@ def test_a_failed_export_leaves_the_older_one_as_it_was(tmp_path):
     adapter = _adapter(base, tmp_path / "adapter")
     export(base, [adapter], out, serving=_serving(base))
     assert store.verify(out).facts["adapters"] == [str(adapter)]
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next_and_told(tmp_path):
+    base, out = tiny_model(tmp_path), tmp_path / "out"
+    killed = """
+import os, signal, sys
+from pathlib import Path
+from tunesmith.export.job import Serving
+from tunesmith.export.merge import export
+from tunesmith.models import tokenizer
+def told(phase):
+    if phase == "proving":
+        os.kill(os.getpid(), signal.SIGKILL)
+base, out = map(Path, sys.argv[1:])
+export(base, [], out, serving=Serving(tokenizer.load(base)), progress=told)
+"""
+    ended = subprocess.run([sys.executable, "-c", killed, base, out])
+    assert ended.returncode == -signal.SIGKILL
+    [left] = [path for path in tmp_path.iterdir() if ".tmp-" in path.name]
+    assert any(left.glob("*.safetensors")), "as large as the model"
+    others = tmp_path / ".other.tmp-4194303-5-7"
+    others.mkdir()
+    done = export(base, [], out, serving=_serving(base))
+    assert f"{left.name}: removed, an unfinished write" in done.notes
+    assert {path.name for path in tmp_path.iterdir()} == {base.name, "out", others.name}
+
+
+def test_two_exports_to_one_directory_at_a_time_are_refused(tmp_path):
+    base, out = tiny_model(tmp_path), tmp_path / "out"
+    holding = """
+import sys
+from pathlib import Path
+from tunesmith import store
+with store.lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    input()
+"""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", holding, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout
+    holder.stdout.readline()
+    with pytest.raises(OutputError, match=f"in use by process {holder.pid}"):
+        export(base, [], out, serving=_serving(base))
+    holder.communicate(b"\n")
+    assert export(base, [], out, serving=_serving(base)).weight_files == 1
 
 
 def test_only_an_export_is_ever_replaced(tmp_path):

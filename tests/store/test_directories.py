@@ -534,6 +534,13 @@ def test_clean_removes_what_dead_processes_left_and_nothing_else(tmp_path):
     assert len(store.clean(tmp_path)) == 1
 
 
+def test_clean_of_one_name_leaves_what_others_have_left(tmp_path):
+    for name in (".a.tmp-4194303-5-7", ".a.was-4194303-5-8", ".b.tmp-4194303-5-7"):
+        (tmp_path / name).mkdir()
+    assert len(store.clean(tmp_path, name="a")) == 2
+    assert set(os.listdir(tmp_path)) == {"a", ".b.tmp-4194303-5-7"}
+
+
 def test_removing_and_moving_aside(tmp_path):
     for number in (1, 2):
         (tmp_path / "run" / "deep").mkdir(parents=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,7 +118,7 @@ def export(  # noqa: PLR0913  # one keyword for each fact of a run
     The merge is computed in fp32 and rounded once. Before the directory gets its name, every
     format is opened in a fresh process by an independent reader and held against the tuned model
     on the probes; if that fails, nothing is left, and an older export of that name stays as it
-    was.
+    was. What a killed export has left beside it is removed, and a note says so.
 
     Args:
         model_dir: the base, or a whole tuned model.
@@ -139,7 +140,8 @@ def export(  # noqa: PLR0913  # one keyword for each fact of a run
 
     Raises:
         ConfigError: a format that is not there, or needs what is not installed.
-        OutputError: `out_dir` holds something else, or is one of the inputs.
+        OutputError: `out_dir` holds something else, is one of the inputs, or another process
+            exports to it.
         ModelError: something cannot be loaded or expressed, or an export is not the tuned model.
         StoreError: a file cannot be written.
     """
@@ -162,44 +164,36 @@ def export(  # noqa: PLR0913  # one keyword for each fact of a run
     )
     asking = proofs.questions(serving.tokenizer, job.probes, loading, sights)
     job = job._replace(texts=tuple(asking.texts))
-    notes = {form.name: list(form.check(job)) for form in chosen}
-    _require_space(job, chosen, out_dir)
-    progress("loading")
-    model = proofs.tuned_model(model_dir, adapter_dirs, loading)
-    progress("asking the tuned model")
-    asked = proofs.ask(model, job.probes, based=bool(adapter_dirs), sights=sights, look=look)
-    progress("merging")
-    layers = adapters.merge(model)
-    with store.publish(out_dir, facts=_facts(job, chosen)) as place:
-        written = _write(job, chosen, model=model, place=place, progress=progress)
-        del model
-        gc.collect()
-        found = {}
-        for form in chosen:
-            progress("proving" if len(chosen) == 1 else f"proving {form.name}")
-            found[form.name] = _prove(
-                job, form, written[form.name], asked=asked, asking=asking, where=str(out_dir)
-            )
-        shared = _measured(job, asked, trained_over, progress)
-        parts = [
-            _part(
-                job,
-                form,
-                written[form.name],
-                found=found[form.name],
-                notes=notes[form.name] + shared,
-            )
-            for form in chosen
-        ]
-        if len(chosen) > 1:
-            jobs.write_contents(job, place, {part.format: part.weights for part in parts})
+    told = [list(form.check(job)) for form in chosen]
+    with store.lock(out_dir):
+        left = store.clean(out_dir.absolute().parent, name=out_dir.name)
+        _require_space(job, chosen, out_dir)
+        progress("loading")
+        model = proofs.tuned_model(model_dir, adapter_dirs, loading)
+        progress("asking the tuned model")
+        asked = proofs.ask(model, job.probes, based=bool(adapter_dirs), sights=sights, look=look)
+        progress("merging")
+        layers = adapters.merge(model)
+        with store.publish(out_dir, facts=_facts(job, chosen)) as place:
+            written = _write(job, chosen, model=model, place=place, progress=progress)
+            del model
+            gc.collect()
+            proved = partial(_prove, job, asked=asked, asking=asking, where=str(out_dir))
+            found = _proofs(chosen, written, proved, progress)
+            shared = _measured(job, asked, trained_over, progress)
+            parts = [
+                _part(job, form, written[form.name], found=found[form.name], notes=notes + shared)
+                for form, notes in zip(chosen, told, strict=True)
+            ]
+            if len(chosen) > 1:
+                jobs.write_contents(job, place, {part.format: part.weights for part in parts})
     return Exported(
         out_dir,
         len(job.adapter_dirs),
         layers,
         serving.stops,
         tuple(part._replace(directory=_inside(out_dir, part.format, chosen)) for part in parts),
-        tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+        (*left, *dict.fromkeys(note for part in parts for note in part.notes)),
     )
 
 
@@ -242,6 +236,20 @@ def _write(
         inside.mkdir(exist_ok=True)
         written[form.name] = form.write(job, model, inside)
     return written
+
+
+def _proofs(
+    chosen: Sequence[Format],
+    written: dict[str, Written],
+    prove: Callable[[Format, Written], tuple[Proof, list[str]]],
+    progress: Callable[[str], None],
+) -> dict[str, tuple[Proof, list[str]]]:
+    """Of each format, by its name."""
+    found = {}
+    for form in chosen:
+        progress("proving" if len(chosen) == 1 else f"proving {form.name}")
+        found[form.name] = prove(form, written[form.name])
+    return found
 
 
 def _prove(

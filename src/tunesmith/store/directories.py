@@ -200,10 +200,15 @@ def remove(directory: Path) -> None:
             _delete(gone)
 
 
-def clean(parent: Path) -> list[str]:
+def clean(parent: Path, *, name: str | None = None) -> list[str]:
     """Finish or undo what dead processes left in `parent`.
 
     Call it with the `lock` of the directory: processes of other hosts look dead from here.
+
+    Args:
+        parent: may be missing.
+        name: of what is cleaned up beside; `None`: everything in `parent`. With the `lock` of
+            that alone.
 
     Returns:
         What was done, one line each; empty in the usual case.
@@ -215,22 +220,26 @@ def clean(parent: Path) -> list[str]:
     with explained(parent):
         if disk.current.kind(parent) is None:
             return done
-        names = [n for n in disk.current.listdir(parent) if abandoned(parent / n)]
+        names = [
+            n
+            for n in disk.current.listdir(parent)
+            if (left := abandoned(parent / n)) and name in (None, left[0].name)
+        ]
         if names:
             # What stands under a final name may not be durable yet, if its writer died between
             # renaming and syncing; until it is, the one that it replaces must stay.
             sync_names(parent)
-        for name in names:
-            left = abandoned(parent / name)
+        for hidden in names:
+            left = abandoned(parent / hidden)
             assert left is not None, "a dead process stays dead"
             final, kind = left
             if kind == "was" and disk.current.kind(final) is None:
-                disk.current.rename(parent / name, final)
+                disk.current.rename(parent / hidden, final)
                 sync_names(parent)
                 done.append(f"{final.name}: put back, its replacement was not finished")
             else:
-                _delete(parent / name)
-                done.append(f"{name}: removed, an unfinished write")
+                _delete(parent / hidden)
+                done.append(f"{hidden}: removed, an unfinished write")
     return done
 
 

@@ -72,5 +72,5 @@ def _busy(directory: Path, holder: str) -> OutputError:
         str(directory),
         got=f"in use by {holder}",
         need="one run at a time in a directory",
-        hint="wait for it or stop it, or set another output_dir",
+        hint="wait for it or stop it, or use another directory",
     )
