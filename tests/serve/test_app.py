@@ -93,6 +93,9 @@ def test_settings_reach_the_engine_and_the_rest_is_the_servers():
     assert not engine.asked[-1].sampling.do_sample
     assert engine.asked[-1].sampling.max_new_tokens == 64
     assert engine.asked[-1].sampling.top_p == 0.7
+    for everything in (0, -1):
+        client(engine).post(CHAT, json={**ASKED, "top_k": everything})
+        assert engine.asked[-1].sampling.top_k == 0
 
 
 def test_calls_are_calls_whole_and_in_a_stream():

@@ -99,7 +99,7 @@ USER = {"role": "user", "content": "a"}
 NUMBERS = {
     "temperature": (-0.1, 2.5, "1", None.__class__.__name__, [], True, 1e400),
     "top_p": (0, -1, 1.5, "0.9", {}),
-    "top_k": (-1, 1.5, "4", 10**30),
+    "top_k": (-2, 1.5, "4", 10**30),
     "min_p": (-0.5, 2, "0"),
     "repetition_penalty": (0, -1, 11, "1"),
     "presence_penalty": (-2.5, 3, "0"),

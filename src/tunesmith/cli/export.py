@@ -226,10 +226,14 @@ def for_ollama(out: Path) -> list[str]:
     return [f"{first}: make a GGUF file of it and name that after FROM in {out / 'Modelfile'}"]
 
 
+def _adapters(count: int) -> str:
+    return "1 adapter" if count == 1 else f"{count} adapters"
+
+
 def lines(exported: Any) -> list[str]:
     """What was written and how it was proved, for people."""
     facts = {
-        "merged": f"{exported.adapters} adapter(s) into {exported.layers} layers",
+        "merged": f"{_adapters(exported.adapters)} into {exported.layers} layers",
         "stops at": " ".join(exported.stop_tokens),
     }
     told = [f"  {key:<18} {value}" for key, value in facts.items()]

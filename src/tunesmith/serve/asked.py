@@ -70,8 +70,8 @@ class Drawn(Body, Passed):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     """0: always the most probable token."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    """At most so many tokens stay in the draw; 0: all."""
+    top_k: Annotated[int, Field(ge=-1, le=1_000_000)] | None = None
+    """At most so many tokens stay in the draw; 0 and -1: all."""
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None

@@ -269,6 +269,8 @@ def _sampling(body: Drawn, usual: Sampling, most: int | None) -> Sampling:
     )  # fmt: skip
     given = {name: getattr(body, name) for name in names if getattr(body, name) is not None}
     found = usual._replace(**given)
+    if body.top_k == -1:  # as other servers spell no limit
+        found = found._replace(top_k=0)
     if body.temperature is not None:
         found = found._replace(do_sample=body.temperature > 0)
     seed = random.SystemRandom().randrange(2**62) if body.seed is None else body.seed

@@ -91,14 +91,15 @@ def append_line(path: Path, text: str, *, sync: bool = False) -> int:
     assert "\n" not in text, "a journal has one record per line"
     path, data = absolute(path), text.encode() + b"\n"
     with explained(path, needed=len(data)):
+        new = disk.current.kind(path) is None
         fd = disk.current.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         with _closed(fd):
-            before = disk.current.size(fd)
+            before = 0 if new else disk.current.size(fd)
             try:
                 _write_all(fd, data)
             except OSError:
                 with suppress(OSError):
-                    disk.current.truncate(fd, before)
+                    disk.current.unlink(path) if new else disk.current.truncate(fd, before)
                 raise
             if sync:
                 disk.current.fsync(fd)
@@ -283,5 +284,5 @@ def _no_space(path: Path, got: str, needed: int) -> StoreError:
         str(path),
         got=f"{got}: {wanted}{free} bytes free",
         need="room on this disk; what was there before is unharmed",
-        hint="free some space, or use another disk, then start the same command again",
+        hint="free some space, or use another disk, then do the same again",
     )
